@@ -1,7 +1,9 @@
 //! The Celery protocol, native in Rust.
 #![deny(missing_docs)]
 
+pub mod backend;
 pub mod message;
+pub mod task;
 
 #[doc(hidden)]
 pub mod __private {

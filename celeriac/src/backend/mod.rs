@@ -1,0 +1,5 @@
+//! Result backends: where states and results are kept.
+
+mod meta;
+
+pub use meta::{ChordPart, ExceptionInfo, ResultRef, TaskMeta, TaskState};
