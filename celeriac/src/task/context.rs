@@ -1,0 +1,111 @@
+//! What a running task can see and ask for.
+
+use std::any::{Any, TypeId, type_name};
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Request, TaskError, TaskResult};
+use crate::backend::ResultRef;
+
+/// The surroundings of one run of a task; cheap to clone.
+#[derive(Clone)]
+pub struct Context {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    request: Request,
+    states: States,
+    soft_limit: CancellationToken,
+    children: Mutex<Vec<ResultRef>>,
+}
+
+impl Context {
+    /// A context for that request.
+    pub fn new(request: Request, states: States) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                request,
+                states,
+                soft_limit: CancellationToken::new(),
+                children: Mutex::default(),
+            }),
+        }
+    }
+
+    /// The call that is being run.
+    pub fn request(&self) -> &Request {
+        &self.inner.request
+    }
+
+    /// The shared state of that type.
+    ///
+    /// # Errors
+    /// Fails the task when the worker was built without such a state.
+    pub fn state<T: Send + Sync + 'static>(&self) -> TaskResult<State<T>> {
+        self.inner.states.get().ok_or_else(|| {
+            let text = format!("the worker has no state of type {}; hint: add it with Worker::state", type_name::<T>());
+            TaskError::builtin("RuntimeError", text)
+        })
+    }
+
+    /// Cancelled when the soft time limit passes.
+    pub fn soft_limit(&self) -> &CancellationToken {
+        &self.inner.soft_limit
+    }
+
+    /// Notes the result of something that this task sent.
+    pub fn add_child(&self, child: ResultRef) {
+        self.inner.children.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(child);
+    }
+
+    /// The results of what this task sent so far.
+    pub fn children(&self) -> Vec<ResultRef> {
+        self.inner.children.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+}
+
+/// State that all tasks of a worker share, found by its type.
+pub struct State<T>(Arc<T>);
+
+impl<T> Deref for State<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> Clone for State<T> {
+    fn clone(&self) -> Self {
+        State(Arc::clone(&self.0))
+    }
+}
+
+/// The states of a worker, one a type.
+#[derive(Clone, Default)]
+pub struct States {
+    by_type: Arc<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+}
+
+impl States {
+    /// The same states and one more; a state of the same type is replaced.
+    pub fn with<T: Send + Sync + 'static>(mut self, state: T) -> Self {
+        Arc::make_mut(&mut self.by_type).insert(TypeId::of::<T>(), Arc::new(state));
+        self
+    }
+
+    /// The state of that type.
+    pub fn get<T: Send + Sync + 'static>(&self) -> Option<State<T>> {
+        let state = Arc::clone(self.by_type.get(&TypeId::of::<T>())?);
+        state.downcast().ok().map(State)
+    }
+
+    /// Whether there is a state of that type.
+    pub fn has(&self, state: TypeId) -> bool {
+        self.by_type.contains_key(&state)
+    }
+}

@@ -1,0 +1,60 @@
+//! A delivery turned into work: everything that a task may know about its own call.
+
+use crate::message::{Body, DeliveryInfo, Headers, Properties};
+
+/// One run of a task: its headers, arguments, and how it came here.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Request {
+    /// Task name, by which the function is found.
+    pub task: String,
+    /// Task id.
+    pub id: String,
+    /// The message's headers.
+    pub headers: Headers,
+    /// The message's properties.
+    pub properties: Properties,
+    /// Arguments and the signatures that follow.
+    pub body: Body,
+    /// Node name of the worker.
+    pub hostname: String,
+}
+
+impl Request {
+    /// The request of a task message.
+    pub fn new(headers: Headers, properties: Properties, body: Body, hostname: &str) -> Self {
+        Self {
+            task: headers.task.clone().unwrap_or_default(),
+            id: headers.id.clone().unwrap_or_default(),
+            headers,
+            properties,
+            body,
+            hostname: hostname.to_owned(),
+        }
+    }
+
+    /// The first task of this workflow: the root id, or the task itself.
+    pub fn root_id(&self) -> &str {
+        self.headers.root_id.as_deref().unwrap_or(&self.id)
+    }
+
+    /// Name for logs and events: the shadow, or the task name.
+    pub fn display_name(&self) -> &str {
+        self.headers.shadow.as_deref().filter(|shadow| !shadow.is_empty()).unwrap_or(&self.task)
+    }
+
+    /// How often the task was retried before.
+    pub fn retries(&self) -> u32 {
+        self.headers.retries
+    }
+
+    /// Where the message was published to.
+    pub fn delivery_info(&self) -> &DeliveryInfo {
+        &self.properties.delivery_info
+    }
+
+    /// Whether the message was delivered before and came back.
+    pub fn redelivered(&self) -> bool {
+        self.headers.redelivered || self.properties.delivery_info.redelivered
+    }
+}
