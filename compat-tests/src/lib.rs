@@ -1,1 +1,36 @@
-//! See the package description.
+//! The test kit: starts the real programs that the tests of this workspace talk to, and owns them.
+//!
+//! | part | what it starts |
+//! | --- | --- |
+//! | [`RedisServer`] | a private `redis-server`, to be killed, restarted, paused at will |
+//! | [`PostgresServer`] | one private PostgreSQL per test process, one database per test |
+//! | [`PythonEnv`] | `celery ...`, Python scripts, from the pinned virtual environment |
+//! | [`Process`] | any program, its log lines captured |
+//! | [`run`] | any program, to its end |
+//! | [`binary`] | the path of a program of this workspace |
+//! | [`eventually`] | no program: waits for a condition, with a deadline |
+//!
+//! Everything is private to the test that starts it (own folder, own port), answers before `start` returns, is killed
+//! and reaped on drop, and dies with the test process even if that is killed. What cannot be started panics with the
+//! log of the program or with the command that installs it; nothing is skipped. The kit depends on no other crate of
+//! the workspace, so that all of them may use it.
+
+mod binary;
+mod eventually;
+mod guard;
+mod place;
+mod postgres;
+mod process;
+mod python;
+mod redis_server;
+mod run;
+
+pub use binary::{binary, workspace_root};
+pub use eventually::{Awaited, eventually, eventually_async, secs};
+pub use nix::sys::signal::Signal;
+pub use place::{Port, scratch_dir};
+pub use postgres::{Database, PostgresServer};
+pub use process::Process;
+pub use python::{PythonCommand, PythonEnv};
+pub use redis_server::{RedisOptions, RedisServer};
+pub use run::{Finished, run};

@@ -1,0 +1,186 @@
+//! A private `redis-server`.
+
+use std::process::Command;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use tempfile::TempDir;
+
+use crate::eventually::secs;
+use crate::place::{Port, scratch_dir};
+use crate::process::Process;
+use crate::{Signal, eventually};
+
+/// A private `redis-server` on loopback, in a folder of its own. Killed and removed on drop.
+///
+/// `REDIS_SERVER_BIN` names another program, such as `valkey-server`.
+pub struct RedisServer {
+    process: Process,
+    options: RedisOptions,
+    port: Port,
+    folder: TempDir,
+}
+
+impl RedisServer {
+    /// Starts one without persistence; returns when it answers.
+    ///
+    /// # Panics
+    /// When it does not start; with its log.
+    #[track_caller]
+    pub fn start() -> Self {
+        Self::options().start()
+    }
+
+    /// What else a server may be started with.
+    pub fn options() -> RedisOptions {
+        RedisOptions::default()
+    }
+
+    /// `redis://127.0.0.1:PORT/0`, with the password if there is one.
+    pub fn url(&self) -> String {
+        self.url_of_db(0)
+    }
+
+    /// The URL of another database of the server.
+    pub fn url_of_db(&self, db: u8) -> String {
+        let password = self.options.password.as_ref().map(|word| format!(":{word}@")).unwrap_or_default();
+        format!("redis://{password}127.0.0.1:{}/{db}", self.port())
+    }
+
+    /// The TCP port.
+    pub fn port(&self) -> u16 {
+        self.port.number()
+    }
+
+    /// The path of its unix socket.
+    pub fn socket(&self) -> std::path::PathBuf {
+        self.folder.path().join("redis.sock")
+    }
+
+    /// A blocking connection, for the test's own look into the server.
+    ///
+    /// # Panics
+    /// When the server does not answer.
+    #[track_caller]
+    pub fn connection(&self) -> redis::Connection {
+        self.try_connection()
+            .unwrap_or_else(|error| panic!("redis does not answer: {error}{}", self.process.tail()))
+    }
+
+    /// An async connection, for the test's own look into the server.
+    ///
+    /// # Panics
+    /// When the server does not answer.
+    pub async fn async_connection(&self) -> MultiplexedConnection {
+        let connected = async { self.client()?.get_multiplexed_async_connection().await };
+        connected
+            .await
+            .unwrap_or_else(|error| panic!("redis does not answer: {error}{}", self.process.tail()))
+    }
+
+    /// SIGKILL: what was not yet on disk is gone. [`RedisServer::restart`] brings it back.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// SIGTERM: it saves what it is configured to save.
+    #[track_caller]
+    pub fn stop(&mut self) {
+        self.process.terminate(secs(10));
+    }
+
+    /// Starts it again on its port, in its folder; ends it first if it still runs.
+    ///
+    /// # Panics
+    /// As [`RedisServer::start`].
+    #[track_caller]
+    pub fn restart(&mut self) {
+        self.stop();
+        self.process = spawn(&self.options, &self.port, &self.folder);
+        self.await_answer();
+    }
+
+    /// SIGSTOP: connections stay open, nothing is answered.
+    #[track_caller]
+    pub fn pause(&self) {
+        self.process.signal(Signal::SIGSTOP);
+    }
+
+    /// SIGCONT after a [`RedisServer::pause`].
+    #[track_caller]
+    pub fn resume(&self) {
+        self.process.signal(Signal::SIGCONT);
+    }
+
+    /// Its log.
+    pub fn log(&self) -> Vec<String> {
+        self.process.lines()
+    }
+
+    #[track_caller]
+    fn await_answer(&mut self) {
+        self.process.wait_for_line("eady to accept connections", secs(20));
+        eventually("redis answers PING", secs(10), || -> redis::RedisResult<String> {
+            redis::cmd("PING").query(&mut self.try_connection()?)
+        });
+    }
+
+    fn try_connection(&self) -> redis::RedisResult<redis::Connection> {
+        self.client()?.get_connection_with_timeout(Duration::from_secs(5))
+    }
+
+    fn client(&self) -> redis::RedisResult<redis::Client> {
+        redis::Client::open(self.url())
+    }
+}
+
+/// How to start a [`RedisServer`].
+#[derive(Clone, Default)]
+pub struct RedisOptions {
+    password: Option<String>,
+    arguments: Vec<String>,
+}
+
+impl RedisOptions {
+    /// Every write is on disk before it is answered: nothing acknowledged is lost by [`RedisServer::kill`].
+    pub fn append_only(self) -> Self {
+        self.argument("--appendonly", "yes").argument("--appendfsync", "always")
+    }
+
+    /// Clients must give this password.
+    pub fn password(mut self, password: &str) -> Self {
+        self.password = Some(password.into());
+        self.argument("--requirepass", password)
+    }
+
+    /// Any setting of redis.conf, such as `("--maxmemory", "20mb")`.
+    pub fn argument(mut self, name: &str, value: &str) -> Self {
+        self.arguments.extend([name.into(), value.into()]);
+        self
+    }
+
+    /// Starts the server; returns when it answers.
+    ///
+    /// # Panics
+    /// When it does not start; with its log.
+    #[track_caller]
+    pub fn start(self) -> RedisServer {
+        let (port, folder) = (Port::free(), scratch_dir("redis"));
+        let process = spawn(&self, &port, &folder);
+        let mut server = RedisServer { process, options: self, port, folder };
+        server.await_answer();
+        server
+    }
+}
+
+#[track_caller]
+fn spawn(options: &RedisOptions, port: &Port, folder: &TempDir) -> Process {
+    let program = std::env::var("REDIS_SERVER_BIN").unwrap_or_else(|_| "redis-server".into());
+    let mut command = Command::new(program);
+    command.args(["--bind", "127.0.0.1", "--port", &port.number().to_string(), "--save", ""]);
+    command.args(["--unixsocket", "redis.sock", "--daemonize", "no"]).args(&options.arguments);
+    Process::spawn(
+        "redis-server (hint when it is missing: ./scripts/setup test)",
+        command.current_dir(folder.path()),
+    )
+}
