@@ -2,6 +2,7 @@
 #![deny(missing_docs)]
 
 pub mod backend;
+pub mod config;
 pub mod message;
 pub mod task;
 

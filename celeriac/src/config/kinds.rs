@@ -1,0 +1,383 @@
+//! Settings with a closed set of values.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::value::SettingValue;
+
+/// An enumeration whose values have names, some of them several: the first is the one that is written.
+macro_rules! named {
+    ($(
+        $(#[$meta:meta])*
+        $type:ident (expected $expected:literal) { $($(#[$doc:meta])* $variant:ident = $name:literal $(| $alias:literal)*,)+ }
+    )+) => {$(
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $type { $($(#[$doc])* $variant,)+ }
+
+        impl $type {
+            /// The name as Celery writes it.
+            pub fn as_str(self) -> &'static str {
+                match self { $($type::$variant => $name,)+ }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl SettingValue for $type {
+            fn expected() -> String {
+                $expected.into()
+            }
+
+            fn from_json(value: &Value) -> Result<Self, String> {
+                value.as_str().ok_or_else(Self::expected).and_then(Self::from_text)
+            }
+
+            fn from_text(text: &str) -> Result<Self, String> {
+                match text.trim().to_ascii_lowercase().as_str() {
+                    $($name $(| $alias)* => Ok($type::$variant),)+
+                    _ => Err(Self::expected()),
+                }
+            }
+
+            fn to_json(&self) -> Value {
+                Value::from(self.as_str())
+            }
+        }
+    )+};
+}
+
+named! {
+    /// How bodies and results are written.
+    Serializer (expected "json, msgpack or yaml (pickle is never decoded)") {
+        /// `application/json`, with kombu's typed values.
+        Json = "json" | "application/json",
+        /// `application/x-msgpack`.
+        Msgpack = "msgpack" | "application/x-msgpack",
+        /// `application/x-yaml`.
+        Yaml = "yaml" | "yml" | "application/x-yaml",
+    }
+
+    /// How bodies and results are compressed.
+    Compression (expected "gzip, bzip2, zstd, lzma or brotli") {
+        /// zlib, as kombu's `gzip` is.
+        Gzip = "gzip" | "zlib" | "application/x-gzip",
+        /// bzip2.
+        Bzip2 = "bzip2" | "bzip" | "application/x-bz2",
+        /// Zstandard.
+        Zstd = "zstd" | "zstandard" | "application/zstd",
+        /// LZMA in an xz container.
+        Lzma = "lzma" | "xz" | "application/x-lzma",
+        /// Brotli.
+        Brotli = "brotli" | "application/x-brotli",
+    }
+
+    /// Type of an exchange.
+    ExchangeType (expected "direct, topic, fanout or headers") {
+        /// To queues bound with the same routing key.
+        Direct = "direct",
+        /// To queues bound with a matching pattern.
+        Topic = "topic",
+        /// To all bound queues.
+        Fanout = "fanout",
+        /// By headers; RabbitMQ only.
+        Headers = "headers",
+    }
+
+    /// Type of a queue; RabbitMQ only.
+    QueueType (expected "classic or quorum") {
+        /// On one node.
+        Classic = "classic",
+        /// Replicated.
+        Quorum = "quorum",
+    }
+
+    /// What runs the tasks. celeriac has slots of its own kinds; the names are those of `celery worker --pool`.
+    Pool (expected "prefork, solo, threads, processes, eventlet, gevent or custom") {
+        /// The default: async slots, and child processes for the tasks that ask for one.
+        Prefork = "prefork",
+        /// One task at a time.
+        Solo = "solo",
+        /// Blocking threads.
+        Threads = "threads",
+        /// Child processes for every task.
+        Processes = "processes",
+        /// Taken as the default.
+        Eventlet = "eventlet",
+        /// Taken as the default.
+        Gevent = "gevent",
+        /// Taken as the default.
+        Custom = "custom",
+    }
+
+    /// How much the log says.
+    LogLevel (expected "DEBUG, INFO, WARNING, ERROR, CRITICAL or FATAL") {
+        /// Everything about each message.
+        Debug = "DEBUG" | "debug",
+        /// The life of worker and tasks.
+        Info = "INFO" | "info",
+        /// What was recovered or is degraded.
+        Warning = "WARNING" | "warning" | "warn",
+        /// What someone must look at.
+        Error = "ERROR" | "error",
+        /// As `Error`.
+        Critical = "CRITICAL" | "critical",
+        /// As `Error`.
+        Fatal = "FATAL" | "fatal",
+    }
+}
+
+impl Serializer {
+    /// The mime type that messages carry as `content-type`.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Serializer::Json => "application/json",
+            Serializer::Msgpack => "application/x-msgpack",
+            Serializer::Yaml => "application/x-yaml",
+        }
+    }
+}
+
+impl LogLevel {
+    /// The filter of the `log` crate.
+    pub fn filter(self) -> log::LevelFilter {
+        match self {
+            LogLevel::Debug => log::LevelFilter::Debug,
+            LogLevel::Info => log::LevelFilter::Info,
+            LogLevel::Warning => log::LevelFilter::Warn,
+            LogLevel::Error | LogLevel::Critical | LogLevel::Fatal => log::LevelFilter::Error,
+        }
+    }
+}
+
+/// Whether a broker keeps a message over its own restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliveryMode {
+    /// 1: in memory.
+    Transient,
+    /// 2: on disk.
+    Persistent,
+}
+
+impl DeliveryMode {
+    /// The number on the wire.
+    pub fn code(self) -> u8 {
+        match self {
+            DeliveryMode::Transient => 1,
+            DeliveryMode::Persistent => 2,
+        }
+    }
+}
+
+impl SettingValue for DeliveryMode {
+    fn expected() -> String {
+        "2 (persistent) or 1 (transient)".into()
+    }
+
+    fn from_json(value: &Value) -> Result<Self, String> {
+        match value {
+            Value::Number(number) => Self::from_text(&number.to_string()),
+            Value::String(text) => Self::from_text(text),
+            _ => Err(Self::expected()),
+        }
+    }
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "1" | "transient" => Ok(DeliveryMode::Transient),
+            "2" | "persistent" => Ok(DeliveryMode::Persistent),
+            _ => Err(Self::expected()),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        self.code().into()
+    }
+}
+
+/// How many tasks a worker runs at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concurrency {
+    /// As many as the process may use CPUs.
+    Auto,
+    /// This many.
+    Slots(NonZeroU32),
+}
+
+impl Concurrency {
+    /// The number of slots.
+    pub fn slots(self) -> usize {
+        match self {
+            Concurrency::Auto => std::thread::available_parallelism().map_or(1, usize::from),
+            Concurrency::Slots(number) => number.get() as usize,
+        }
+    }
+}
+
+impl SettingValue for Concurrency {
+    fn expected() -> String {
+        "a whole number or `auto`; 0 means auto".into()
+    }
+
+    fn from_json(value: &Value) -> Result<Self, String> {
+        match value {
+            Value::Number(number) => Self::from_text(&number.to_string()),
+            Value::String(text) => Self::from_text(text),
+            _ => Err(Self::expected()),
+        }
+    }
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        if text.eq_ignore_ascii_case("auto") {
+            return Ok(Concurrency::Auto);
+        }
+        let number: u32 = text.parse().map_err(|_| Self::expected())?;
+        Ok(NonZeroU32::new(number).map_or(Concurrency::Auto, Concurrency::Slots))
+    }
+
+    fn to_json(&self) -> Value {
+        match self {
+            Concurrency::Auto => "auto".into(),
+            Concurrency::Slots(number) => number.get().into(),
+        }
+    }
+}
+
+/// How often a publish is tried again; times as in kombu's `retry_over_time`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PublishRetryPolicy {
+    /// Tries after the first; `None` goes on for ever.
+    pub max_retries: Option<u32>,
+    /// Pause before the first retry.
+    pub interval_start: Duration,
+    /// What each further pause adds.
+    pub interval_step: Duration,
+    /// The longest pause.
+    pub interval_max: Duration,
+}
+
+impl PublishRetryPolicy {
+    /// The pause before the retry of this number (from 0), or `None` when there is none left.
+    pub fn pause(&self, retry: u32) -> Option<Duration> {
+        if self.max_retries.is_some_and(|max| retry >= max) {
+            return None;
+        }
+        let pause =
+            self.interval_step.checked_mul(retry).and_then(|added| added.checked_add(self.interval_start));
+        Some(pause.unwrap_or(self.interval_max).min(self.interval_max))
+    }
+}
+
+impl Default for PublishRetryPolicy {
+    fn default() -> Self {
+        Self {
+            max_retries: Some(3),
+            interval_start: Duration::ZERO,
+            interval_step: Duration::from_millis(200),
+            interval_max: Duration::from_secs(1),
+        }
+    }
+}
+
+impl SettingValue for PublishRetryPolicy {
+    fn expected() -> String {
+        "a mapping with max_retries, interval_start, interval_step, interval_max (numbers; intervals in seconds)".into()
+    }
+
+    fn from_json(value: &Value) -> Result<Self, String> {
+        let mut policy = Self::default();
+        for (key, value) in value.as_object().ok_or_else(Self::expected)? {
+            match key.as_str() {
+                "max_retries" => {
+                    policy.max_retries = Option::from_json(value).map_err(|_| Self::expected())?
+                }
+                "interval_start" => policy.interval_start = seconds(value)?,
+                "interval_step" => policy.interval_step = seconds(value)?,
+                "interval_max" => policy.interval_max = seconds(value)?,
+                "retry_errors" => {}
+                _ => return Err(Self::expected()),
+            }
+        }
+        Ok(policy)
+    }
+
+    fn to_json(&self) -> Value {
+        json!({
+            "max_retries": self.max_retries,
+            "interval_start": self.interval_start.to_json(),
+            "interval_max": self.interval_max.to_json(),
+            "interval_step": self.interval_step.to_json(),
+        })
+    }
+}
+
+fn seconds(value: &Value) -> Result<Duration, String> {
+    Duration::from_json(value).map_err(|_| PublishRetryPolicy::expected())
+}
+
+/// TLS to a server: off, on, or on with options (`ssl_cert_reqs`, `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile`).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Ssl {
+    /// As the URL says.
+    #[default]
+    Off,
+    /// On.
+    On(Map<String, Value>),
+}
+
+impl SettingValue for Ssl {
+    fn expected() -> String {
+        "true, false, or a mapping with ssl_cert_reqs, ssl_ca_certs, ssl_certfile, ssl_keyfile".into()
+    }
+
+    fn from_json(value: &Value) -> Result<Self, String> {
+        match value {
+            Value::Null => Ok(Ssl::Off),
+            Value::Object(options) => Ok(Ssl::On(options.clone())),
+            _ => match bool::from_json(value) {
+                Ok(true) => Ok(Ssl::On(Map::new())),
+                Ok(false) => Ok(Ssl::Off),
+                Err(_) => Err(Self::expected()),
+            },
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        match self {
+            Ssl::Off => Value::Bool(false),
+            Ssl::On(options) if options.is_empty() => Value::Bool(true),
+            Ssl::On(options) => Value::Object(options.clone()),
+        }
+    }
+}
+
+/// A switch that celeriac does not have: only "off" is taken, so that nobody believes it is on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AlwaysOff;
+
+impl SettingValue for AlwaysOff {
+    fn expected() -> String {
+        "false: celeriac always sends tasks through the broker (in tests, start a worker on a private broker)"
+            .into()
+    }
+
+    fn from_json(value: &Value) -> Result<Self, String> {
+        if let Ok(false) = bool::from_json(value) { Ok(AlwaysOff) } else { Err(Self::expected()) }
+    }
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        if let Ok(false) = bool::from_text(text) { Ok(AlwaysOff) } else { Err(Self::expected()) }
+    }
+
+    fn to_json(&self) -> Value {
+        Value::Bool(false)
+    }
+}

@@ -1,0 +1,32 @@
+//! Hiding secrets in settings that are shown.
+
+use serde_json::{Map, Value};
+
+use super::url::{MASK, Url};
+
+/// Replaces the secret values of a settings mapping by `********`, in nested mappings and lists too, and masks the
+/// passwords of URLs.
+///
+/// What counts as secret is Celery's list (`HIDDEN_SETTINGS` in `celery/app/utils.py`, celery 5.7), so that also
+/// `task_default_routing_key` is masked. Celery leaves lists and URLs under other names as they are; here they are
+/// masked, too.
+pub fn mask_settings(settings: &Map<String, Value>) -> Map<String, Value> {
+    settings.iter().map(|(key, value)| (key.clone(), mask_value(key, value))).collect()
+}
+
+pub(super) fn is_secret(key: &str) -> bool {
+    let key = key.to_ascii_uppercase();
+    ["API", "TOKEN", "KEY", "SECRET", "PASS", "PROFANITIES_LIST", "SIGNATURE", "DATABASE", "BEAT_DBURI"]
+        .iter()
+        .any(|word| key.contains(word))
+}
+
+pub(super) fn mask_value(key: &str, value: &Value) -> Value {
+    match value {
+        Value::Object(entries) => Value::Object(mask_settings(entries)),
+        _ if is_secret(key) => Value::from(MASK),
+        Value::Array(items) => items.iter().map(|item| mask_value(key, item)).collect(),
+        Value::String(text) if text.contains("://") => Value::from(Url::new(text.as_str()).masked()),
+        _ => value.clone(),
+    }
+}

@@ -1,0 +1,114 @@
+//! `task_queues`: the queues that an app declares.
+
+use serde_json::{Map, Value, json};
+
+use super::kinds::ExchangeType;
+use super::value::SettingValue;
+
+/// One declared queue. What is not given comes from the `task_default_*` settings, or from the name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct QueueDefinition {
+    /// Name of the queue.
+    pub name: String,
+    /// Exchange that it is bound to; the name of the queue if not given.
+    pub exchange: Option<String>,
+    /// Type of that exchange.
+    pub exchange_type: Option<ExchangeType>,
+    /// Routing key of the binding; the name of the queue if not given.
+    pub routing_key: Option<String>,
+    /// Whether it outlives the broker's restart; RabbitMQ only.
+    pub durable: Option<bool>,
+    /// Whether it goes with its last consumer; RabbitMQ only.
+    pub auto_delete: Option<bool>,
+    /// Highest priority, `x-max-priority`; RabbitMQ only.
+    pub max_priority: Option<u8>,
+    /// Arguments of the declaration; RabbitMQ only.
+    pub queue_arguments: Map<String, Value>,
+}
+
+impl QueueDefinition {
+    /// A queue of which only the name is given.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..Self::default() }
+    }
+
+    fn read(name: Option<&str>, value: &Value) -> Option<Self> {
+        if let Value::String(name) = value {
+            return Some(Self::named(name.as_str()));
+        }
+        let mut queue = Self::named(name.unwrap_or_default());
+        for (key, value) in value.as_object()? {
+            match key.as_str() {
+                "name" => queue.name = value.as_str()?.to_owned(),
+                "exchange" => queue.exchange = Option::from_json(value).ok()?,
+                "exchange_type" => queue.exchange_type = Option::from_json(value).ok()?,
+                "routing_key" | "binding_key" => queue.routing_key = Option::from_json(value).ok()?,
+                "durable" => queue.durable = Option::from_json(value).ok()?,
+                "auto_delete" => queue.auto_delete = Option::from_json(value).ok()?,
+                "max_priority" => queue.max_priority = Option::from_json(value).ok()?,
+                "queue_arguments" => queue.queue_arguments = value.as_object()?.clone(),
+                _ => return None,
+            }
+        }
+        (!queue.name.is_empty()).then_some(queue)
+    }
+}
+
+/// The declared queues, in their order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Queues(pub Vec<QueueDefinition>);
+
+impl Queues {
+    /// The queue of that name.
+    pub fn get(&self, name: &str) -> Option<&QueueDefinition> {
+        self.0.iter().find(|queue| queue.name == name)
+    }
+}
+
+impl SettingValue for Queues {
+    fn expected() -> String {
+        "names, comma-separated, or a JSON list or mapping of queues with name, exchange, exchange_type, routing_key, \
+         durable, auto_delete, max_priority, queue_arguments"
+            .into()
+    }
+
+    fn from_json(value: &Value) -> Result<Self, String> {
+        let queues: Option<Vec<_>> = match value {
+            Value::Array(items) => items.iter().map(|item| QueueDefinition::read(None, item)).collect(),
+            Value::Object(entries) => {
+                entries.iter().map(|(name, value)| QueueDefinition::read(Some(name), value)).collect()
+            }
+            Value::String(text) => Vec::<String>::from_text(text)
+                .ok()
+                .map(|names| names.into_iter().map(QueueDefinition::named).collect()),
+            _ => None,
+        };
+        queues.map(Self).ok_or_else(Self::expected)
+    }
+
+    fn to_json(&self) -> Value {
+        let queues = self.0.iter().map(|queue| {
+            json!({
+                "name": queue.name,
+                "exchange": queue.exchange,
+                "exchange_type": queue.exchange_type.map(ExchangeType::as_str),
+                "routing_key": queue.routing_key,
+                "durable": queue.durable,
+                "auto_delete": queue.auto_delete,
+                "max_priority": queue.max_priority,
+                "queue_arguments": queue.queue_arguments,
+            })
+        });
+        queues.map(without_nulls).collect()
+    }
+}
+
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(entries) => entries
+            .into_iter()
+            .filter(|(_, value)| !value.is_null() && value.as_object().is_none_or(|map| !map.is_empty()))
+            .collect(),
+        other => other,
+    }
+}
