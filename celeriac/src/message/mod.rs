@@ -1,8 +1,30 @@
 //! The wire format: bytes to types and back, without any input or output.
 
-mod value;
+pub mod compression;
+pub mod envelope;
+pub mod headers;
+pub mod json;
+pub mod repr;
+pub mod serializer;
 
+mod body;
+mod error;
+mod iso8601;
+mod msgpack;
+mod signature;
+mod typed;
+mod value;
+mod value_serde;
+mod yaml;
+
+pub use compression::Compression;
+pub use envelope::BodyEncoding;
+pub use error::ProtocolError;
+pub use headers::{format_iso8601, parse_iso8601};
+pub use repr::{repr, repr_args, repr_kwargs};
+pub use serializer::{Accept, Serializer};
 pub use value::{Map, Value};
+pub use value_serde::{ValueError, from_value, from_value_ref, to_value};
 
 use bytes::Bytes;
 

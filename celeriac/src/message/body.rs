@@ -1,0 +1,434 @@
+//! Task bodies: the call and what is to follow it.
+
+use std::borrow::Cow;
+use std::sync::OnceLock;
+
+use jiter::Peek;
+
+use super::compression::{Compression, DEFAULT_LIMIT};
+use super::error::ProtocolError;
+use super::headers::WrongType;
+use super::iso8601::{self, Moment};
+use super::json::{self, Reader};
+use super::repr;
+use super::serializer::{Accept, Serializer};
+use super::{Body, Embed, Headers, Map, Message, Properties, Signature, Value};
+
+const TRIPLE: &str = "[args, kwargs, embed]";
+
+impl Message {
+    /// A task message of protocol 2 as Celery's client makes it; what is not given is set as the client sets it.
+    ///
+    /// The delivery tag is fresh; where it is published to (`properties.delivery_info`) is the broker's to fill in.
+    ///
+    /// # Errors
+    /// The serializer has no form for one of the arguments.
+    pub fn task(
+        name: impl Into<String>,
+        id: impl Into<String>,
+        body: Body,
+        serializer: Serializer,
+        compression: Option<Compression>,
+    ) -> Result<Message, ProtocolError> {
+        let id = id.into();
+        let headers = Headers {
+            lang: Some("py".to_owned()),
+            task: Some(name.into()),
+            root_id: Some(id.clone()),
+            argsrepr: Some(repr::repr_args(&body.args)),
+            kwargsrepr: Some(repr::repr_kwargs(&body.kwargs)),
+            origin: Some(origin().to_owned()),
+            ignore_result: Some(false),
+            id: Some(id.clone()),
+            ..Headers::default()
+        };
+        let properties = Properties {
+            correlation_id: Some(id),
+            delivery_mode: 2,
+            priority: Some(0),
+            delivery_tag: uuid::Uuid::new_v4().to_string(),
+            ..Properties::default()
+        };
+        let mut message = Message { headers, properties, ..Message::default() };
+        message.set_body(&body, serializer, compression)?;
+        Ok(message)
+    }
+
+    /// Replaces the body, its types and the header `compression`.
+    ///
+    /// # Errors
+    /// The serializer has no form for one of the arguments.
+    pub fn set_body(
+        &mut self,
+        body: &Body,
+        serializer: Serializer,
+        compression: Option<Compression>,
+    ) -> Result<(), ProtocolError> {
+        let bytes = match serializer {
+            Serializer::Json => {
+                let mut out = Vec::with_capacity(128);
+                body.write_json(&mut out);
+                out
+            }
+            _ => serializer.dumps(&body.to_value())?,
+        };
+        self.set_bytes(bytes, serializer, compression)
+    }
+
+    /// Replaces the body by any value, its types and the header `compression`.
+    ///
+    /// # Errors
+    /// The serializer has no form for the value.
+    pub fn set_payload(
+        &mut self,
+        payload: &Value,
+        serializer: Serializer,
+        compression: Option<Compression>,
+    ) -> Result<(), ProtocolError> {
+        self.set_bytes(serializer.dumps(payload)?, serializer, compression)
+    }
+
+    fn set_bytes(
+        &mut self,
+        bytes: Vec<u8>,
+        serializer: Serializer,
+        compression: Option<Compression>,
+    ) -> Result<(), ProtocolError> {
+        self.content_type = serializer.content_type().to_owned();
+        self.content_encoding = serializer.content_encoding().to_owned();
+        self.headers.compression = compression.map(|compression| compression.mime_type().to_owned());
+        self.body = match compression {
+            Some(compression) => compression.compress(&bytes)?.into(),
+            None => bytes.into(),
+        };
+        Ok(())
+    }
+
+    /// The body, decompressed and deserialized.
+    ///
+    /// # Errors
+    /// Its type is not in `accept`, or it is not what its type says.
+    pub fn payload(&self, accept: &Accept) -> Result<Value, ProtocolError> {
+        accept.check(&self.content_type)?;
+        super::serializer::loads(&self.uncompressed()?, &self.content_type, &self.content_encoding)
+    }
+
+    /// The task body, whichever protocol it is in.
+    ///
+    /// # Errors
+    /// As [`Message::payload`]; or the payload is not a task body.
+    pub fn body(&self, accept: &Accept) -> Result<Body, ProtocolError> {
+        match self.task_body(accept)? {
+            TaskBody::Triple(body) => Ok(body),
+            TaskBody::Object(mut entries) => Body::take_object(&mut entries),
+        }
+    }
+
+    /// The message with headers of protocol 2, and its body: messages of protocol 1 and the hybrid form are upgraded.
+    ///
+    /// # Errors
+    /// As [`Message::body`]; or the message names no task or no id.
+    pub fn into_task(mut self, accept: &Accept) -> Result<(Message, Body), ProtocolError> {
+        let body = match self.task_body(accept)? {
+            TaskBody::Triple(body) => body,
+            TaskBody::Object(mut entries) => {
+                let body = Body::take_object(&mut entries)?;
+                let headers = std::mem::take(&mut self.headers);
+                self.headers = upgrade(headers, entries, &body)?;
+                body
+            }
+        };
+        let missing = match &self.headers {
+            Headers { task: None, .. } => "task",
+            Headers { id: None, .. } => "id",
+            _ => return Ok((self, body)),
+        };
+        let mismatch = WrongType { expected: "text", found: "nothing".to_owned() };
+        Err(self.headers.bad_header(missing.to_owned(), mismatch))
+    }
+
+    fn task_body(&self, accept: &Accept) -> Result<TaskBody, ProtocolError> {
+        if self.content_type == Serializer::Json.content_type() {
+            accept.check(&self.content_type)?;
+            super::serializer::check_encoding(&self.content_encoding)?;
+            let bytes = self.uncompressed()?;
+            let mut reader = Reader::new(&bytes);
+            if reader.peek()? == Peek::Array {
+                let body = read_triple(&mut reader)?;
+                reader.finish()?;
+                return Ok(TaskBody::Triple(body));
+            }
+        }
+        match self.payload(accept)? {
+            Value::Map(entries) if entries.contains_key("args") || entries.contains_key("task") => {
+                Ok(TaskBody::Object(entries))
+            }
+            payload => Body::from_value(payload).map(TaskBody::Triple),
+        }
+    }
+
+    fn uncompressed(&self) -> Result<Cow<'_, [u8]>, ProtocolError> {
+        match self.headers.compression.as_deref() {
+            None | Some("") => Ok(Cow::Borrowed(&self.body)),
+            Some(name) => Compression::from_name(name)?.decompress(&self.body, DEFAULT_LIMIT).map(Cow::Owned),
+        }
+    }
+}
+
+enum TaskBody {
+    Triple(Body),
+    /// Protocol 1, or the hybrid of both.
+    Object(Map),
+}
+
+impl Body {
+    /// The triple `[args, kwargs, embed]`.
+    pub fn to_value(&self) -> Value {
+        let signatures = |list: &[Signature]| match list {
+            [] => Value::Null,
+            list => list.iter().map(Signature::to_value).collect(),
+        };
+        let embed = [
+            ("callbacks", signatures(&self.embed.callbacks)),
+            ("errbacks", signatures(&self.embed.errbacks)),
+            ("chain", signatures(&self.embed.chain)),
+            ("chord", self.embed.chord.as_ref().map_or(Value::Null, |chord| chord.to_value())),
+        ];
+        let embed = embed.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        Value::List(vec![Value::List(self.args.clone()), Value::Map(self.kwargs.clone()), Value::Map(embed)])
+    }
+
+    /// Reads the triple `[args, kwargs, embed]`; an embed of null is an empty one.
+    ///
+    /// # Errors
+    /// The value is anything else.
+    pub fn from_value(value: Value) -> Result<Self, ProtocolError> {
+        let Value::List(items) = value else { return Err(ProtocolError::bad_task_body(TRIPLE, &value)) };
+        let count = items.len();
+        let Ok([args, kwargs, embed]) = <[Value; 3]>::try_from(items) else { return Err(wrong_count(count)) };
+        Ok(Body { args: args_of(args)?, kwargs: kwargs_of(kwargs)?, embed: embed_of(embed)? })
+    }
+
+    /// Appends the triple as JSON.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        out.push(b'[');
+        json::write_list(&self.args, out);
+        out.extend_from_slice(b", ");
+        json::write_map(&self.kwargs, out);
+        out.extend_from_slice(b", {\"callbacks\": ");
+        write_signatures(&self.embed.callbacks, out);
+        out.extend_from_slice(b", \"errbacks\": ");
+        write_signatures(&self.embed.errbacks, out);
+        out.extend_from_slice(b", \"chain\": ");
+        write_signatures(&self.embed.chain, out);
+        out.extend_from_slice(b", \"chord\": ");
+        match &self.embed.chord {
+            Some(chord) => chord.write_json(out),
+            None => out.extend_from_slice(b"null"),
+        }
+        out.extend_from_slice(b"}]");
+    }
+
+    /// Takes the call out of a body of protocol 1.
+    fn take_object(entries: &mut Map) -> Result<Self, ProtocolError> {
+        let mut take = |key: &str| entries.swap_remove(key);
+        let args = take("args").map_or_else(|| Ok(Vec::new()), args_of)?;
+        let kwargs = take("kwargs").map_or_else(|| Ok(Map::new()), kwargs_of)?;
+        let mut embed = Embed::default();
+        for part in [EmbedPart::Callbacks, EmbedPart::Errbacks, EmbedPart::Chord] {
+            embed.set(part, take(part.key()).unwrap_or_default())?;
+        }
+        Ok(Body { args, kwargs, embed })
+    }
+}
+
+impl Embed {
+    fn set(&mut self, part: EmbedPart, value: Value) -> Result<(), ProtocolError> {
+        match part {
+            EmbedPart::Callbacks => self.callbacks = signatures_of(value)?,
+            EmbedPart::Errbacks => self.errbacks = signatures_of(value)?,
+            EmbedPart::Chain => self.chain = signatures_of(value)?,
+            EmbedPart::Chord if value.is_null() => self.chord = None,
+            EmbedPart::Chord => self.chord = Some(Box::new(Signature::take_value(value)?)),
+            EmbedPart::Other => {}
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy)]
+enum EmbedPart {
+    Callbacks,
+    Errbacks,
+    Chain,
+    Chord,
+    Other,
+}
+
+impl EmbedPart {
+    fn of(key: &str) -> Self {
+        match key {
+            "callbacks" => EmbedPart::Callbacks,
+            "errbacks" => EmbedPart::Errbacks,
+            "chain" => EmbedPart::Chain,
+            "chord" => EmbedPart::Chord,
+            _ => EmbedPart::Other,
+        }
+    }
+
+    fn key(self) -> &'static str {
+        match self {
+            EmbedPart::Callbacks => "callbacks",
+            EmbedPart::Errbacks => "errbacks",
+            EmbedPart::Chain => "chain",
+            EmbedPart::Chord => "chord",
+            EmbedPart::Other => "",
+        }
+    }
+}
+
+/// Reads the triple without a value for the whole; the next piece of the text is known to be a list.
+fn read_triple(reader: &mut Reader<'_>) -> Result<Body, ProtocolError> {
+    let mut body = Body::default();
+    let mut count = 0;
+    let mut more = reader.first_item()?;
+    while more {
+        match count {
+            0 => body.args = args_of(reader.next_value()?)?,
+            1 => body.kwargs = kwargs_of(reader.next_value()?)?,
+            2 if reader.peek()? == Peek::Object => body.embed = read_embed(reader)?,
+            2 => body.embed = embed_of(reader.next_value()?)?,
+            _ => reader.skip()?,
+        }
+        count += 1;
+        more = reader.next_item()?;
+    }
+    if count == 3 { Ok(body) } else { Err(wrong_count(count)) }
+}
+
+fn read_embed(reader: &mut Reader<'_>) -> Result<Embed, ProtocolError> {
+    let mut embed = Embed::default();
+    let mut next = reader.first_key(EmbedPart::of)?;
+    while let Some(part) = next {
+        embed.set(part, reader.next_value()?)?;
+        next = reader.next_key(EmbedPart::of)?;
+    }
+    Ok(embed)
+}
+
+fn write_signatures(list: &[Signature], out: &mut Vec<u8>) {
+    if list.is_empty() {
+        out.extend_from_slice(b"null");
+        return;
+    }
+    out.push(b'[');
+    for (index, signature) in list.iter().enumerate() {
+        if index > 0 {
+            out.extend_from_slice(b", ");
+        }
+        signature.write_json(out);
+    }
+    out.push(b']');
+}
+
+fn args_of(value: Value) -> Result<Vec<Value>, ProtocolError> {
+    match value {
+        Value::List(args) => Ok(args),
+        other => Err(ProtocolError::bad_task_body("a list of positional arguments", &other)),
+    }
+}
+
+fn kwargs_of(value: Value) -> Result<Map, ProtocolError> {
+    match value {
+        Value::Map(kwargs) => Ok(kwargs),
+        other => Err(ProtocolError::bad_task_body("an object of keyword arguments", &other)),
+    }
+}
+
+fn embed_of(value: Value) -> Result<Embed, ProtocolError> {
+    let entries = match value {
+        Value::Null => return Ok(Embed::default()),
+        Value::Map(entries) => entries,
+        other => {
+            return Err(ProtocolError::bad_task_body(
+                "an object of callbacks, errbacks, chain and chord",
+                &other,
+            ));
+        }
+    };
+    let mut embed = Embed::default();
+    for (key, value) in entries {
+        embed.set(EmbedPart::of(&key), value)?;
+    }
+    Ok(embed)
+}
+
+fn signatures_of(value: Value) -> Result<Vec<Signature>, ProtocolError> {
+    match value {
+        Value::Null => Ok(Vec::new()),
+        Value::List(items) => items.into_iter().map(Signature::take_value).collect(),
+        single @ Value::Map(_) => Ok(vec![Signature::take_value(single)?]),
+        other => Err(ProtocolError::bad_task_body("a list of signatures", &other)),
+    }
+}
+
+fn wrong_count(count: usize) -> ProtocolError {
+    ProtocolError::BadBody { expected: TRIPLE, found: format!("a list of {count}") }
+}
+
+/// Headers of protocol 2 from a body of protocol 1; headers that the message has win (`celery/worker/strategy.py`).
+fn upgrade(headers: Headers, mut entries: Map, body: &Body) -> Result<Headers, ProtocolError> {
+    let is_protocol_1 = headers.task.is_none();
+    if is_protocol_1 && let Some(taskset) = entries.swap_remove("taskset") {
+        entries.insert("group".to_owned(), taskset);
+    }
+    if entries.get("utc") != Some(&Value::Bool(false)) {
+        for key in ["eta", "expires"] {
+            entries.entry(key.to_owned()).and_modify(mark_utc);
+        }
+    }
+    let known = [
+        "lang",
+        "task",
+        "id",
+        "root_id",
+        "parent_id",
+        "group",
+        "group_index",
+        "shadow",
+        "eta",
+        "expires",
+        "retries",
+        "timelimit",
+        "argsrepr",
+        "kwargsrepr",
+        "origin",
+    ];
+    entries.retain(|key, _| known.contains(&key.as_str()));
+    let mut upgraded = Headers::from_map(entries)?;
+    if is_protocol_1 {
+        upgraded.argsrepr = Some(repr::repr_args(&body.args));
+        upgraded.kwargsrepr = Some(repr::repr_kwargs(&body.kwargs));
+    }
+    upgraded.override_with(headers);
+    Ok(upgraded)
+}
+
+/// Says that a time without an offset is in UTC.
+fn mark_utc(value: &mut Value) {
+    if let Value::Str(text) = value
+        && let Some(Moment::Naive(moment)) = iso8601::parse_moment(text)
+    {
+        *text = iso8601::format_iso8601(moment.and_utc());
+    }
+}
+
+/// `gen<pid>@<host>`, as Celery's clients name themselves.
+fn origin() -> &'static str {
+    static ORIGIN: OnceLock<String> = OnceLock::new();
+    ORIGIN.get_or_init(|| {
+        let host = hostname::get()
+            .map_or_else(|_| "localhost".to_owned(), |name| name.to_string_lossy().into_owned());
+        format!("gen{}@{host}", std::process::id())
+    })
+}

@@ -1,0 +1,202 @@
+//! Serializers, and which of them are accepted.
+//!
+//! Source: kombu 5.7 `kombu/serialization.py`.
+
+use super::error::{ProtocolError, shorten};
+use super::{Value, json, msgpack, yaml};
+
+/// A serializer that kombu knows; pickle is none of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Serializer {
+    /// JSON with kombu's typed values.
+    #[default]
+    Json,
+    /// YAML as PyYAML's safe dumper and loader know it.
+    Yaml,
+    /// MessagePack with the binary type.
+    Msgpack,
+    /// Bytes as they are.
+    Raw,
+}
+
+impl Serializer {
+    /// The serializer of that name or mime type.
+    ///
+    /// # Errors
+    /// There is none of that name, or it is pickle.
+    pub fn from_name(name: &str) -> Result<Self, ProtocolError> {
+        match name {
+            "json" | "application/json" => Ok(Serializer::Json),
+            "yaml" | "application/x-yaml" => Ok(Serializer::Yaml),
+            "msgpack" | "application/x-msgpack" => Ok(Serializer::Msgpack),
+            "raw" | "application/data" => Ok(Serializer::Raw),
+            _ => Err(ProtocolError::UnknownSerializer { name: shorten(name) }),
+        }
+    }
+
+    /// The name that settings use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Serializer::Json => "json",
+            Serializer::Yaml => "yaml",
+            Serializer::Msgpack => "msgpack",
+            Serializer::Raw => "raw",
+        }
+    }
+
+    /// Mime type of its messages.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Serializer::Json => "application/json",
+            Serializer::Yaml => "application/x-yaml",
+            Serializer::Msgpack => "application/x-msgpack",
+            Serializer::Raw => "application/data",
+        }
+    }
+
+    /// Encoding of its messages.
+    pub fn content_encoding(self) -> &'static str {
+        match self {
+            Serializer::Json | Serializer::Yaml => "utf-8",
+            Serializer::Msgpack | Serializer::Raw => "binary",
+        }
+    }
+
+    /// Writes the value.
+    ///
+    /// # Errors
+    /// The serializer has no form for it.
+    pub fn dumps(self, value: &Value) -> Result<Vec<u8>, ProtocolError> {
+        match self {
+            Serializer::Json => Ok(json::dumps(value).into_bytes()),
+            Serializer::Yaml => yaml::dumps(value).map(String::into_bytes),
+            Serializer::Msgpack => msgpack::dumps(value),
+            Serializer::Raw => match value {
+                Value::Bytes(bytes) => Ok(bytes.clone()),
+                Value::Str(text) => Ok(text.clone().into_bytes()),
+                other => {
+                    Err(ProtocolError::encode("raw", format!("{} is neither bytes nor text", other.kind())))
+                }
+            },
+        }
+    }
+
+    /// Reads a value.
+    ///
+    /// # Errors
+    /// The bytes are not of that serializer.
+    pub fn loads(self, data: &[u8]) -> Result<Value, ProtocolError> {
+        match self {
+            Serializer::Json => json::loads(data),
+            Serializer::Yaml => yaml::loads(data),
+            Serializer::Msgpack => msgpack::loads(data),
+            Serializer::Raw => Ok(Value::Bytes(data.to_owned())),
+        }
+    }
+}
+
+/// The serializers whose messages are read (`accept_content`); JSON when nothing is said.
+///
+/// Raw data is always read, as kombu trusts it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accept {
+    serializers: Vec<Serializer>,
+}
+
+impl Default for Accept {
+    fn default() -> Self {
+        Accept { serializers: vec![Serializer::Json] }
+    }
+}
+
+impl Accept {
+    /// Accepts the serializers of these names or mime types.
+    ///
+    /// # Errors
+    /// One of them is not known, or is pickle.
+    pub fn new(names: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self, ProtocolError> {
+        let serializers =
+            names.into_iter().map(|name| Serializer::from_name(name.as_ref())).collect::<Result<_, _>>()?;
+        Ok(Accept { serializers })
+    }
+
+    /// Accepts every serializer that is known.
+    pub fn all() -> Self {
+        Accept { serializers: vec![Serializer::Json, Serializer::Yaml, Serializer::Msgpack, Serializer::Raw] }
+    }
+
+    /// Whether a message of that mime type is read.
+    pub fn allows(&self, content_type: &str) -> bool {
+        is_trusted(content_type)
+            || self.serializers.iter().any(|serializer| serializer.content_type() == content_type)
+    }
+
+    /// Fails when a message of that mime type is not read.
+    ///
+    /// # Errors
+    /// [`ProtocolError::ContentDisallowed`].
+    pub fn check(&self, content_type: &str) -> Result<(), ProtocolError> {
+        if self.allows(content_type) {
+            return Ok(());
+        }
+        Err(ProtocolError::ContentDisallowed { content_type: shorten(content_type) })
+    }
+}
+
+impl From<Serializer> for Accept {
+    fn from(serializer: Serializer) -> Self {
+        Accept { serializers: vec![serializer] }
+    }
+}
+
+/// A missing type counts as raw data.
+fn is_trusted(content_type: &str) -> bool {
+    matches!(content_type, "" | "application/data" | "application/text")
+}
+
+/// Reads a body by its types.
+pub(super) fn loads(data: &[u8], content_type: &str, content_encoding: &str) -> Result<Value, ProtocolError> {
+    let encoding = check_encoding(content_encoding)?;
+    match Serializer::from_name(content_type) {
+        Ok(serializer) if serializer != Serializer::Raw => serializer.loads(data),
+        _ => decode_text(data, encoding),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum TextEncoding {
+    Utf8,
+    Ascii,
+    Latin1,
+    Binary,
+}
+
+pub(super) fn check_encoding(name: &str) -> Result<TextEncoding, ProtocolError> {
+    match name {
+        "utf-8" | "" => return Ok(TextEncoding::Utf8),
+        "binary" => return Ok(TextEncoding::Binary),
+        _ => {}
+    }
+    match name.to_ascii_lowercase().replace('_', "-").as_str() {
+        "utf-8" | "utf8" => Ok(TextEncoding::Utf8),
+        "us-ascii" | "ascii" => Ok(TextEncoding::Ascii),
+        "latin-1" | "latin1" | "iso-8859-1" => Ok(TextEncoding::Latin1),
+        "binary" | "ascii-8bit" => Ok(TextEncoding::Binary),
+        _ => Err(ProtocolError::UnknownEncoding { field: "content-encoding", encoding: shorten(name) }),
+    }
+}
+
+fn decode_text(data: &[u8], encoding: TextEncoding) -> Result<Value, ProtocolError> {
+    match encoding {
+        TextEncoding::Binary => Ok(Value::Bytes(data.to_owned())),
+        TextEncoding::Latin1 => Ok(Value::Str(data.iter().copied().map(char::from).collect())),
+        TextEncoding::Ascii if !data.is_ascii() => {
+            Err(ProtocolError::decode("us-ascii", "found a byte beyond ASCII"))
+        }
+        TextEncoding::Ascii | TextEncoding::Utf8 => match std::str::from_utf8(data) {
+            Ok(text) => Ok(Value::from(text)),
+            Err(error) => Err(ProtocolError::decode("utf-8", error)),
+        },
+    }
+}
