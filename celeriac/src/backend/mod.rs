@@ -1,5 +1,7 @@
 //! Result backends: where states and results are kept.
 
+mod codec;
 mod meta;
+pub mod redis;
 
 pub use meta::{ChordPart, ExceptionInfo, ResultRef, TaskMeta, TaskState};

@@ -1,0 +1,205 @@
+//! Results in Redis, in Celery's layout.
+//!
+//! Source: celery 5.7 `celery/backends/redis.py`, `celery/backends/base.py`; transcripts
+//! `vectors/monitor/backend_*.txt`.
+
+mod chord;
+mod waiters;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{Cmd, Pipeline, Value as Reply, cmd};
+
+pub(crate) use chord::{PartAnswer, Parts};
+
+use super::{ChordPart, ResultRef, TaskMeta, TaskState};
+use crate::broker::BrokerError;
+use crate::broker::redis::{Endpoint, Link, eval};
+use crate::config::Config;
+use crate::message::{Value, json};
+use waiters::Waiters;
+
+/// Stores a state unless a success is stored already: a late copy of a task cannot overwrite it.
+const STORE_UNLESS_SUCCESS: &str = r#"
+local stored = redis.call('GET', KEYS[1])
+if stored and string.find(stored, '^{"status": "SUCCESS"') then return 0 end
+if tonumber(ARGV[2]) > 0 then redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2]) else redis.call('SET', KEYS[1], ARGV[1]) end
+redis.call('PUBLISH', KEYS[1], ARGV[1])
+return 1"#;
+
+/// The results of one Redis database; cheap to clone.
+#[derive(Clone)]
+pub struct RedisBackend {
+    link: Link,
+    prefix: Arc<str>,
+    expires: u64,
+    failure_expires: u64,
+    chord_expires: u64,
+    ordered: bool,
+    join_timeout: Duration,
+    waiters: Waiters,
+}
+
+impl RedisBackend {
+    /// The backend at that database under those settings; nothing is connected yet.
+    pub fn new(endpoint: Endpoint, config: &Config) -> Self {
+        let link = Link::new(endpoint, config.broker_connection_timeout, Some(Duration::from_secs(30)));
+        let options = &config.result_backend_transport_options;
+        let mut prefix = options.text("global_keyprefix").unwrap_or("").to_owned();
+        if prefix.chars().last().is_some_and(|last| !":_-.".contains(last)) {
+            prefix.push('_');
+        }
+        let expires = config.result_expires.map_or(0, |expires| expires.as_secs());
+        Self {
+            waiters: Waiters::new(link.clone()),
+            link,
+            prefix: prefix.into(),
+            expires,
+            failure_expires: config.result_failure_expires.map_or(expires, |expires| expires.as_secs()),
+            chord_expires: config.result_chord_expires.map_or(expires, |expires| expires.as_secs()),
+            ordered: options.flag("result_chord_ordered").unwrap_or(true),
+            join_timeout: config.result_chord_join_timeout,
+        }
+    }
+
+    /// Where the results are.
+    pub fn endpoint(&self) -> &Endpoint {
+        self.link.endpoint()
+    }
+
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// The key, and the channel, of a task's record.
+    pub fn task_key(&self, task_id: &str) -> String {
+        format!("{}celery-task-meta-{task_id}", self.prefix)
+    }
+
+    /// The key of a group's record, or of a part of a chord's state.
+    pub fn group_key(&self, group_id: &str, part: &str) -> String {
+        format!("{}celery-taskset-meta-{group_id}{part}", self.prefix)
+    }
+
+    /// The commands that store a state and tell those who wait for it.
+    pub(crate) fn store_commands(&self, meta: &TaskMeta, fresh: bool) -> Vec<Cmd> {
+        let key = self.task_key(&meta.task_id);
+        let value = meta.encode();
+        let expires = if meta.status == TaskState::Failure { self.failure_expires } else { self.expires };
+        if !fresh {
+            return vec![eval(STORE_UNLESS_SUCCESS, &[&key], &[&value, expires.to_string().as_bytes()])];
+        }
+        let mut publish = cmd("PUBLISH");
+        publish.arg(&key).arg(&value);
+        vec![set(&key, &value, expires), publish]
+    }
+
+    /// Stores a state at once.
+    ///
+    /// # Errors
+    /// Those of the server.
+    pub async fn store(&self, meta: &TaskMeta) -> Result<(), BrokerError> {
+        self.run(self.store_commands(meta, false)).await.map(drop)
+    }
+
+    /// What is stored of a task; `None` when nothing is.
+    ///
+    /// # Errors
+    /// Those of the server, and [`BrokerError::Protocol`] when the record cannot be read.
+    pub async fn fetch(&self, task_id: &str) -> Result<Option<TaskMeta>, BrokerError> {
+        let replies = self.link.call(Pipeline::new().cmd("GET").arg(self.task_key(task_id))).await?;
+        match &replies[0] {
+            Reply::BulkString(stored) => Ok(Some(TaskMeta::decode(task_id, stored)?)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Waits until a task is ready; subscribed, not polled.
+    ///
+    /// # Errors
+    /// [`BrokerError::Timeout`] after `deadline`, and those of the server.
+    pub async fn wait(&self, task_id: &str, deadline: Duration) -> Result<TaskMeta, BrokerError> {
+        let waiting = async {
+            let mut waiter = self.waiters.watch(self.task_key(task_id)).await;
+            loop {
+                if let Some(meta) = self.fetch(task_id).await?
+                    && meta.status.is_ready()
+                {
+                    return Ok(meta);
+                }
+                waiter.changed().await;
+            }
+        };
+        match tokio::time::timeout(deadline, waiting).await {
+            Ok(result) => result,
+            Err(_) => Err(BrokerError::Timeout { url: self.endpoint().to_string(), deadline }),
+        }
+    }
+
+    /// Subscribes to a task's record before the task is sent, so that no change is missed.
+    pub(crate) async fn watch(&self, task_id: &str) -> waiters::Waiter {
+        self.waiters.watch(self.task_key(task_id)).await
+    }
+
+    /// Removes what is stored of a task.
+    ///
+    /// # Errors
+    /// Those of the server.
+    pub async fn forget(&self, task_id: &str) -> Result<(), BrokerError> {
+        self.link.call(Pipeline::new().cmd("DEL").arg(self.task_key(task_id))).await.map(drop)
+    }
+
+    /// The commands that save a group for [`RedisBackend::restore_group`].
+    pub(crate) fn save_group_commands(&self, group: &ResultRef) -> Vec<Cmd> {
+        let key = self.group_key(&group.id, "");
+        let value = json::dumps(&Value::Map([("result".to_owned(), group.to_value())].into_iter().collect()));
+        let mut publish = cmd("PUBLISH");
+        publish.arg(&key).arg(&value);
+        vec![set(&key, value.as_bytes(), self.expires), publish]
+    }
+
+    /// The group that was saved under that id.
+    ///
+    /// # Errors
+    /// Those of the server, and [`BrokerError::Protocol`] when the record cannot be read.
+    pub async fn restore_group(&self, group_id: &str) -> Result<Option<ResultRef>, BrokerError> {
+        let replies = self.link.call(Pipeline::new().cmd("GET").arg(self.group_key(group_id, ""))).await?;
+        match &replies[0] {
+            Reply::BulkString(stored) => Ok(json::loads(stored)?.get("result").and_then(ResultRef::from_value)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Removes a saved group.
+    ///
+    /// # Errors
+    /// Those of the server.
+    pub async fn delete_group(&self, group_id: &str) -> Result<(), BrokerError> {
+        self.link.call(Pipeline::new().cmd("DEL").arg(self.group_key(group_id, ""))).await.map(drop)
+    }
+
+    /// Carries out commands, all or nothing.
+    pub(crate) async fn run(&self, commands: Vec<Cmd>) -> Result<Vec<Reply>, BrokerError> {
+        let mut pipeline = Pipeline::new();
+        if commands.len() > 1 {
+            pipeline.atomic();
+        }
+        for command in commands {
+            pipeline.add_command(command);
+        }
+        if pipeline.is_empty() { Ok(Vec::new()) } else { self.link.call(&mut pipeline).await }
+    }
+}
+
+fn set(key: &str, value: &[u8], expires: u64) -> Cmd {
+    if expires == 0 {
+        let mut set = cmd("SET");
+        set.arg(key).arg(value);
+        set
+    } else {
+        let mut set = cmd("SETEX");
+        set.arg(key).arg(expires).arg(value);
+        set
+    }
+}

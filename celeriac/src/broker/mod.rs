@@ -1,0 +1,6 @@
+//! Brokers: moving messages, nothing about tasks.
+
+mod error;
+pub mod redis;
+
+pub use error::BrokerError;

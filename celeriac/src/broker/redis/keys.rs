@@ -1,0 +1,167 @@
+//! The names of all keys and channels that the transport uses.
+
+/// The separator between a queue's name and its priority step, and between the parts of a binding.
+const SEPARATOR: &str = "\u{6}\u{16}";
+
+/// The part of `broker_transport_options` that decides names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeysOptions {
+    /// Put in front of every key and channel.
+    pub global_keyprefix: String,
+    /// Separator of priority keys and bindings.
+    pub sep: String,
+    /// Lowest priority of each step; the first is served first and has the bare queue name as its key.
+    pub priority_steps: Vec<u8>,
+    /// Hash of messages that are delivered and not acknowledged.
+    pub unacked_key: String,
+    /// Sorted set of their delivery times.
+    pub unacked_index_key: String,
+    /// Lock of the sweep that brings them back.
+    pub unacked_mutex_key: String,
+    /// Template of the prefix of fanout channels, `None` for no prefix.
+    pub fanout_prefix: Option<String>,
+    /// Whether fanout channels end in the routing key.
+    pub fanout_patterns: bool,
+}
+
+impl Default for KeysOptions {
+    fn default() -> Self {
+        Self {
+            global_keyprefix: String::new(),
+            sep: SEPARATOR.to_owned(),
+            priority_steps: vec![0, 3, 6, 9],
+            unacked_key: "unacked".to_owned(),
+            unacked_index_key: "unacked_index".to_owned(),
+            unacked_mutex_key: "unacked_mutex".to_owned(),
+            fanout_prefix: Some("/{db}.".to_owned()),
+            fanout_patterns: true,
+        }
+    }
+}
+
+/// The keys of one broker database.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    options: KeysOptions,
+    fanout_prefix: String,
+    /// Hash of messages that are delivered and not acknowledged.
+    pub unacked: String,
+    /// Sorted set of their delivery times.
+    pub unacked_index: String,
+    /// Lock of the sweep that brings them back.
+    pub unacked_mutex: String,
+    /// Sorted set of the workers that move messages through in-flight lists, by the end of their lease.
+    pub inflight_index: String,
+}
+
+impl Keys {
+    /// The keys under those options in that database.
+    pub fn new(options: KeysOptions, database: i64) -> Self {
+        let prefix = &options.global_keyprefix;
+        let fanout_prefix = options.fanout_prefix.as_deref().unwrap_or("").replace("{db}", &database.to_string());
+        Self {
+            fanout_prefix: format!("{prefix}{fanout_prefix}"),
+            unacked: format!("{prefix}{}", options.unacked_key),
+            unacked_index: format!("{prefix}{}", options.unacked_index_key),
+            unacked_mutex: format!("{prefix}{}", options.unacked_mutex_key),
+            inflight_index: format!("{prefix}celeriac.inflight"),
+            options,
+        }
+    }
+
+    /// The list of a queue's messages of that priority: the largest step that is not above it.
+    pub fn queue(&self, queue: &str, priority: u8) -> String {
+        let steps = &self.options.priority_steps;
+        let step = steps.iter().rev().find(|step| **step <= priority).or(steps.first()).copied().unwrap_or(0);
+        self.queue_step(queue, step)
+    }
+
+    /// The lists of a queue, the one that is served first in front.
+    pub fn queue_steps(&self, queue: &str) -> Vec<String> {
+        self.options.priority_steps.iter().map(|step| self.queue_step(queue, *step)).collect()
+    }
+
+    /// How many priority steps there are.
+    pub fn steps(&self) -> usize {
+        self.options.priority_steps.len()
+    }
+
+    fn queue_step(&self, queue: &str, step: u8) -> String {
+        let Self { options: KeysOptions { global_keyprefix, sep, priority_steps, .. }, .. } = self;
+        if priority_steps.first() == Some(&step) {
+            format!("{global_keyprefix}{queue}")
+        } else {
+            format!("{global_keyprefix}{queue}{sep}{step}")
+        }
+    }
+
+    /// The set of an exchange's bindings.
+    pub fn bindings(&self, exchange: &str) -> String {
+        format!("{}_kombu.binding.{exchange}", self.options.global_keyprefix)
+    }
+
+    /// The set of an exchange's bindings that never expire (kombu 5.7).
+    pub fn permanent_bindings(&self, exchange: &str) -> String {
+        format!("{}_kombu.binding_permanent.{exchange}", self.options.global_keyprefix)
+    }
+
+    /// A member of a set of bindings.
+    pub fn binding(&self, routing_key: &str, pattern: &str, queue: &str) -> String {
+        [routing_key, pattern, queue].join(&self.options.sep)
+    }
+
+    /// The routing key, pattern and queue of a member of a set of bindings.
+    pub fn parse_binding<'a>(&self, member: &'a str) -> Option<(&'a str, &'a str, &'a str)> {
+        let mut parts = member.split(self.options.sep.as_str());
+        Some((parts.next()?, parts.next()?, parts.next()?))
+    }
+
+    /// The channel of a fanout message.
+    pub fn fanout_channel(&self, exchange: &str, routing_key: &str) -> String {
+        if routing_key.is_empty() || !self.options.fanout_patterns {
+            format!("{}{exchange}", self.fanout_prefix)
+        } else {
+            format!("{}{exchange}/{routing_key}", self.fanout_prefix)
+        }
+    }
+
+    /// The channel pattern of a fanout binding: `#` stands for anything.
+    pub fn fanout_pattern(&self, exchange: &str, routing_key: &str) -> String {
+        self.fanout_channel(exchange, &routing_key.replace('#', "*"))
+    }
+
+    /// One of the lists in which a worker's messages are between queue and bookkeeping.
+    pub fn inflight(&self, worker: &str, slot: usize) -> String {
+        format!("{}.{worker}.{slot}", self.inflight_index)
+    }
+
+    /// The number of the last transaction that a worker committed.
+    pub fn committed(&self, worker: &str) -> String {
+        format!("{}.{worker}.committed", self.inflight_index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn priorities_fall_into_kombus_steps() {
+        let keys = Keys::new(KeysOptions::default(), 0);
+        assert_eq!(keys.queue("celery", 0), "celery");
+        assert_eq!(keys.queue("celery", 2), "celery");
+        assert_eq!(keys.queue("celery", 5), "celery\u{6}\u{16}3");
+        assert_eq!(keys.queue("celery", 9), "celery\u{6}\u{16}9");
+    }
+
+    #[test]
+    fn every_name_carries_the_global_prefix() {
+        let options = KeysOptions { global_keyprefix: "p:".to_owned(), ..KeysOptions::default() };
+        let keys = Keys::new(options, 3);
+        assert_eq!(keys.queue_steps("q")[1], "p:q\u{6}\u{16}3");
+        assert_eq!(keys.fanout_channel("celeryev", "task.sent"), "p:/3.celeryev/task.sent");
+        assert_eq!(keys.fanout_pattern("celeryev", "#"), "p:/3.celeryev/*");
+        assert_eq!(keys.unacked, "p:unacked");
+        assert_eq!(keys.bindings("celery"), "p:_kombu.binding.celery");
+    }
+}
