@@ -1,1 +1,93 @@
-//! The task attribute of celeriac.
+//! The task attribute of celeriac; use it as `celeriac::task`.
+
+mod attributes;
+mod expand;
+mod parameters;
+
+use proc_macro::TokenStream;
+use syn::{ItemFn, parse_macro_input};
+
+use attributes::Attributes;
+
+/// Makes a task of an `async fn` or a plain `fn`.
+///
+/// ```
+/// use celeriac::prelude::*;
+///
+/// /// Same name, same arguments as the Python task that it replaces.
+/// #[celeriac::task(name = "proj.tasks.resize", acks_late, max_retries = 5)]
+/// async fn resize(ctx: Context, id: u64, width: Option<u32>) -> TaskResult<String> {
+///     Ok(format!("{id}-{}", width.unwrap_or(640)))
+/// }
+///
+/// assert_eq!(resize::NAME, "proj.tasks.resize");
+/// let call = resize::s(7, Some(320)).countdown(5).queue("images");
+/// ```
+///
+/// The function becomes a unit struct of its name, which implements `celeriac::task::Task`: give it to a worker as
+/// `worker.task(resize)`. With it come
+///
+/// - `resize::NAME`, the task's name: as in Celery the path of the module and function, such as `proj.tasks.resize`
+///   for `proj::tasks::resize`, unless `name` says otherwise;
+/// - `resize::run(..)`, the function itself, for tests and other tasks;
+/// - `resize::s(..)`, a typed call with all arguments: a `TaskSignature` of the return type;
+/// - `resize::signature()`, a call without arguments yet, for links and partial calls.
+///
+/// An `async fn` shares the runtime's threads; a plain `fn` gets a thread on which it may block.
+///
+/// # Parameters
+///
+/// Arguments reach the parameters by position or keyword, as in Python, and are of any type that serde can read;
+/// `celeriac::message::Value` takes anything. A call that does not fit fails with Python's `TypeError`.
+///
+/// | parameter | what it gets |
+/// | --- | --- |
+/// | `Context` or `&Context` | the surroundings of this run; the caller gives nothing for it |
+/// | `State<T>` | the worker's shared state of that type; the caller gives nothing for it |
+/// | `Option<T>` | the argument, or `None` when it is left out |
+/// | `#[default(expr)] x: T`, `#[default = expr]`, `#[default]` | the argument, or the default when it is left out |
+/// | `#[args] rest: Vec<T>` | all further positional arguments, Python's `*args` |
+/// | `#[kwargs] rest: Map` | all further keyword arguments, Python's `**kwargs`; any map with text keys |
+///
+/// ```
+/// use celeriac::prelude::*;
+/// use celeriac::message::Map;
+///
+/// #[celeriac::task]
+/// fn report(title: &str, #[default(1)] copies: u32, #[args] pages: Vec<u32>, #[kwargs] extra: Map) -> String {
+///     format!("{copies} of {title}: {} pages, {} extras", pages.len(), extra.len())
+/// }
+///
+/// assert_eq!(report::run("Sales", 2, vec![1, 2], Map::new()), "2 of Sales: 2 pages, 0 extras");
+/// ```
+///
+/// # Return type
+///
+/// Nothing, a value that serde can write, or a `Result`: `TaskResult<T>`, or any whose error converts into
+/// `TaskError`, as every `std::error::Error` does. A type whose name ends in `Result` is taken for a `Result`.
+///
+/// # Attributes
+///
+/// Those of Celery and of rusty-celery, under their names. Flags may stand alone: `acks_late` is `acks_late = true`.
+///
+/// - Identity: `name`; `bind` (the first parameter is the context, which may then be spelled `&Self`).
+/// - Acknowledgement: `acks_late`, `acks_on_failure`, `acks_on_timeout`, `acks_on_failure_or_timeout`,
+///   `reject_on_worker_lost`.
+/// - Results: `ignore_result`, `store_errors_even_if_ignored`, `track_started`, `send_events`.
+/// - Limits, in seconds: `time_limit` (also `hard_time_limit`), `soft_time_limit`, `expires`; `rate_limit = "10/m"`.
+/// - Retries: `max_retries` (`None` is without limit), `default_retry_delay`; `autoretry_for = ["ValueError"]`,
+///   `dont_autoretry_for`; `retry_backoff` (a flag or a factor), `retry_backoff_max`, `retry_jitter`;
+///   `min_retry_delay` and `max_retry_delay` bound the backoff; `retry_for_unexpected` is
+///   `autoretry_for = ["Exception"]` with backoff.
+/// - Sending: `queue`, `exchange`, `routing_key`, `priority`, `serializer` (also `content_type`), `compression`.
+/// - Where it runs: `pool = "process"` in a child process that can be killed.
+/// - Callbacks: `on_failure = path` is called with `(&Context, &TaskError)` each time the function fails, and
+///   `on_success = path` with `(&Context, &T)`; both are async for an `async fn`.
+///
+/// Values may be any expression, such as the name of a constant.
+#[proc_macro_attribute]
+pub fn task(attributes: TokenStream, function: TokenStream) -> TokenStream {
+    let attributes = parse_macro_input!(attributes as Attributes);
+    let function = parse_macro_input!(function as ItemFn);
+    expand::expand(&attributes, function).unwrap_or_else(syn::Error::into_compile_error).into()
+}

@@ -3,11 +3,12 @@
 use std::any::{Any, TypeId, type_name};
 use std::collections::HashMap;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
+use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
-use super::{Request, TaskError, TaskResult};
+use super::{Request, Retry, TaskDefinition, TaskError, TaskOptions, TaskResult};
 use crate::backend::ResultRef;
 
 /// The surroundings of one run of a task; cheap to clone.
@@ -17,6 +18,7 @@ pub struct Context {
 }
 
 struct Inner {
+    definition: Option<Arc<TaskDefinition>>,
     request: Request,
     states: States,
     soft_limit: CancellationToken,
@@ -24,10 +26,20 @@ struct Inner {
 }
 
 impl Context {
-    /// A context for that request.
+    /// A context for that request of a task with the default options.
     pub fn new(request: Request, states: States) -> Self {
+        Self::with(None, request, states)
+    }
+
+    /// A context for that request of that task.
+    pub fn for_task(definition: Arc<TaskDefinition>, request: Request, states: States) -> Self {
+        Self::with(Some(definition), request, states)
+    }
+
+    fn with(definition: Option<Arc<TaskDefinition>>, request: Request, states: States) -> Self {
         Self {
             inner: Arc::new(Inner {
+                definition,
                 request,
                 states,
                 soft_limit: CancellationToken::new(),
@@ -41,13 +53,53 @@ impl Context {
         &self.inner.request
     }
 
+    /// The task's name.
+    pub fn name(&self) -> &str {
+        &self.inner.request.task
+    }
+
+    /// What the task declares about itself.
+    pub fn options(&self) -> &TaskOptions {
+        static DEFAULT: LazyLock<TaskOptions> = LazyLock::new(TaskOptions::default);
+        self.inner.definition.as_deref().map_or(&DEFAULT, |definition| &definition.options)
+    }
+
+    /// A retry, after the task's `default_retry_delay` unless told otherwise; return it as the task's error.
+    pub fn retry(&self) -> Retry {
+        Retry::default()
+    }
+
+    /// A retry after a time that grows with the number of retries; see [`TaskOptions::backoff_delay`].
+    pub fn backoff(&self) -> Retry {
+        Retry::default().countdown(self.options().backoff_delay(self.request().retries()))
+    }
+
+    /// Ends the task with a retry in that many seconds, as rusty-celery spells it.
+    ///
+    /// # Errors
+    /// Always: the retry.
+    pub fn retry_with_countdown<T>(&self, countdown: u32) -> TaskResult<T> {
+        Err(self.retry().countdown(countdown).into())
+    }
+
+    /// Ends the task with a retry at that time, as rusty-celery spells it.
+    ///
+    /// # Errors
+    /// Always: the retry.
+    pub fn retry_with_eta<T>(&self, eta: DateTime<Utc>) -> TaskResult<T> {
+        Err(self.retry().eta(eta).into())
+    }
+
     /// The shared state of that type.
     ///
     /// # Errors
     /// Fails the task when the worker was built without such a state.
     pub fn state<T: Send + Sync + 'static>(&self) -> TaskResult<State<T>> {
         self.inner.states.get().ok_or_else(|| {
-            let text = format!("the worker has no state of type {}; hint: add it with Worker::state", type_name::<T>());
+            let text = format!(
+                "the worker has no state of type {}; hint: add it with Worker::state",
+                type_name::<T>()
+            );
             TaskError::builtin("RuntimeError", text)
         })
     }

@@ -62,6 +62,25 @@ pub enum Handler {
     Blocking(Arc<dyn Fn(Context) -> TaskResult<Value> + Send + Sync>),
 }
 
+impl Handler {
+    /// A handler that runs an async function.
+    pub fn from_async<F, R>(function: F) -> Self
+    where
+        F: Fn(Context) -> R + Send + Sync + 'static,
+        R: Future<Output = TaskResult<Value>> + Send + 'static,
+    {
+        Handler::Async(Arc::new(move |context| Box::pin(function(context))))
+    }
+
+    /// A handler that runs a blocking function.
+    pub fn from_blocking<F>(function: F) -> Self
+    where
+        F: Fn(Context) -> TaskResult<Value> + Send + Sync + 'static,
+    {
+        Handler::Blocking(Arc::new(function))
+    }
+}
+
 impl TaskDefinition {
     /// A task of that name which runs an async function on whatever arguments it is sent.
     pub fn from_async<F, R>(name: &str, function: F) -> Self
@@ -69,8 +88,7 @@ impl TaskDefinition {
         F: Fn(Context) -> R + Send + Sync + 'static,
         R: Future<Output = TaskResult<Value>> + Send + 'static,
     {
-        let handler = Handler::Async(Arc::new(move |context| Box::pin(function(context))));
-        Self::new(name, TaskOptions::default(), handler)
+        Self::new(name, TaskOptions::default(), Handler::from_async(function))
     }
 
     /// A task of that name which runs a blocking function on whatever arguments it is sent.
@@ -79,7 +97,7 @@ impl TaskDefinition {
         F: Fn(Context) -> TaskResult<Value> + Send + Sync + 'static,
     {
         let options = TaskOptions { pool: Pool::Blocking, ..TaskOptions::default() };
-        Self::new(name, options, Handler::Blocking(Arc::new(function)))
+        Self::new(name, options, Handler::from_blocking(function))
     }
 
     /// A task of that name with those options and that function.

@@ -1,13 +1,26 @@
 //! Tasks: the registered, named units of work.
 
+mod arguments;
 mod context;
 mod definition;
 mod error;
+mod name;
 mod options;
+#[doc(hidden)]
+pub mod outcome;
 mod request;
+mod retry;
+mod signature;
 
+pub use arguments::{Arguments, check_arity};
 pub use context::{Context, State, States};
 pub use definition::{Handler, Parameter, ParameterKind, Task, TaskDefinition};
-pub use error::{Failure, Retry, TaskError, TaskResult};
+pub use error::{Failure, TaskError, TaskResult};
+#[doc(hidden)]
+pub use name::{dotted, dotted_length};
 pub use options::{Pool, TaskOptions};
 pub use request::Request;
+pub use retry::{Retry, Seconds, TaskResultExt};
+#[doc(hidden)]
+pub use signature::CallBuilder;
+pub use signature::TaskSignature;

@@ -53,10 +53,27 @@ pub struct TaskOptions {
     pub retry_backoff: Option<f64>,
     /// Upper bound of that delay in seconds. Default 600.
     pub retry_backoff_max: f64,
+    /// Lower bound of that delay in seconds, as rusty-celery's `min_retry_delay`. Default 0.
+    pub retry_backoff_min: f64,
     /// Whether that delay is drawn at random between 0 and its value. Default true.
     pub retry_jitter: bool,
     /// Where the task runs.
     pub pool: Pool,
+}
+
+impl TaskOptions {
+    /// Seconds until the next run of a task that was retried so often before, growing exponentially.
+    ///
+    /// `retry_backoff * 2^retries`, where a factor below 1 counts as 1, at most `retry_backoff_max`; with
+    /// `retry_jitter` a random whole number up to that (celery 5.7 `celery/utils/time.py`
+    /// `get_exponential_backoff_interval`); in the end at least `retry_backoff_min`.
+    pub fn backoff_delay(&self, retries: u32) -> f64 {
+        let factor = self.retry_backoff.unwrap_or(1.0).max(1.0).trunc();
+        let exponent = i32::try_from(retries).unwrap_or(i32::MAX);
+        let longest = (factor * 2f64.powi(exponent)).min(self.retry_backoff_max).max(0.0);
+        let delay = if self.retry_jitter { rand::random_range(0..=longest as u64) as f64 } else { longest };
+        delay.max(self.retry_backoff_min)
+    }
 }
 
 /// Where a task runs.
@@ -98,8 +115,36 @@ impl Default for TaskOptions {
             dont_autoretry_for: Vec::new(),
             retry_backoff: None,
             retry_backoff_max: 600.0,
+            retry_backoff_min: 0.0,
             retry_jitter: true,
             pool: Pool::Async,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_backoff_doubles_up_to_its_bound() {
+        let options = TaskOptions {
+            retry_backoff: Some(60.0),
+            retry_backoff_max: 3600.0,
+            retry_jitter: false,
+            ..TaskOptions::default()
+        };
+        let delays: Vec<f64> = (0..8).map(|retries| options.backoff_delay(retries)).collect();
+        assert_eq!(delays, [60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, 3600.0, 3600.0]);
+        assert_eq!(options.backoff_delay(u32::MAX), 3600.0);
+    }
+
+    #[test]
+    fn jitter_draws_whole_seconds_between_the_bounds() {
+        let options = TaskOptions { retry_backoff_min: 2.0, ..TaskOptions::default() };
+        for _ in 0..100 {
+            let delay = options.backoff_delay(3);
+            assert!((2.0..=8.0).contains(&delay) && delay.fract() == 0.0, "{delay}");
         }
     }
 }
