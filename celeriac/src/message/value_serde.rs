@@ -49,15 +49,15 @@ pub fn to_value<T: serde::Serialize + ?Sized>(value: &T) -> Result<Value, ValueE
 /// # Errors
 /// The value does not fit the type; the text says what was expected and what was found.
 pub fn from_value<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, ValueError> {
-    T::deserialize(de::ValueDeserializer(value))
+    from_value_ref(&value)
 }
 
-/// Turns a borrowed value into anything that serde deserializes.
+/// Turns a borrowed value into anything that serde deserializes; text and bytes can be borrowed from it.
 ///
 /// # Errors
 /// As [`from_value`].
 pub fn from_value_ref<'de, T: serde::Deserialize<'de>>(value: &'de Value) -> Result<T, ValueError> {
-    T::deserialize(de::ValueDeserializer(value.clone()))
+    T::deserialize(de::ValueDeserializer(value))
 }
 
 impl serde::ser::Error for ValueError {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::value::{MapDeserializer, SeqDeserializer, StringDeserializer};
+use serde::de::value::{MapDeserializer, SeqDeserializer, StrDeserializer};
 use serde::de::{
     self, DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer, MapAccess, SeqAccess,
     Unexpected, VariantAccess, Visitor,
@@ -123,13 +123,15 @@ impl<'de> Visitor<'de> for Seed {
     }
 }
 
-pub(super) struct ValueDeserializer(pub(super) Value);
+/// Reads from a borrowed value; text is lent to whoever can take it so.
+#[derive(Clone, Copy)]
+pub(super) struct ValueDeserializer<'a>(pub(super) &'a Value);
 
-impl ValueDeserializer {
+impl ValueDeserializer<'_> {
     fn wrong<T>(&self, expected: &dyn de::Expected) -> Result<T, ValueError> {
-        Err(match text_of(&self.0) {
+        Err(match text_of(self.0) {
             Some(text) => ValueError::invalid_type(Unexpected::Str(&text), expected),
-            None => ValueError::invalid_type(unexpected(&self.0), expected),
+            None => ValueError::invalid_type(unexpected(self.0), expected),
         })
     }
 }
@@ -164,7 +166,7 @@ fn text_of(value: &Value) -> Option<String> {
     Some(text)
 }
 
-impl<'de> IntoDeserializer<'de, ValueError> for ValueDeserializer {
+impl<'de> IntoDeserializer<'de, ValueError> for ValueDeserializer<'de> {
     type Deserializer = Self;
 
     fn into_deserializer(self) -> Self {
@@ -180,7 +182,7 @@ macro_rules! forward {
     };
 }
 
-impl<'de> Deserializer<'de> for ValueDeserializer {
+impl<'de> Deserializer<'de> for ValueDeserializer<'de> {
     type Error = ValueError;
 
     forward!(deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128 deserialize_u8
@@ -188,24 +190,17 @@ impl<'de> Deserializer<'de> for ValueDeserializer {
         deserialize_str deserialize_string deserialize_map deserialize_identifier);
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        if let Some(text) = text_of(&self.0) {
+        if let Some(text) = text_of(self.0) {
             return visitor.visit_string(text);
         }
         match self.0 {
-            Value::Bool(flag) => visitor.visit_bool(flag),
-            Value::Int(number) => visitor.visit_i64(number),
-            Value::BigInt(digits) => match (digits.parse(), digits.parse(), digits.parse()) {
-                (Ok(number), _, _) => visitor.visit_u64(number),
-                (_, Ok(number), _) => visitor.visit_i128(number),
-                (_, _, Ok(number)) => visitor.visit_u128(number),
-                _ => visitor.visit_string(digits),
-            },
-            Value::Float(number) => visitor.visit_f64(number),
-            Value::Str(text) => visitor.visit_string(text),
-            Value::Bytes(bytes) => visitor.visit_byte_buf(bytes),
+            Value::Bool(flag) => visitor.visit_bool(*flag),
+            number @ (Value::Int(_) | Value::BigInt(_) | Value::Float(_)) => visit_number(number, visitor),
+            Value::Str(text) => visitor.visit_borrowed_str(text),
+            Value::Bytes(bytes) => visitor.visit_borrowed_bytes(bytes),
             Value::List(items) => {
                 let count = items.len();
-                let mut access = SeqDeserializer::new(items.into_iter().map(ValueDeserializer));
+                let mut access = SeqDeserializer::new(items.iter().map(ValueDeserializer));
                 let value = visitor.visit_seq(&mut access)?;
                 // A tuple or array that is shorter than the list must not drop the rest.
                 access
@@ -214,7 +209,7 @@ impl<'de> Deserializer<'de> for ValueDeserializer {
                 Ok(value)
             }
             Value::Map(entries) => {
-                let entries = entries.into_iter().map(|(key, value)| (Key(key), ValueDeserializer(value)));
+                let entries = entries.iter().map(|(key, value)| (Key(key), ValueDeserializer(value)));
                 visitor.visit_map(MapDeserializer::new(entries))
             }
             _ => visitor.visit_unit(),
@@ -226,19 +221,19 @@ impl<'de> Deserializer<'de> for ValueDeserializer {
     }
 
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        self.deserialize_byte_buf(visitor)
+        match self.0 {
+            Value::Str(text) => visitor.visit_borrowed_bytes(text.as_bytes()),
+            _ => self.deserialize_any(visitor),
+        }
     }
 
     fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        match self.0 {
-            Value::Str(text) => visitor.visit_byte_buf(text.into_bytes()),
-            other => ValueDeserializer(other).deserialize_any(visitor),
-        }
+        self.deserialize_bytes(visitor)
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         match self.0 {
-            Value::Bytes(bytes) => visitor.visit_seq(SeqDeserializer::new(bytes.into_iter())),
+            Value::Bytes(bytes) => visitor.visit_seq(SeqDeserializer::new(bytes.iter().copied())),
             Value::List(_) => self.deserialize_any(visitor),
             _ => self.wrong(&visitor),
         }
@@ -277,19 +272,15 @@ impl<'de> Deserializer<'de> for ValueDeserializer {
         if name != VALUE {
             return visitor.visit_newtype_struct(self);
         }
-        let (name, payload) = match (&self.0, typed::parts(&self.0, Precision::Nanos)) {
+        let (name, payload) = match (self.0, typed::parts(self.0, Precision::Nanos)) {
             (Value::Bytes(_), _) => return self.deserialize_any(visitor),
             (_, Some((name, payload))) => (name, payload),
             (Value::BigInt(digits), None) => (BIG_INT_TYPE, Payload::Text(digits.clone())),
             _ => return self.deserialize_any(visitor),
         };
-        let payload = match payload {
-            Payload::Text(text) | Payload::Hex(text) => Value::Str(text),
-        };
-        let entries = [("__type__", Value::from(name)), ("__value__", payload)];
-        visitor.visit_map(MapDeserializer::new(
-            entries.into_iter().map(|(key, value)| (key, ValueDeserializer(value))),
-        ))
+        let (Payload::Text(text) | Payload::Hex(text)) = payload;
+        let entries = [("__type__", name.to_owned()), ("__value__", text)];
+        visitor.visit_map(MapDeserializer::new(entries.into_iter()))
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -312,13 +303,13 @@ impl<'de> Deserializer<'de> for ValueDeserializer {
     ) -> Result<V::Value, ValueError> {
         match self.0 {
             Value::Str(variant) => visitor.visit_enum(Variant { variant, content: None }),
-            Value::Map(mut entries) if entries.len() == 1 => match entries.pop() {
+            Value::Map(entries) if entries.len() == 1 => match entries.first() {
                 Some((variant, value)) => visitor.visit_enum(Variant { variant, content: Some(value) }),
                 None => visitor.visit_unit(),
             },
-            other => {
+            _ => {
                 let expected = format!("one of {}", variants.join(", "));
-                ValueDeserializer(other).wrong(&expected.as_str())
+                self.wrong(&expected.as_str())
             }
         }
     }
@@ -328,10 +319,24 @@ impl<'de> Deserializer<'de> for ValueDeserializer {
     }
 }
 
-/// A mapping's key, which also reads as the number or boolean that its text shows.
-struct Key(String);
+fn visit_number<'de, V: Visitor<'de>>(number: &Value, visitor: V) -> Result<V::Value, ValueError> {
+    match number {
+        Value::Int(number) => visitor.visit_i64(*number),
+        Value::Float(number) => visitor.visit_f64(*number),
+        Value::BigInt(digits) => match (digits.parse(), digits.parse(), digits.parse()) {
+            (Ok(number), _, _) => visitor.visit_u64(number),
+            (_, Ok(number), _) => visitor.visit_i128(number),
+            (_, _, Ok(number)) => visitor.visit_u128(number),
+            _ => visitor.visit_str(digits),
+        },
+        other => Err(ValueError::invalid_type(unexpected(other), &visitor)),
+    }
+}
 
-impl<'de> IntoDeserializer<'de, ValueError> for Key {
+/// A mapping's key, which also reads as the number or boolean that its text shows.
+struct Key<'a>(&'a str);
+
+impl<'de> IntoDeserializer<'de, ValueError> for Key<'de> {
     type Deserializer = Self;
 
     fn into_deserializer(self) -> Self {
@@ -344,7 +349,7 @@ macro_rules! number_keys {
         $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
             match json::loads(self.0.as_bytes()) {
                 Ok(number @ (Value::Int(_) | Value::BigInt(_) | Value::Float(_))) => {
-                    ValueDeserializer(number).$method(visitor)
+                    visit_number(&number, visitor)
                 }
                 _ => self.deserialize_any(visitor),
             }
@@ -352,11 +357,11 @@ macro_rules! number_keys {
     };
 }
 
-impl<'de> Deserializer<'de> for Key {
+impl<'de> Deserializer<'de> for Key<'de> {
     type Error = ValueError;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        visitor.visit_string(self.0)
+        visitor.visit_borrowed_str(self.0)
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
@@ -377,12 +382,12 @@ impl<'de> Deserializer<'de> for Key {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, ValueError> {
-        let deserializer: StringDeserializer<ValueError> = self.0.into_deserializer();
+        let deserializer: StrDeserializer<'_, ValueError> = self.0.into_deserializer();
         deserializer.deserialize_enum(name, variants, visitor)
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        match self.0.as_str() {
+        match self.0 {
             "true" => visitor.visit_bool(true),
             "false" => visitor.visit_bool(false),
             _ => self.deserialize_any(visitor),
@@ -397,24 +402,24 @@ impl<'de> Deserializer<'de> for Key {
     }
 }
 
-struct Variant {
-    variant: String,
-    content: Option<Value>,
+struct Variant<'a> {
+    variant: &'a str,
+    content: Option<&'a Value>,
 }
 
-impl<'de> EnumAccess<'de> for Variant {
+impl<'de> EnumAccess<'de> for Variant<'de> {
     type Error = ValueError;
-    type Variant = Content;
+    type Variant = Content<'de>;
 
-    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Content), ValueError> {
-        let name: StringDeserializer<ValueError> = self.variant.into_deserializer();
+    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Content<'de>), ValueError> {
+        let name: StrDeserializer<'_, ValueError> = self.variant.into_deserializer();
         Ok((seed.deserialize(name)?, Content(self.content)))
     }
 }
 
-struct Content(Option<Value>);
+struct Content<'a>(Option<&'a Value>);
 
-impl<'de> VariantAccess<'de> for Content {
+impl<'de> VariantAccess<'de> for Content<'de> {
     type Error = ValueError;
 
     fn unit_variant(self) -> Result<(), ValueError> {
@@ -425,11 +430,11 @@ impl<'de> VariantAccess<'de> for Content {
     }
 
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, ValueError> {
-        seed.deserialize(ValueDeserializer(self.0.unwrap_or_default()))
+        seed.deserialize(ValueDeserializer(self.0.unwrap_or(&Value::Null)))
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, _length: usize, visitor: V) -> Result<V::Value, ValueError> {
-        ValueDeserializer(self.0.unwrap_or_default()).deserialize_seq(visitor)
+        ValueDeserializer(self.0.unwrap_or(&Value::Null)).deserialize_seq(visitor)
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -437,6 +442,6 @@ impl<'de> VariantAccess<'de> for Content {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, ValueError> {
-        ValueDeserializer(self.0.unwrap_or_default()).deserialize_struct("", fields, visitor)
+        ValueDeserializer(self.0.unwrap_or(&Value::Null)).deserialize_struct("", fields, visitor)
     }
 }
