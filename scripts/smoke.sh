@@ -39,7 +39,7 @@ boot_compose() {
     url=http://127.0.0.1:${API_PORT:-8000}
     "${compose[@]}" up --build --detach --wait
     "${compose[@]}" exec -T api alembic upgrade head
-    "${compose[@]}" exec -T api companion seed
+    "${compose[@]}" exec -T api companion seed --demo
 }
 
 boot_up() {
