@@ -1,1 +1,20 @@
-//! See the package description.
+//! The domain of the AI companion: settings, store, reminders, chat, notifications and metrics.
+//!
+//! No HTTP server and no Celery in here: the API and the workers are two faces of this crate, and [`Companion`]
+//! is what both of them hold. SQL lives in [`store`] only, Redis keys in [`rate_limit`] and [`metrics`] only.
+
+pub mod analytics;
+pub mod auth;
+pub mod chat;
+mod context;
+pub mod logging;
+pub mod metrics;
+pub mod notify;
+pub mod rate_limit;
+mod redis_link;
+pub mod reminders;
+pub mod settings;
+pub mod store;
+
+pub use context::{Companion, OpenError};
+pub use redis_link::{RedisLink, RedisLinkError};

@@ -1,0 +1,72 @@
+//! One way of logging for all binaries: lines for people in development, JSON lines elsewhere.
+
+use std::io::Write;
+
+use chrono::{SecondsFormat, Utc};
+use env_logger::fmt::Formatter;
+use log::{Level, Record, kv};
+use serde_json::{Map, Value};
+
+use crate::settings::Settings;
+
+/// Starts logging to standard error, with the level and the form that the settings ask for.
+///
+/// `RUST_LOG`, where set, refines the level per module. A second call changes nothing.
+pub fn init(settings: &Settings) {
+    let mut builder = env_logger::Builder::new();
+    builder.filter_level(settings.log_level);
+    // Statement logs of the database driver are noise at INFO.
+    builder.filter_module("sqlx", settings.log_level.min(log::LevelFilter::Warn));
+    if let Ok(filters) = std::env::var("RUST_LOG") {
+        builder.parse_filters(&filters);
+    }
+    builder.format(if settings.is_development() { write_line } else { write_json });
+    let _already_started = builder.try_init();
+}
+
+fn write_line(out: &mut Formatter, record: &Record<'_>) -> std::io::Result<()> {
+    let level = python_level(record.level());
+    write!(out, "{} {level:<7} {}: {}", timestamp(), record.target(), record.args())?;
+    for (key, value) in fields(record) {
+        write!(out, " {key}={value}")?;
+    }
+    writeln!(out)
+}
+
+fn write_json(out: &mut Formatter, record: &Record<'_>) -> std::io::Result<()> {
+    let mut line = Map::new();
+    line.insert("timestamp".into(), timestamp().into());
+    line.insert("level".into(), python_level(record.level()).into());
+    line.insert("logger".into(), record.target().into());
+    line.insert("message".into(), record.args().to_string().into());
+    line.extend(fields(record).into_iter().map(|(key, value)| (key, Value::from(value))));
+    writeln!(out, "{}", Value::Object(line))
+}
+
+fn timestamp() -> String {
+    Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// The names that the log searches of the runbook know.
+fn python_level(level: Level) -> &'static str {
+    match level {
+        Level::Error => "ERROR",
+        Level::Warn => "WARNING",
+        Level::Info => "INFO",
+        Level::Debug | Level::Trace => "DEBUG",
+    }
+}
+
+fn fields(record: &Record<'_>) -> Vec<(String, String)> {
+    struct Collect(Vec<(String, String)>);
+    impl<'kvs> kv::VisitSource<'kvs> for Collect {
+        fn visit_pair(&mut self, key: kv::Key<'kvs>, value: kv::Value<'kvs>) -> Result<(), kv::Error> {
+            self.0.push((key.to_string(), value.to_string()));
+            Ok(())
+        }
+    }
+    let mut collect = Collect(Vec::new());
+    // Collecting never fails: `visit_pair` returns no error.
+    let _ = record.key_values().visit(&mut collect);
+    collect.0
+}

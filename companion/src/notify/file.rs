@@ -1,0 +1,106 @@
+use std::{
+    collections::HashSet,
+    fs::{File, OpenOptions},
+    io::{self, BufRead, BufReader, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use chrono::{SecondsFormat, Utc};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{ChannelError, Notification};
+
+pub(super) const NAME: &str = "file";
+
+/// Appends each notification as a line of JSON to a file, or prints it on standard output.
+///
+/// The file is locked and looked into before a line is added, so that a reminder is in it once, whoever writes.
+pub struct FileChannel {
+    outbox: Option<Arc<Mutex<Outbox>>>,
+}
+
+struct Outbox {
+    path: PathBuf,
+    /// How far the file has been read.
+    read_to: u64,
+    /// The reminders in what has been read.
+    delivered: HashSet<Uuid>,
+}
+
+impl FileChannel {
+    pub(super) fn open(path: &Path) -> Result<Self, ChannelError> {
+        if path == Path::new("-") {
+            return Ok(Self { outbox: None });
+        }
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(|error| unavailable(folder, &error))?;
+        }
+        let outbox = Outbox { path: path.to_owned(), read_to: 0, delivered: HashSet::new() };
+        Ok(Self { outbox: Some(Arc::new(Mutex::new(outbox))) })
+    }
+
+    pub(super) fn recognises_repetition(&self) -> bool {
+        self.outbox.is_some()
+    }
+
+    pub(super) async fn send(&self, notification: &Notification) -> Result<(), ChannelError> {
+        let line = json!({
+            "delivered_at": Utc::now().to_rfc3339_opts(SecondsFormat::Millis, false),
+            "reminder_id": notification.reminder_id,
+            "to": notification.email,
+            "text": notification.text,
+            "due": notification.due,
+        });
+        let id = notification.reminder_id;
+        let Some(outbox) = self.outbox.clone() else {
+            return writeln!(io::stdout(), "{line}").map_err(|error| unavailable(Path::new("-"), &error));
+        };
+        let append = move || {
+            let mut outbox = outbox.lock().unwrap_or_else(PoisonError::into_inner);
+            outbox.append(id, &line).map_err(|error| unavailable(&outbox.path, &error))
+        };
+        let reason = |error| ChannelError::Unknown { channel: NAME, reason: format!("{error}") };
+        tokio::task::spawn_blocking(append).await.map_err(reason)?
+    }
+}
+
+impl Outbox {
+    fn append(&mut self, id: Uuid, line: &Value) -> io::Result<()> {
+        let mut file = OpenOptions::new().create(true).read(true).append(true).open(&self.path)?;
+        file.lock()?;
+        let ends_within_a_line = self.read_news(&mut file)?;
+        if self.delivered.contains(&id) {
+            return Ok(());
+        }
+        let separator = if ends_within_a_line { "\n" } else { "" };
+        file.write_all(format!("{separator}{line}\n").as_bytes())?;
+        file.sync_data()
+    }
+
+    /// Reads what others have added; whether the file ends within a line, left by a write that was cut short.
+    fn read_news(&mut self, file: &mut File) -> io::Result<bool> {
+        if file.metadata()?.len() < self.read_to {
+            self.read_to = 0;
+            self.delivered.clear();
+        }
+        file.seek(SeekFrom::Start(self.read_to))?;
+        let mut lines = BufReader::new(file);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let length = lines.read_until(b'\n', &mut line)? as u64;
+            if line.last() != Some(&b'\n') {
+                return Ok(length > 0);
+            }
+            self.read_to += length;
+            let entry: Value = serde_json::from_slice(&line).unwrap_or_default();
+            self.delivered.extend(entry["reminder_id"].as_str().and_then(|id| id.parse::<Uuid>().ok()));
+        }
+    }
+}
+
+fn unavailable(path: &Path, error: &io::Error) -> ChannelError {
+    ChannelError::Unavailable { channel: NAME, reason: format!("{}: {error}", path.display()) }
+}

@@ -1,0 +1,216 @@
+//! The ways in which a reminder reaches its user.
+
+mod expo;
+mod file;
+mod resend;
+
+use std::{sync::Once, time::Duration};
+
+use uuid::Uuid;
+
+use crate::{
+    settings::Settings,
+    store::{Reminder, User},
+};
+
+/// The longest that a channel takes to deliver or to give up.
+pub const SEND_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A configured channel.
+pub enum Channel {
+    /// E-mail through Resend.
+    Resend(resend::Resend),
+    /// A push message through Expo.
+    Expo(expo::Expo),
+    /// A line in a file or on standard output.
+    File(file::FileChannel),
+}
+
+/// What is to be told to whom.
+#[derive(Debug, Clone)]
+pub struct Notification {
+    /// The reminder; also the key under which servers recognise a repetition.
+    pub reminder_id: Uuid,
+    /// The user's address.
+    pub email: String,
+    /// The user's phone.
+    pub push_token: Option<String>,
+    /// What to be reminded of.
+    pub text: String,
+    /// When it was due, in the user's zone, ISO 8601.
+    pub due: String,
+}
+
+impl Notification {
+    /// What the user is told about a reminder.
+    pub fn new(reminder: &Reminder, user: &User, zone: chrono_tz::Tz) -> Self {
+        Self {
+            reminder_id: reminder.id,
+            email: user.email.clone(),
+            push_token: user.push_token.clone().filter(|token| !token.is_empty()),
+            text: reminder.text.clone(),
+            due: reminder.utc_ts.with_timezone(&zone).to_rfc3339(),
+        }
+    }
+}
+
+/// Why a channel did not deliver.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChannelError {
+    /// The server cannot be reached or is not well; nothing was delivered.
+    #[error("{channel} is not available: {reason}")]
+    Unavailable {
+        /// Name of the channel.
+        channel: &'static str,
+        /// What was seen.
+        reason: String,
+    },
+    /// The server does not want this message; nothing was delivered.
+    #[error("{channel} refused the message: {reason}")]
+    Refused {
+        /// Name of the channel.
+        channel: &'static str,
+        /// What the server said.
+        reason: String,
+    },
+    /// The message left, but no answer came: it may have been delivered.
+    #[error("{channel} did not answer, the message may have been delivered: {reason}")]
+    Unknown {
+        /// Name of the channel.
+        channel: &'static str,
+        /// What was seen.
+        reason: String,
+    },
+}
+
+impl ChannelError {
+    /// Whether the same message may be taken later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Unavailable { .. } | Self::Unknown { .. } => true,
+            Self::Refused { .. } => false,
+        }
+    }
+
+    /// Whether the message may have been delivered all the same.
+    pub fn may_have_delivered(&self) -> bool {
+        matches!(self, Self::Unknown { .. })
+    }
+}
+
+impl Channel {
+    /// The channels that the settings ask for.
+    ///
+    /// # Errors
+    /// When the HTTP client or the file cannot be made.
+    pub fn configured(settings: &Settings) -> Result<Vec<Self>, ChannelError> {
+        let mut channels = Vec::new();
+        if let Some(resend) = &settings.resend {
+            channels.push(Self::Resend(resend::Resend::new(resend, http_client()?)));
+        }
+        if let Some(expo) = &settings.expo {
+            channels.push(Self::Expo(expo::Expo::new(expo, http_client()?)));
+        }
+        if let Some(path) = &settings.notify_file {
+            channels.push(Self::File(file::FileChannel::open(path)?));
+        }
+        Ok(channels)
+    }
+
+    /// The name in logs and in `reminder_deliveries.channel`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Resend(_) => resend::NAME,
+            Self::Expo(_) => expo::NAME,
+            Self::File(_) => file::NAME,
+        }
+    }
+
+    /// Whether the user of this notification can be reached by it.
+    pub fn reaches(&self, notification: &Notification) -> bool {
+        match self {
+            Self::Resend(_) => !notification.email.is_empty(),
+            Self::Expo(_) => notification.push_token.is_some(),
+            Self::File(_) => true,
+        }
+    }
+
+    /// Whether a repeated message reaches the user only once: Resend knows its idempotency key, the file is looked
+    /// into. Expo has nothing of the kind.
+    pub fn recognises_repetition(&self) -> bool {
+        match self {
+            Self::Resend(_) => true,
+            Self::Expo(_) => false,
+            Self::File(file) => file.recognises_repetition(),
+        }
+    }
+
+    /// Delivers, or says why not, within [`SEND_TIMEOUT`].
+    ///
+    /// # Errors
+    /// See [`ChannelError`].
+    pub async fn send(&self, notification: &Notification) -> Result<(), ChannelError> {
+        match self {
+            Self::Resend(resend) => resend.send(notification).await,
+            Self::Expo(expo) => expo.send(notification).await,
+            Self::File(file) => file.send(notification).await,
+        }
+    }
+}
+
+/// An HTTP client with our timeouts and TLS.
+pub(crate) fn http_client() -> Result<reqwest::Client, ChannelError> {
+    static TLS: Once = Once::new();
+    TLS.call_once(|| {
+        // Somebody else may have installed a provider before us, which serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+    let client = reqwest::Client::builder()
+        .connect_timeout(Duration::from_secs(5))
+        .timeout(SEND_TIMEOUT)
+        .user_agent(concat!("ai-companion/", env!("CARGO_PKG_VERSION")))
+        .build();
+    client.map_err(|error| ChannelError::Unavailable { channel: "http", reason: chain(&error) })
+}
+
+/// Sends a request and returns the body of a success.
+async fn exchange(channel: &'static str, request: reqwest::RequestBuilder) -> Result<String, ChannelError> {
+    let answer = match request.send().await {
+        Ok(answer) => answer,
+        Err(error) if error.is_connect() || error.is_builder() => {
+            return Err(ChannelError::Unavailable { channel, reason: chain(&error) });
+        }
+        Err(error) => return Err(ChannelError::Unknown { channel, reason: chain(&error) }),
+    };
+    let status = answer.status();
+    match answer.text().await {
+        Ok(body) if status.is_success() => Ok(body),
+        // The status says enough when the rest is lost.
+        Err(_) if status.is_success() => Ok(String::new()),
+        body => {
+            let body: String = body.unwrap_or_default().chars().take(300).collect();
+            let reason = format!("HTTP status {status}: {body}");
+            let may_pass = status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429);
+            Err(match may_pass {
+                true => ChannelError::Unavailable { channel, reason },
+                false => ChannelError::Refused { channel, reason },
+            })
+        }
+    }
+}
+
+/// An error with its causes, without the URL, which may hold a token.
+fn chain(error: &reqwest::Error) -> String {
+    let mut text = match error {
+        error if error.is_timeout() => "timeout".to_owned(),
+        error if error.is_connect() => "cannot connect".to_owned(),
+        _ => "the exchange failed".to_owned(),
+    };
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}

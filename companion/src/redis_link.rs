@@ -1,0 +1,49 @@
+use std::time::Duration;
+
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+
+use crate::settings::Secret;
+
+/// One shared connection to Redis that is made when first needed and made again whenever it is lost.
+#[derive(Clone)]
+pub struct RedisLink {
+    manager: ConnectionManager,
+}
+
+/// Redis does not answer as it should.
+#[derive(Debug, thiserror::Error)]
+#[error("redis does not answer: {0}")]
+pub struct RedisLinkError(#[from] redis::RedisError);
+
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+impl RedisLink {
+    /// Prepares the connection without making it. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the URL is not one of Redis.
+    pub fn open(url: &Secret) -> Result<Self, RedisLinkError> {
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(TIMEOUT))
+            .set_response_timeout(Some(TIMEOUT))
+            .set_max_delay(Duration::from_millis(500))
+            .set_number_of_retries(1);
+        let manager = ConnectionManager::new_lazy_with_config(redis::Client::open(url.expose())?, config)?;
+        Ok(Self { manager })
+    }
+
+    /// A handle for commands; commands of all handles share the connection.
+    pub(crate) fn commands(&self) -> ConnectionManager {
+        self.manager.clone()
+    }
+
+    /// `PING`, to be answered by `PONG`.
+    ///
+    /// # Errors
+    /// When no answer comes within seconds.
+    pub async fn ping(&self) -> Result<(), RedisLinkError> {
+        let mut commands = self.commands();
+        redis::cmd("PING").query_async::<String>(&mut commands).await?;
+        Ok(())
+    }
+}

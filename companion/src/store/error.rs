@@ -1,0 +1,55 @@
+use std::path::PathBuf;
+
+/// What can go wrong with the database.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The server does not answer, or SQLite stayed locked; it may later.
+    #[error("the database is not available: {0}")]
+    Unavailable(sqlx::Error),
+    /// The database refused a statement, or its answer could not be read.
+    #[error(
+        "the database refused a statement: {0}\nhint: run `companion migrate` if tables or columns are missing"
+    )]
+    Statement(sqlx::Error),
+    /// The folder of the SQLite file cannot be made.
+    #[error("cannot make the folder {} for the database: {source}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+impl StoreError {
+    /// Whether the same call may work later without anybody changing anything.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Unavailable(_) => true,
+            Self::Statement(_) | Self::Folder { .. } => false,
+        }
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        if is_transient(&error) { Self::Unavailable(error) } else { Self::Statement(error) }
+    }
+}
+
+/// PostgreSQL: connection lost (08), serialization or deadlock (40), out of resources (53), shutting down or starting
+/// (57P); SQLite: busy (5), locked (6) and cannot open (14) with their extended codes.
+fn is_transient(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => true,
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(database) => database.code().is_some_and(|code| {
+            let postgres =
+                code.len() == 5 && ["08", "40", "53", "57P"].iter().any(|class| code.starts_with(class));
+            let sqlite = code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 14));
+            postgres || (code.len() < 5 && sqlite)
+        }),
+        _ => false,
+    }
+}
