@@ -8,10 +8,8 @@ use super::error::{ProtocolError, shorten};
 use super::typed;
 use super::{Map, Value};
 
-/// How deep lists and objects may be nested.
-pub(super) const MAX_DEPTH: usize = 512;
-/// Python refuses longer integers too (`sys.int_info.default_max_str_digits`).
-const MAX_INTEGER_DIGITS: usize = 4300;
+/// How deep lists and objects may be nested: what every recursion over values survives on a thread of 2 MiB.
+pub(super) const MAX_DEPTH: usize = 256;
 
 /// Reads a JSON text; `NaN` and the infinities are numbers, integers are exact, kombu's typed values are decoded.
 ///
@@ -318,11 +316,7 @@ impl<'a> Reader<'a> {
             };
             return Ok(Value::Float(number));
         }
-        match text.parse() {
-            Ok(number) => Ok(Value::Int(number)),
-            Err(_) if text.len() <= MAX_INTEGER_DIGITS => Ok(Value::BigInt(text.to_owned())),
-            Err(_) => Err(ProtocolError::decode("integer", format!("more than {MAX_INTEGER_DIGITS} digits"))),
-        }
+        Ok(text.parse().map_or_else(|_| Value::BigInt(text.to_owned()), Value::Int))
     }
 
     /// Passes over the next value without reading what its text means.

@@ -5,10 +5,11 @@ use serde::ser::{Error as _, Serialize, Serializer};
 
 use super::Value;
 use super::error::ProtocolError;
-use super::json::MAX_DEPTH;
 use super::value_serde::Seed;
 
 const NAME: &str = "msgpack";
+/// Less than in JSON, as each level takes more of the stack.
+const MAX_DEPTH: usize = 128;
 
 pub(super) fn loads(data: &[u8]) -> Result<Value, ProtocolError> {
     let mut rest = data;

@@ -11,11 +11,13 @@ use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, StrInput, Tag};
 
 use super::error::ProtocolError;
 use super::iso8601::{self, Moment, Precision};
-use super::json::{self, MAX_DEPTH};
+use super::json;
 use super::{Map, Value};
 
 const NAME: &str = "yaml";
 const TAG_PREFIX: &str = "tag:yaml.org,2002:";
+/// Less than in JSON, as each level takes more of the stack.
+const MAX_DEPTH: usize = 128;
 /// Most values that aliases may stand for in one document: a few lines of them could stand for billions.
 const MAX_ALIASED: usize = 100_000;
 
