@@ -1,0 +1,33 @@
+//! Canvas: chains, groups, chords. What applying a signature sends, and what the end of a task must send next.
+//!
+//! No input or output happens here: everything goes into an [`Outbox`], which a client publishes and a worker commits
+//! at once with the result of the task.
+//!
+//! Source: celery 5.7 `celery/canvas.py`, `celery/app/trace.py`, `celery/app/task.py`, `celery/backends/base.py`.
+
+mod apply;
+mod build;
+mod builtins;
+mod completion;
+mod error;
+mod failure;
+mod freeze;
+mod link;
+mod node;
+mod outcome;
+mod replace;
+mod retry;
+mod routing;
+mod send;
+mod sender;
+mod stamp;
+
+pub use apply::{apply, freeze};
+pub use build::{chain, chord, chunks, group, map, starmap};
+pub use builtins::{accumulate, map_calls, starmap_calls};
+pub use completion::{chord_part, chord_ready, on_success};
+pub use error::CanvasError;
+pub use failure::{ErrbackStyle, chord_error, dependency_error, on_failure};
+pub use replace::{add_to_chord, replace};
+pub use retry::{RetryError, RetryMoment, autoretry, retry};
+pub use sender::{Effect, Outbox, Sender, random_id};

@@ -1,0 +1,109 @@
+//! Tasks that put another signature in their place, or add one to their chord.
+//!
+//! Source: celery 5.7 `replace` and `add_to_chord` in `celery/app/task.py`.
+
+use super::apply::apply_node;
+use super::freeze::Place;
+use super::node::{Kind, Node, append, maybe_list};
+use super::{CanvasError, Effect, Outbox, Sender};
+use crate::backend::ResultRef;
+use crate::message::{Map, Signature, Value};
+use crate::task::Request;
+
+/// Sends a signature in the place of the running task: with its id, chord, group, links and the rest of its chain.
+///
+/// The task itself ends without a result.
+///
+/// # Errors
+/// The signature is an empty chain, is part of a chord already, or cannot be applied.
+pub fn replace(
+    request: &Request,
+    signature: Signature,
+    sender: &Sender<'_>,
+    outbox: &mut Outbox,
+) -> Result<(), CanvasError> {
+    let sender = &Sender { parent: Some(request), ..*sender };
+    let embed = &request.body.embed;
+    let mut node = Node::from_signature(signature)?;
+    if node.options.contains_key("chord") {
+        return Err(CanvasError::ReplaceInChord);
+    }
+    if node.is_empty_chain() {
+        return Err(CanvasError::EmptyChain);
+    }
+    // A group has no end to link to: it becomes a chord that hands on the list of results.
+    if node.is_group() {
+        node = node.or(accumulate());
+    }
+    if let Kind::Chain(tasks) = &mut node.kind
+        && let Some(last) = tasks.pop_if(|last| last.is_group())
+    {
+        tasks.push(last.or(accumulate()));
+    }
+    let on_headers = sender.config.task_allow_error_cb_on_chord_header;
+    embed.callbacks.iter().for_each(|callback| node.link(callback.to_value()));
+    embed.errbacks.iter().for_each(|errback| node.link_error(&errback.to_value(), on_headers));
+    // Callbacks of a chain belong to its last task, also when more tasks are chained to it below.
+    if let Kind::Chain(tasks) = &mut node.kind
+        && let Some(last) = tasks.last_mut()
+    {
+        for callback in maybe_list(node.options.shift_remove("link")) {
+            append(&mut last.options, "link", callback);
+        }
+    }
+    node.freeze(&Place { id: Some(request.id.clone()), ..Place::default() }, sender)?;
+
+    let nesting = i64::from(request.headers.replaced_task_nesting) + 1;
+    node.set("chord", embed.chord.as_ref().map(|chord| chord.to_value()));
+    node.set("group_id", request.headers.group.clone());
+    node.set("group_index", request.headers.group_index);
+    node.set("root_id", request.headers.root_id.clone());
+    node.set("replaced_task_nesting", nesting);
+    if let Kind::Chain(tasks) = &mut node.kind {
+        tasks.iter_mut().for_each(|task| task.set("replaced_task_nesting", nesting));
+    }
+    for step in embed.chain.iter().rev() {
+        let mut step = Node::from_signature(step.clone())?;
+        step.set("replaced_task_nesting", nesting);
+        node = node.or(step);
+    }
+    apply_node(node, Vec::new(), &Map::new(), Map::new(), sender, outbox).map(drop)
+}
+
+/// Sends a signature as a further part of the chord that the running task is a part of.
+///
+/// # Errors
+/// The task is in no chord, or the signature cannot be applied.
+pub fn add_to_chord(
+    request: &Request,
+    signature: Signature,
+    sender: &Sender<'_>,
+    outbox: &mut Outbox,
+) -> Result<ResultRef, CanvasError> {
+    let sender = &Sender { parent: Some(request), ..*sender };
+    let (Some(chord), Some(group_id)) = (&request.body.embed.chord, &request.headers.group) else {
+        return Err(CanvasError::NotInChord { id: request.id.clone() });
+    };
+    let mut node = Node::from_signature(signature)?;
+    node.set("group_id", group_id.as_str());
+    node.set("group_index", request.headers.group_index);
+    node.set("chord", chord.to_value());
+    node.set("root_id", request.headers.root_id.clone());
+    node.freeze(&Place::default(), sender)?;
+    outbox.push(Effect::ChordGrow { group_id: group_id.clone(), by: 1 });
+    let outcome = apply_node(node, Vec::new(), &Map::new(), Map::new(), sender, outbox)?;
+    outcome.map(|outcome| outcome.to_ref()).ok_or(CanvasError::EmptyChain)
+}
+
+fn accumulate() -> Node {
+    let mut kwargs = Map::new();
+    kwargs.insert("index".to_owned(), Value::Int(0));
+    Node {
+        task: "celery.accumulate".to_owned(),
+        args: Vec::new(),
+        kwargs,
+        options: Map::new(),
+        immutable: false,
+        kind: Kind::Task,
+    }
+}
