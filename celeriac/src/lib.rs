@@ -1,18 +1,26 @@
 //! The Celery protocol, native in Rust.
 #![deny(missing_docs)]
 
+mod app;
 pub mod backend;
 mod backoff;
 pub mod broker;
+pub mod canvas;
 pub mod config;
+pub mod events;
 pub mod message;
 pub mod task;
+pub mod worker;
 
+pub use app::{AsyncResult, Celery, Error, Result};
 pub use celeriac_macros::task;
+pub use message::Value;
+pub use worker::Worker;
 
 /// What most programs name.
 pub mod prelude {
     pub use crate::message::Value;
+    pub use crate::{AsyncResult, Celery, Worker};
     pub use crate::task;
     pub use crate::task::{Context, State, TaskError, TaskResult, TaskResultExt};
 }

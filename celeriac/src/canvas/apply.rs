@@ -36,7 +36,9 @@ pub fn apply(
                 let name = options.shift_remove("route_name").unwrap_or(name);
                 signature.options.entry("route_name".to_owned()).or_insert(name);
             }
-            ("celery.chunks", Some(_)) if !is_frozen => signature = super::builtins::chunks_group(&signature)?,
+            ("celery.chunks", Some(_)) if !is_frozen => {
+                signature = super::builtins::chunks_group(&signature)?
+            }
             _ => {}
         }
     }
@@ -271,12 +273,8 @@ fn apply_chord(
     options.shift_remove("chain");
     options.shift_remove("chord");
     header_options.insert("task_id".to_owned(), Value::from(group_id.as_str()));
-    let header_place = Place {
-        group_id: Some(group_id.clone()),
-        chord: Some(body.to_value()),
-        root_id,
-        ..Place::default()
-    };
+    let header_place =
+        Place { group_id: Some(group_id.clone()), chord: Some(body.to_value()), root_id, ..Place::default() };
     let header_result = freeze_group(&mut header, &mut header_options, &header_place, sender)?;
     if header.is_empty() {
         let empty = vec![Value::List(Vec::new())];

@@ -31,7 +31,10 @@ pub fn group(tasks: impl IntoIterator<Item = impl Into<Signature>>) -> Signature
 }
 
 /// Tasks that run at the same time, and a body that runs with the list of their results.
-pub fn chord(header: impl IntoIterator<Item = impl Into<Signature>>, body: impl Into<Signature>) -> Signature {
+pub fn chord(
+    header: impl IntoIterator<Item = impl Into<Signature>>,
+    body: impl Into<Signature>,
+) -> Signature {
     let header = header.into_iter().map(|task| task.into().to_value()).collect();
     let kwargs = [("kwargs", Value::Map(Map::new())), ("header", header), ("body", body.into().to_value())];
     canvas("celery.chord", "chord", kwargs)
@@ -136,7 +139,11 @@ impl<S: Into<Signature>> BitOr<S> for Signature {
         match (Node::from_signature(self.clone()), Node::from_signature(other.clone())) {
             (Ok(first), Ok(second)) => first.or(second).to_signature(),
             // Applying it will say what is wrong with it.
-            _ => canvas("celery.chain", "chain", [("tasks", [self, other].map(Value::from).into_iter().collect())]),
+            _ => canvas(
+                "celery.chain",
+                "chain",
+                [("tasks", [self, other].map(Value::from).into_iter().collect())],
+            ),
         }
     }
 }

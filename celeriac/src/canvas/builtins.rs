@@ -60,7 +60,8 @@ pub fn chunks_group(chunks: &Signature) -> Result<Signature, CanvasError> {
         return Err(CanvasError::bad_option("it", &items, "a list"));
     };
     let size = argument("n");
-    let Some(size) = size.as_i64().and_then(|size| usize::try_from(size).ok()).filter(|size| *size > 0) else {
+    let Some(size) = size.as_i64().and_then(|size| usize::try_from(size).ok()).filter(|size| *size > 0)
+    else {
         return Err(CanvasError::bad_option("n", &size, "a positive number"));
     };
     Ok(group(items.chunks(size).map(|chunk| starmap(task.clone(), chunk.to_vec()))))
@@ -77,7 +78,11 @@ fn task_and_items(body: &Body) -> Result<(String, &[Value]), ExceptionInfo> {
     let name = task.as_str().or_else(|| task.get("task")?.as_str());
     match (name, items) {
         (Some(name), Value::List(items)) => Ok((name.to_owned(), items)),
-        (None, _) => Err(ExceptionInfo::builtin("TypeError", format!("task is {}, not a signature", task.kind()))),
-        (_, other) => Err(ExceptionInfo::builtin("TypeError", format!("'{}' object is not iterable", other.kind()))),
+        (None, _) => {
+            Err(ExceptionInfo::builtin("TypeError", format!("task is {}, not a signature", task.kind())))
+        }
+        (_, other) => {
+            Err(ExceptionInfo::builtin("TypeError", format!("'{}' object is not iterable", other.kind())))
+        }
     }
 }

@@ -37,7 +37,8 @@ pub fn on_success(
             for group in groups {
                 follow_up(group, result, options.clone(), sender, outbox)?;
             }
-            let others = others.into_iter().cloned().map(Node::from_signature).collect::<Result<Vec<_>, _>>()?;
+            let others =
+                others.into_iter().cloned().map(Node::from_signature).collect::<Result<Vec<_>, _>>()?;
             if !others.is_empty() {
                 let args = vec![result.clone()];
                 apply_node(Node::group(others), args, &Map::new(), options.clone(), sender, outbox)?;

@@ -45,7 +45,8 @@ impl Node {
             }
             Kind::Chord(chord) => {
                 let result = freeze_chord(chord, place, sender)?;
-                let group_id = chord.header_options.as_ref().and_then(|options| options.get("task_id").cloned());
+                let group_id =
+                    chord.header_options.as_ref().and_then(|options| options.get("task_id").cloned());
                 self.set("task_id", group_id);
                 Ok(result)
             }
@@ -106,7 +107,9 @@ pub(super) fn freeze_group(
         options.insert("group_index".to_owned(), Value::from(index));
     }
     let mut member_place = Place { id: None, ..place.clone() };
-    for (option, value) in [("root_id", &mut member_place.root_id), ("parent_id", &mut member_place.parent_id)] {
+    for (option, value) in
+        [("root_id", &mut member_place.root_id), ("parent_id", &mut member_place.parent_id)]
+    {
         let stored = options.entry(option.to_owned()).or_insert_with(|| value.clone().into());
         *value = stored.as_str().map(str::to_owned);
     }

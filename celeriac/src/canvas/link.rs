@@ -47,7 +47,9 @@ impl Node {
     pub(super) fn unchain(self, on_headers: bool) -> Vec<Node> {
         let Kind::Chain(mut tasks) = self.kind else { return vec![self] };
         if let Some(last) = tasks.last_mut() {
-            maybe_list(self.options.get("link").cloned()).into_iter().for_each(|callback| last.link(callback));
+            maybe_list(self.options.get("link").cloned())
+                .into_iter()
+                .for_each(|callback| last.link(callback));
         }
         for errback in maybe_list(self.options.get("link_error").cloned()) {
             tasks.iter_mut().for_each(|task| task.link_error(&errback, on_headers));

@@ -29,5 +29,5 @@ pub use completion::{chord_part, chord_ready, on_success};
 pub use error::CanvasError;
 pub use failure::{ErrbackStyle, chord_error, dependency_error, on_failure};
 pub use replace::{add_to_chord, replace};
-pub use retry::{RetryError, RetryMoment, autoretry, retry};
+pub use retry::{RetryError, autoretry, retry};
 pub use sender::{Effect, Outbox, Sender, random_id};

@@ -3,10 +3,6 @@
 //! Source: celery 5.7 `retry` and `signature_from_request` in `celery/app/task.py`, `celery/app/autoretry.py`; sample
 //! `vectors/monitor/retry.txt`.
 
-use std::fmt;
-
-use chrono::{DateTime, Utc};
-
 use super::send::send;
 use super::{CanvasError, Outbox, Sender};
 use crate::backend::ExceptionInfo;
@@ -24,30 +20,12 @@ const DEATH_HEADERS: [&str; 7] = [
     "x-last-death-reason",
 ];
 
-/// When a retried task runs again, worded as in Celery's log and traceback: `Retry in 180s`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum RetryMoment {
-    /// After so many seconds.
-    In(f64),
-    /// At that time.
-    At(DateTime<Utc>),
-}
-
-impl fmt::Display for RetryMoment {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RetryMoment::In(seconds) => write!(formatter, "Retry in {seconds}s"),
-            RetryMoment::At(moment) => write!(formatter, "Retry at {}", moment.format("%Y-%m-%d %H:%M:%S%.f%:z")),
-        }
-    }
-}
-
 /// Why a task is not retried.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum RetryError {
     /// No retry is left: the task fails with that exception.
     #[error("no retry is left: {}", .0.exc_type)]
-    Exceeded(Box<ExceptionInfo>),
+    MaxRetriesExceeded(ExceptionInfo),
     /// The message cannot be made: the task is rejected, without a requeue.
     #[error(transparent)]
     Canvas(#[from] CanvasError),
@@ -67,7 +45,7 @@ pub fn retry(
     parameters: Option<&[Parameter]>,
     sender: &Sender<'_>,
     outbox: &mut Outbox,
-) -> Result<RetryMoment, RetryError> {
+) -> Result<(), RetryError> {
     let sender = &Sender { parent: Some(request), ..*sender };
     let retries = request.retries().saturating_add(1);
     let (args, kwargs) = arguments(request, retry, parameters.unwrap_or_default());
@@ -85,7 +63,7 @@ pub fn retry(
             );
             ExceptionInfo::celery("MaxRetriesExceededError", text)
         });
-        return Err(RetryError::Exceeded(Box::new(exception)));
+        return Err(RetryError::MaxRetriesExceeded(exception));
     }
     let mut options = execution_options(request);
     let ignore_result = request.headers.ignore_result.or(task.ignore_result);
@@ -93,17 +71,10 @@ pub fn retry(
     if let Some(priority) = request.properties.priority {
         set(&mut options, "priority", priority);
     }
-    let moment = match (retry.eta, retry.countdown) {
-        (Some(eta), _) => {
-            set(&mut options, "eta", eta);
-            RetryMoment::At(eta)
-        }
-        (None, countdown) => {
-            let countdown = countdown.unwrap_or(task.default_retry_delay);
-            set(&mut options, "countdown", countdown);
-            RetryMoment::In(countdown)
-        }
-    };
+    match retry.eta {
+        Some(eta) => set(&mut options, "eta", eta),
+        None => set(&mut options, "countdown", retry.countdown.unwrap_or(task.default_retry_delay)),
+    }
     set(&mut options, "retries", retries);
     options.extend(retry.options.clone());
     let has_queue = options.get("queue").is_some_and(|queue| !queue.is_null());
@@ -116,7 +87,7 @@ pub fn retry(
         }
     }
     send(&request.task, args, kwargs, options, sender, outbox)?;
-    Ok(moment)
+    Ok(())
 }
 
 /// The retry that a task's own options ask for after that exception; `None` when they ask for none.
@@ -182,9 +153,9 @@ fn execution_options(request: &Request) -> Map {
 /// The arguments of the next run: those that the retry gives, and of the others the inherited ones.
 fn arguments(request: &Request, retry: &Retry, parameters: &[Parameter]) -> (Vec<Value>, Map) {
     let named = || {
-        parameters.iter().filter(|parameter| {
-            matches!(parameter.kind, ParameterKind::Required | ParameterKind::Optional)
-        })
+        parameters
+            .iter()
+            .filter(|parameter| matches!(parameter.kind, ParameterKind::Required | ParameterKind::Optional))
     };
     match (&retry.args, &retry.kwargs) {
         (Some(args), Some(kwargs)) => (args.clone(), kwargs.clone()),
@@ -231,7 +202,9 @@ fn bases(class: &str) -> &'static [&'static str] {
         | "InterruptedError" | "BlockingIOError" | "ChildProcessError" | "IsADirectoryError"
         | "NotADirectoryError" | "ProcessLookupError" => &["OSError", "IOError"],
         "NotImplementedError" | "RecursionError" => &["RuntimeError"],
-        "UnicodeDecodeError" | "UnicodeEncodeError" | "UnicodeTranslateError" => &["UnicodeError", "ValueError"],
+        "UnicodeDecodeError" | "UnicodeEncodeError" | "UnicodeTranslateError" => {
+            &["UnicodeError", "ValueError"]
+        }
         "UnicodeError" => &["ValueError"],
         "ModuleNotFoundError" => &["ImportError"],
         "UnboundLocalError" => &["NameError"],

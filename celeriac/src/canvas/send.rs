@@ -138,7 +138,13 @@ pub(super) fn send(
     properties.delivery_mode = match options.shift_remove("delivery_mode") {
         Some(Value::Int(1)) => 1,
         Some(Value::Int(2)) => 2,
-        Some(Value::Str(name)) => if name == "transient" { 1 } else { 2 },
+        Some(Value::Str(name)) => {
+            if name == "transient" {
+                1
+            } else {
+                2
+            }
+        }
         _ => config.task_default_delivery_mode.code(),
     };
     let priority = take_number(&mut options, "priority")?.unwrap_or_default();
@@ -239,7 +245,9 @@ fn naive(moment: &NaiveDateTime) -> String {
 
 /// Moves the stamps from the options into their headers.
 fn take_stamps(options: &mut Map, headers: &mut Headers) {
-    let Some(names) = options.shift_remove("stamped_headers").filter(|names| !names.is_null()) else { return };
+    let Some(names) = options.shift_remove("stamped_headers").filter(|names| !names.is_null()) else {
+        return;
+    };
     let names: Vec<String> =
         maybe_list(Some(names)).iter().filter_map(|name| name.as_str().map(str::to_owned)).collect();
     for name in &names {

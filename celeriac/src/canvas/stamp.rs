@@ -12,7 +12,8 @@ impl Node {
         let stamps = &self.with_own_stamps(stamps);
         for option in ["link", "link_error"] {
             if let Some(links) = self.options.get_mut(option) {
-                let stamped = maybe_list(Some(std::mem::take(links))).into_iter().map(|link| stamped(link, stamps));
+                let stamped =
+                    maybe_list(Some(std::mem::take(links))).into_iter().map(|link| stamped(link, stamps));
                 *links = stamped.collect();
             }
         }
@@ -37,7 +38,8 @@ impl Node {
             let Some(own) = self.options.get(&name) else { continue };
             match (all.get_mut(&name), own) {
                 (Some(Value::List(items)), Value::List(own)) => {
-                    let missing: Vec<Value> = own.iter().filter(|item| !items.contains(item)).cloned().collect();
+                    let missing: Vec<Value> =
+                        own.iter().filter(|item| !items.contains(item)).cloned().collect();
                     items.extend(missing);
                 }
                 (Some(_), _) => {}

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::{Parameter, ParameterKind, Request, TaskError, TaskResult};
 use crate::message::repr::saferepr;
-use crate::message::{Map, Value, ValueError, from_value_ref};
+use crate::message::{Map, Signature, Value, ValueError, from_value_ref};
 
 /// Checks that a call with that many positional arguments and those keywords fits the parameters.
 ///
@@ -45,6 +45,36 @@ pub fn check_arity<'k>(
         .filter(|name| !keywords.clone().any(|keyword| keyword == *name))
         .collect();
     if missing.is_empty() { Ok(()) } else { Err(too_few(function, &missing)) }
+}
+
+/// Whether a call of that signature leaves more than that many parameters to be filled by position.
+///
+/// By this Celery tells errbacks that take `(request, exc, traceback)` from those that take the task's id (celery 5.7
+/// `celery/backends/base.py` `_errback_arity_greater`): arguments that a mutable signature brings along are not counted,
+/// unless they do not fit.
+pub fn takes_more_than(parameters: &[Parameter], signature: &Signature, count: usize) -> bool {
+    let has_var_args = parameters.iter().any(|parameter| parameter.kind == ParameterKind::VarArgs);
+    let named: Vec<Parameter> = parameters.iter().copied().filter(is_named).collect();
+    let (args, kwargs) = (signature.args.len(), &signature.kwargs);
+    let keywords = || kwargs.keys().map(String::as_str);
+    let fits_in_part = || {
+        let none_required: Vec<Parameter> = parameters
+            .iter()
+            .map(|parameter| match parameter.kind {
+                ParameterKind::Required => Parameter { kind: ParameterKind::Optional, ..*parameter },
+                _ => *parameter,
+            })
+            .collect();
+        check_arity("", &none_required, args, keywords()).is_ok()
+    };
+    if signature.immutable || !fits_in_part() {
+        return has_var_args || named.len() > count;
+    }
+    // From the first parameter that a keyword fills, all are filled by keyword only.
+    let is_open = |parameter: &&Parameter| !kwargs.contains_key(parameter.name);
+    let left = named.iter().skip(args).take_while(is_open).count();
+    let any_number = has_var_args && named.iter().all(|parameter| is_open(&parameter));
+    any_number || left > count
 }
 
 /// The arguments of one call, checked against the parameters of its function.
@@ -209,6 +239,41 @@ mod tests {
         for (parameters, positional, keywords, text) in cases {
             let result = check_arity("f", parameters, *positional, keywords.iter().copied());
             assert_eq!(result, Err((*text).to_owned()));
+        }
+    }
+
+    /// The right column is what celery 5.7's `arity_greater(partial(f, *args, **kwargs), 1)` says.
+    #[test]
+    fn stored_arguments_of_an_errback_are_not_counted() {
+        let cases: &[(&[Parameter], usize, &[&str], bool)] = &[
+            (&[X], 0, &[], false),
+            (&[X, Y], 0, &[], true),
+            (&[X, OPTIONAL_Y], 0, &[], true),
+            (&[X, ARGS], 0, &[], true),
+            (&[X, Y, Z], 1, &[], true),
+            (&[X, Y, Z], 2, &[], false),
+            (&[X, Y, Z], 0, &["z"], true),
+            (&[X, Y, Z], 0, &["y"], false),
+            (&[X, Y, Z], 0, &["x"], false),
+            (&[X, Y], 0, &["y"], false),
+            (&[X, Y], 0, &["q"], true),
+            (&[X, Y], 3, &[], true),
+            (&[X, ARGS], 1, &[], true),
+            (&[X, Y, ARGS, KWARGS], 0, &["x"], false),
+            (&[X, Y, ARGS, KWARGS], 0, &["y"], false),
+            (&[X, Y, ARGS, KWARGS], 0, &["q"], true),
+            (&[X, ARGS], 0, &["x"], false),
+        ];
+        for (parameters, args, keywords, more) in cases {
+            let signature = Signature {
+                args: vec![Value::Null; *args],
+                kwargs: keywords.iter().map(|name| ((*name).to_owned(), Value::Null)).collect(),
+                ..Signature::default()
+            };
+            assert_eq!(takes_more_than(parameters, &signature, 1), *more, "{parameters:?} {signature:?}");
+            let immutable = Signature { immutable: true, ..signature };
+            let whole = takes_more_than(parameters, &Signature::default(), 1);
+            assert_eq!(takes_more_than(parameters, &immutable, 1), whole);
         }
     }
 

@@ -3,13 +3,17 @@
 use std::any::{Any, TypeId, type_name};
 use std::collections::HashMap;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
 use super::{Request, Retry, TaskDefinition, TaskError, TaskOptions, TaskResult};
-use crate::backend::ResultRef;
+use crate::app::{AsyncResult, Celery};
+use crate::backend::{ResultRef, TaskMeta, TaskState};
+use crate::canvas::{self, Outbox};
+use crate::message::{Signature, Value};
 
 /// The surroundings of one run of a task; cheap to clone.
 #[derive(Clone)]
@@ -21,28 +25,37 @@ struct Inner {
     definition: Option<Arc<TaskDefinition>>,
     request: Request,
     states: States,
+    app: Option<Celery>,
     soft_limit: CancellationToken,
+    watches_soft_limit: AtomicBool,
     children: Mutex<Vec<ResultRef>>,
 }
 
 impl Context {
     /// A context for that request of a task with the default options.
     pub fn new(request: Request, states: States) -> Self {
-        Self::with(None, request, states)
+        Self::with(None, request, states, None)
     }
 
     /// A context for that request of that task.
     pub fn for_task(definition: Arc<TaskDefinition>, request: Request, states: States) -> Self {
-        Self::with(Some(definition), request, states)
+        Self::with(Some(definition), request, states, None)
     }
 
-    fn with(definition: Option<Arc<TaskDefinition>>, request: Request, states: States) -> Self {
+    /// A context for a run in a worker.
+    pub(crate) fn for_run(definition: Arc<TaskDefinition>, request: Request, states: States, app: Celery) -> Self {
+        Self::with(Some(definition), request, states, Some(app))
+    }
+
+    fn with(definition: Option<Arc<TaskDefinition>>, request: Request, states: States, app: Option<Celery>) -> Self {
         Self {
             inner: Arc::new(Inner {
                 definition,
                 request,
                 states,
+                app,
                 soft_limit: CancellationToken::new(),
+                watches_soft_limit: AtomicBool::new(false),
                 children: Mutex::default(),
             }),
         }
@@ -105,8 +118,72 @@ impl Context {
     }
 
     /// Cancelled when the soft time limit passes.
+    ///
+    /// A task that asks for it takes care of the limit itself; any other fails with `SoftTimeLimitExceeded`.
     pub fn soft_limit(&self) -> &CancellationToken {
+        self.inner.watches_soft_limit.store(true, Ordering::Relaxed);
         &self.inner.soft_limit
+    }
+
+    /// Notes that the soft limit passed; whether the task takes care of it.
+    pub(crate) fn reach_soft_limit(&self) -> bool {
+        self.inner.soft_limit.cancel();
+        self.inner.watches_soft_limit.load(Ordering::Relaxed)
+    }
+
+    /// A context for a task that this one calls in its own place.
+    pub(crate) fn for_inner(&self, definition: Arc<TaskDefinition>, request: Request) -> Self {
+        Self::with(Some(definition), request, self.inner.states.clone(), self.inner.app.clone())
+    }
+
+    /// The application that runs the task.
+    ///
+    /// # Errors
+    /// Fails the task outside of a worker.
+    pub fn app(&self) -> TaskResult<&Celery> {
+        self.inner.app.as_ref().ok_or_else(|| TaskError::builtin("RuntimeError", "the task does not run in a worker"))
+    }
+
+    /// Sends a task, chain, group or chord on behalf of this task: they share its root, and become its children.
+    ///
+    /// # Errors
+    /// Fails the task when the signature cannot be applied or sent.
+    pub async fn send(&self, signature: impl Into<Signature>) -> TaskResult<AsyncResult> {
+        let signature = signature.into();
+        let result = self.app()?.apply_for(&signature, Some(self.request())).await?;
+        self.add_child(result.handle().clone());
+        Ok(result)
+    }
+
+    /// Lets another signature take this task's place, its id, chord and callbacks included; return it as the error.
+    pub fn replace(&self, signature: impl Into<Signature>) -> TaskError {
+        TaskError::Replace(Box::new(signature.into()))
+    }
+
+    /// Adds a signature to the chord whose header this task is in.
+    ///
+    /// # Errors
+    /// Fails the task when it is in no chord, or the signature cannot be sent.
+    pub async fn add_to_chord(&self, signature: impl Into<Signature>) -> TaskResult<AsyncResult> {
+        let app = self.app()?;
+        let mut outbox = Outbox::new();
+        let result = app.with_sender(Some(self.request()), |sender| {
+            canvas::add_to_chord(self.request(), signature.into(), sender, &mut outbox)
+        });
+        let result = result.map_err(crate::app::Error::from)?;
+        app.commit(outbox.effects).await.map_err(crate::app::Error::from)?;
+        self.add_child(result.clone());
+        Ok(AsyncResult::of(app, result))
+    }
+
+    /// Stores a state of your own, such as `PROGRESS`, with what is to be known of it.
+    ///
+    /// # Errors
+    /// Fails the task when the result backend does.
+    pub async fn update_state(&self, state: &str, meta: Value) -> TaskResult<()> {
+        let backend = self.app()?.backend()?;
+        let meta = TaskMeta::new(self.request().id.clone(), TaskState::from_name(state), meta);
+        Ok(backend.store(&meta).await.map_err(crate::app::Error::from)?)
     }
 
     /// Notes the result of something that this task sent.

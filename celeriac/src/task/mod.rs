@@ -12,7 +12,7 @@ mod request;
 mod retry;
 mod signature;
 
-pub use arguments::{Arguments, check_arity};
+pub use arguments::{Arguments, check_arity, takes_more_than};
 pub use context::{Context, State, States};
 pub use definition::{Handler, Parameter, ParameterKind, Task, TaskDefinition};
 pub use error::{Failure, TaskError, TaskResult};

@@ -31,6 +31,43 @@ impl<T: Serialize, E: Into<TaskError>> Outcome for Result<T, E> {
     }
 }
 
+/// Keeps a `Result` that is not named so from being stored as a value: `PlainValue(&value).check()` compiles for
+/// anything else only.
+///
+/// ```compile_fail,E0277
+/// type Fallible = Result<u32, std::fmt::Error>;
+///
+/// #[celeriac::task]
+/// async fn odd() -> Fallible {
+///     Ok(1)
+/// }
+/// ```
+pub struct PlainValue<'a, T>(pub &'a T);
+
+impl<T, E> PlainValue<'_, Result<T, E>> {
+    /// Takes precedence over [`Plain::check`], and never compiles.
+    pub fn check(&self)
+    where
+        Result<T, E>: NamedResult,
+    {
+    }
+}
+
+/// Implemented for nothing.
+#[diagnostic::on_unimplemented(
+    message = "this task's return type is a `Result` by another name",
+    note = "write it as `Result<T, E>`, or give the alias a name that ends in `Result`"
+)]
+pub trait NamedResult {}
+
+/// What is no `Result` is a plain value.
+pub trait Plain {
+    /// Does nothing.
+    fn check(&self) {}
+}
+
+impl<T> Plain for PlainValue<'_, T> {}
+
 /// The value as it is stored.
 ///
 /// # Errors

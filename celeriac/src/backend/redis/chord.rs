@@ -158,6 +158,11 @@ impl RedisBackend {
         forget
     }
 
+    /// How long a missing result of a part is waited for.
+    pub(crate) fn join_timeout(&self) -> std::time::Duration {
+        self.join_timeout
+    }
+
     fn claim_seconds(&self) -> u64 {
         (self.join_timeout.as_secs() * 2).max(5)
     }

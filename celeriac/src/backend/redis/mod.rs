@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use redis::{Cmd, Pipeline, Value as Reply, cmd};
 
-pub(crate) use chord::{PartAnswer, Parts};
+pub(crate) use chord::Parts;
 
-use super::{ChordPart, ResultRef, TaskMeta, TaskState};
+use super::{ResultRef, TaskMeta, TaskState};
 use crate::broker::BrokerError;
 use crate::broker::redis::{Endpoint, Link, eval};
 use crate::config::Config;

@@ -1,0 +1,84 @@
+//! Carrying out what applying a signature asks for.
+
+use redis::{Cmd, Pipeline};
+
+use super::Celery;
+use crate::backend::ChordPart;
+use crate::backend::redis::RedisBackend;
+use crate::broker::BrokerError;
+use crate::canvas::Effect;
+use crate::message::Message;
+
+/// Effects as commands: of the broker, of the result backend, and the chord parts to be counted after both.
+#[derive(Default)]
+pub(crate) struct Lowered {
+    pub(crate) publish: Vec<Cmd>,
+    pub(crate) results: Vec<Cmd>,
+    pub(crate) parts: Vec<ChordPart>,
+    pub(crate) revoked: Vec<String>,
+}
+
+impl Celery {
+    /// Turns effects into commands.
+    ///
+    /// # Errors
+    /// Those of reading an exchange's bindings.
+    pub(crate) async fn lower(&self, effects: Vec<Effect>) -> Result<Lowered, BrokerError> {
+        let backend = self.redis_backend();
+        let mut lowered = Lowered::default();
+        let mut messages: Vec<Message> = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Publish(message) => messages.push(*message),
+                Effect::TaskSent(fields) => self.task_sent(fields),
+                Effect::Revoke(ids) => lowered.revoked.extend(ids),
+                Effect::ChordPart(part) => lowered.parts.push(*part),
+                effect => {
+                    if let Some(backend) = backend {
+                        lowered.results.extend(result_commands(backend, effect));
+                    }
+                }
+            }
+        }
+        lowered.publish = self.queues().publish_commands(&messages).await?;
+        Ok(lowered)
+    }
+
+    /// Carries out effects that belong to no delivery.
+    ///
+    /// # Errors
+    /// Those of the broker and of the result backend.
+    pub(crate) async fn commit(&self, effects: Vec<Effect>) -> Result<(), BrokerError> {
+        let Lowered { publish, mut results, .. } = self.lower(effects).await?;
+        let publish = if self.is_one_database() {
+            results.extend(publish);
+            results
+        } else {
+            if let Some(backend) = self.redis_backend() {
+                backend.run(results).await?;
+            }
+            publish
+        };
+        let mut commands = Pipeline::new();
+        if publish.len() > 1 {
+            commands.atomic();
+        }
+        for command in publish {
+            commands.add_command(command);
+        }
+        if !commands.is_empty() {
+            self.queues().link().call(&mut commands).await?;
+        }
+        Ok(())
+    }
+}
+
+fn result_commands(backend: &RedisBackend, effect: Effect) -> Vec<Cmd> {
+    match effect {
+        Effect::ChordSize { group_id, size } => backend.chord_size_commands(&group_id, size as u64),
+        Effect::ChordGrow { group_id, by } => vec![backend.chord_grow_command(&group_id, by as i64)],
+        Effect::SaveGroup(group) => backend.save_group_commands(&group),
+        Effect::Store(meta) => backend.store_commands(&meta, false),
+        _ => Vec::new(),
+    }
+}

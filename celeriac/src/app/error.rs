@@ -1,0 +1,70 @@
+//! What can go wrong between an application and its tasks.
+
+use std::time::Duration;
+
+use crate::backend::{ExceptionInfo, TaskState};
+use crate::broker::BrokerError;
+use crate::canvas::CanvasError;
+use crate::config::ConfigError;
+
+/// The result of most calls of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A failure of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A setting is bad.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A setting that is needed is absent.
+    #[error("{setting} is not set\nhint: set {variable}, for example to {example}")]
+    MissingSetting {
+        /// Name of the setting.
+        setting: &'static str,
+        /// The environment variable that sets it.
+        variable: &'static str,
+        /// A value that would do.
+        example: &'static str,
+    },
+    /// The broker or the result backend failed.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// A signature cannot be applied.
+    #[error(transparent)]
+    Canvas(#[from] CanvasError),
+    /// There is no result backend to ask.
+    #[error("no result backend is configured\nhint: set result_backend, for example to redis://127.0.0.1:6379/0")]
+    NoBackend,
+    /// A task failed, or was revoked.
+    #[error("task {task_id} ended as {state}: {}", .exception.repr())]
+    Task {
+        /// Task id.
+        task_id: String,
+        /// State of the task.
+        state: TaskState,
+        /// The exception as the task raised it.
+        exception: Box<ExceptionInfo>,
+        /// Its traceback.
+        traceback: Option<String>,
+    },
+    /// A task was not ready in time; its state is unchanged.
+    #[error("task {task_id} was not ready within {}s", .deadline.as_secs_f32())]
+    Timeout {
+        /// Task id.
+        task_id: String,
+        /// The time that was allowed.
+        deadline: Duration,
+    },
+    /// A result has another type than was asked for.
+    #[error("the result of task {task_id} has another type: {reason}")]
+    ResultType {
+        /// Task id.
+        task_id: String,
+        /// What was expected and what was found.
+        reason: String,
+    },
+    /// The worker cannot start as it was built.
+    #[error("cannot start the worker: {0}")]
+    Worker(String),
+}

@@ -1,0 +1,225 @@
+//! The application: settings, the way to broker and result backend, and the tasks that are known here.
+
+mod commit;
+mod error;
+mod result;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+
+pub(crate) use commit::Lowered;
+pub use error::{Error, Result};
+pub use result::AsyncResult;
+
+use crate::backend::ResultRef;
+use crate::backend::redis::RedisBackend;
+use crate::broker::redis::{Endpoint, Keys, KeysOptions, Link, Queues};
+use crate::canvas::{self, Outbox, Sender};
+use crate::config::Config;
+use crate::message::{Map, Signature, Value};
+use crate::task::{Request, Task, TaskDefinition};
+
+/// A Celery application; cheap to clone.
+///
+/// ```no_run
+/// # async fn example() -> celeriac::Result<()> {
+/// use celeriac::{Celery, Value};
+/// use std::time::Duration;
+///
+/// let app = Celery::from_env("proj")?;
+/// let handle = app.send_task("proj.tasks.add", [1, 2], []).await?;
+/// let sum: i64 = handle.get_as(Duration::from_secs(10)).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Celery {
+    shared: Arc<Shared>,
+    tasks: Arc<HashMap<Arc<str>, TaskDefinition>>,
+}
+
+struct Shared {
+    name: String,
+    config: Config,
+    queues: Queues,
+    backend: Option<RedisBackend>,
+    origin: String,
+    reply_to: String,
+}
+
+impl Celery {
+    /// An application of that name under those settings; nothing is connected yet.
+    ///
+    /// # Errors
+    /// [`Error::MissingSetting`] without a broker, and those of a broker or result backend URL.
+    pub fn new(name: &str, config: Config) -> Result<Self> {
+        let Some(url) = &config.broker_url else {
+            return Err(Error::MissingSetting {
+                setting: "broker_url",
+                variable: "CELERY_BROKER_URL",
+                example: "redis://127.0.0.1:6379/0",
+            });
+        };
+        let endpoint = Endpoint::parse(url.expose())?;
+        let keys = Arc::new(Keys::new(keys_options(&config), endpoint.database()));
+        let link = Link::new(endpoint, config.broker_connection_timeout, Some(Duration::from_secs(30)));
+        let fanout = [format!("{}.pidbox", config.control_exchange), config.event_exchange.clone()];
+        let backend = match &config.result_backend {
+            Some(url) if url.scheme() != "disabled" => Some(RedisBackend::new(Endpoint::parse(url.expose())?, &config)),
+            _ => None,
+        };
+        let host = hostname::get().map_or_else(|_| "localhost".to_owned(), |name| name.to_string_lossy().into_owned());
+        Ok(Self {
+            shared: Arc::new(Shared {
+                name: name.to_owned(),
+                queues: Queues::new(link, keys, &fanout),
+                backend,
+                origin: format!("gen{}@{host}", std::process::id()),
+                reply_to: uuid::Uuid::new_v4().to_string(),
+                config,
+            }),
+            tasks: Arc::default(),
+        })
+    }
+
+    /// An application of that name with the settings of the environment (`CELERY_BROKER_URL`, ...).
+    ///
+    /// # Errors
+    /// Those of [`Celery::new`], and a variable that cannot be read.
+    pub fn from_env(name: &str) -> Result<Self> {
+        Self::new(name, Config::from_env()?)
+    }
+
+    /// The same application that knows one more task.
+    #[must_use]
+    pub fn task(mut self, task: impl Task) -> Self {
+        let definition = task.definition();
+        Arc::make_mut(&mut self.tasks).insert(Arc::clone(&definition.name), definition);
+        self
+    }
+
+    /// The name of the application.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// The broker's queues.
+    pub fn queues(&self) -> &Queues {
+        &self.shared.queues
+    }
+
+    /// The tasks that are known here, by name.
+    pub fn tasks(&self) -> &HashMap<Arc<str>, TaskDefinition> {
+        &self.tasks
+    }
+
+    pub(crate) fn redis_backend(&self) -> Option<&RedisBackend> {
+        self.shared.backend.as_ref()
+    }
+
+    /// Whether results are kept in the broker's own database, so that one transaction can hold both.
+    pub(crate) fn is_one_database(&self) -> bool {
+        self.shared.backend.as_ref().is_none_or(|backend| {
+            backend.endpoint().same_database(self.queues().link().endpoint())
+        })
+    }
+
+    /// The result backend.
+    ///
+    /// # Errors
+    /// [`Error::NoBackend`] when none is configured.
+    pub fn backend(&self) -> Result<&RedisBackend> {
+        self.shared.backend.as_ref().ok_or(Error::NoBackend)
+    }
+
+    /// Applies a signature: a task, chain, group or chord.
+    ///
+    /// # Errors
+    /// [`Error::Canvas`] when it cannot be applied, [`Error::Broker`] when it could not be sent.
+    pub async fn apply(&self, signature: impl Into<Signature>) -> Result<AsyncResult> {
+        self.apply_for(&signature.into(), None).await
+    }
+
+    /// Sends a task by its name; no definition of it is needed here.
+    ///
+    /// # Errors
+    /// Those of [`Celery::apply`].
+    pub async fn send_task<A, K>(&self, name: &str, args: A, kwargs: K) -> Result<AsyncResult>
+    where
+        A: IntoIterator<Item: Into<Value>>,
+        K: IntoIterator<Item = (&'static str, Value)>,
+    {
+        let signature = Signature {
+            task: name.to_owned(),
+            args: args.into_iter().map(Into::into).collect(),
+            kwargs: kwargs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            ..Signature::default()
+        };
+        self.apply(signature).await
+    }
+
+    /// A handle on the result of a task that was sent elsewhere.
+    pub fn result(&self, task_id: impl Into<String>) -> AsyncResult {
+        AsyncResult::new(self.clone(), ResultRef::task(task_id))
+    }
+
+    /// Applies a signature on behalf of a running task.
+    pub(crate) async fn apply_for(&self, signature: &Signature, parent: Option<&Request>) -> Result<AsyncResult> {
+        let mut outbox = Outbox::new();
+        let result = self.with_sender(parent, |sender| {
+            canvas::apply(signature.clone(), Vec::new(), Map::new(), Map::new(), sender, &mut outbox)
+        })?;
+        self.commit(outbox.effects).await?;
+        Ok(AsyncResult::new(self.clone(), result))
+    }
+
+    /// Calls a function with the surroundings for applying signatures.
+    pub(crate) fn with_sender<R>(&self, parent: Option<&Request>, call: impl FnOnce(&Sender<'_>) -> R) -> R {
+        let tasks = |name: &str| self.tasks.get(name).map(|definition| definition.options.clone());
+        call(&Sender {
+            config: &self.shared.config,
+            tasks: &tasks,
+            origin: &self.shared.origin,
+            reply_to: &self.shared.reply_to,
+            now: Utc::now(),
+            new_id: &canvas::random_id,
+            parent,
+        })
+    }
+
+    /// Tells those who watch that a task was sent.
+    fn task_sent(&self, _fields: Map) {}
+}
+
+impl std::fmt::Debug for Celery {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Celery").field("name", &self.shared.name).finish_non_exhaustive()
+    }
+}
+
+fn keys_options(config: &Config) -> KeysOptions {
+    let options = &config.broker_transport_options;
+    let text = |name: &str, default: String| options.text(name).map_or(default, str::to_owned);
+    let defaults = KeysOptions::default();
+    KeysOptions {
+        global_keyprefix: text("global_keyprefix", defaults.global_keyprefix),
+        sep: text("sep", defaults.sep),
+        priority_steps: options.priority_steps(),
+        unacked_key: text("unacked_key", defaults.unacked_key),
+        unacked_index_key: text("unacked_index_key", defaults.unacked_index_key),
+        unacked_mutex_key: text("unacked_mutex_key", defaults.unacked_mutex_key),
+        fanout_prefix: match (options.text("fanout_prefix"), options.flag("fanout_prefix")) {
+            (_, Some(false)) => None,
+            (Some(prefix), None) => Some(prefix.to_owned()),
+            _ => defaults.fanout_prefix,
+        },
+        fanout_patterns: options.flag("fanout_patterns").unwrap_or(defaults.fanout_patterns),
+    }
+}

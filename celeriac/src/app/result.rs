@@ -1,0 +1,124 @@
+//! A handle on a result that may not be there yet.
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+use super::{Celery, Error, Result};
+use crate::backend::{ExceptionInfo, ResultRef, TaskMeta, TaskState};
+use crate::broker::BrokerError;
+use crate::message::{Value, from_value};
+
+/// The result of a task, or of all tasks of a group.
+///
+/// Nothing is asked of the result backend until one of its methods is called.
+#[derive(Clone, Debug)]
+pub struct AsyncResult {
+    app: Celery,
+    handle: ResultRef,
+}
+
+impl AsyncResult {
+    pub(crate) fn new(app: Celery, handle: ResultRef) -> Self {
+        Self { app, handle }
+    }
+
+    pub(crate) fn of(app: &Celery, handle: ResultRef) -> Self {
+        Self::new(app.clone(), handle)
+    }
+
+    /// Task id or group id.
+    pub fn id(&self) -> &str {
+        &self.handle.id
+    }
+
+    /// The result that this one follows in a chain.
+    pub fn parent(&self) -> Option<AsyncResult> {
+        self.handle.parent.as_ref().map(|parent| Self::new(self.app.clone(), (**parent).clone()))
+    }
+
+    /// The members, if this is a group.
+    pub fn children(&self) -> Vec<AsyncResult> {
+        let members = self.handle.children.iter().flatten();
+        members.map(|child| Self::new(self.app.clone(), child.clone())).collect()
+    }
+
+    /// The ids by which others can find the result.
+    pub fn handle(&self) -> &ResultRef {
+        &self.handle
+    }
+
+    /// Everything that is stored; a pending record when nothing is.
+    ///
+    /// # Errors
+    /// [`Error::NoBackend`] and those of the backend.
+    pub async fn meta(&self) -> Result<TaskMeta> {
+        let stored = self.app.backend()?.fetch(self.id()).await?;
+        Ok(stored.unwrap_or_else(|| TaskMeta::new(self.id(), TaskState::Pending, Value::Null)))
+    }
+
+    /// The state; pending also for a task that nobody knows.
+    ///
+    /// # Errors
+    /// Those of [`AsyncResult::meta`].
+    pub async fn state(&self) -> Result<TaskState> {
+        Ok(self.meta().await?.status)
+    }
+
+    /// Waits for the return value; a group gives the list of its members' values.
+    ///
+    /// # Errors
+    /// [`Error::Task`] when the task failed or was revoked, [`Error::Timeout`] after `deadline` for each member, and
+    /// those of the backend.
+    pub async fn get(&self, deadline: Duration) -> Result<Value> {
+        let Some(members) = &self.handle.children else { return self.get_one(deadline).await };
+        let mut values = Vec::with_capacity(members.len());
+        for member in members {
+            values.push(Box::pin(Self::new(self.app.clone(), member.clone()).get(deadline)).await?);
+        }
+        Ok(Value::List(values))
+    }
+
+    /// As [`AsyncResult::get`], as a type of yours.
+    ///
+    /// # Errors
+    /// Those of [`AsyncResult::get`], and [`Error::ResultType`].
+    pub async fn get_as<T: DeserializeOwned>(&self, deadline: Duration) -> Result<T> {
+        let value = self.get(deadline).await?;
+        from_value(value)
+            .map_err(|error| Error::ResultType { task_id: self.id().to_owned(), reason: error.to_string() })
+    }
+
+    /// Removes what is stored of the task, or of all members of the group.
+    ///
+    /// # Errors
+    /// [`Error::NoBackend`] and those of the backend.
+    pub async fn forget(&self) -> Result<()> {
+        let backend = self.app.backend()?;
+        match &self.handle.children {
+            Some(members) => {
+                for member in members {
+                    Box::pin(Self::new(self.app.clone(), member.clone()).forget()).await?;
+                }
+                Ok(backend.delete_group(self.id()).await?)
+            }
+            None => Ok(backend.forget(self.id()).await?),
+        }
+    }
+
+    async fn get_one(&self, deadline: Duration) -> Result<Value> {
+        let meta = self.app.backend()?.wait(self.id(), deadline).await.map_err(|error| match error {
+            BrokerError::Timeout { deadline, .. } => Error::Timeout { task_id: self.id().to_owned(), deadline },
+            error => error.into(),
+        })?;
+        match meta.status {
+            TaskState::Success => Ok(meta.result),
+            state => Err(Error::Task {
+                task_id: meta.task_id,
+                state,
+                exception: Box::new(ExceptionInfo::from_value(&meta.result)),
+                traceback: meta.traceback,
+            }),
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! Committing what a completed run asks for.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use redis::Cmd;
+use tokio::sync::oneshot;
+
+use super::runtime::Runtime;
+use super::state::lock;
+use crate::app::Lowered;
+use crate::backend::redis::{Parts, RedisBackend};
+use crate::backend::{ChordPart, ExceptionInfo};
+use crate::backoff::Backoff;
+use crate::broker::BrokerError;
+use crate::broker::redis::{Disposition, Settlement};
+use crate::canvas::{self, Effect, ErrbackStyle, Outbox};
+use crate::message::Signature;
+use crate::task::{Context, Handler, Request};
+
+impl Runtime {
+    /// Commits effects and settles a delivery.
+    pub(crate) async fn finish(self: &Arc<Self>, serial: Option<u64>, disposition: Disposition, effects: Vec<Effect>) {
+        self.finish_for(serial, disposition, effects, None).await;
+    }
+
+    /// As [`Runtime::finish`], for the request that the effects belong to.
+    ///
+    /// Where broker and results share a database everything goes into one transaction; else messages are published,
+    /// then results stored, then the delivery is settled, each step repeated until it succeeds.
+    pub(crate) async fn finish_for(
+        self: &Arc<Self>,
+        serial: Option<u64>,
+        disposition: Disposition,
+        effects: Vec<Effect>,
+        request: Option<&Request>,
+    ) {
+        let fresh = request.is_none_or(|request| !request.redelivered());
+        let (stores, others): (Vec<Effect>, Vec<Effect>) =
+            effects.into_iter().partition(|effect| matches!(effect, Effect::Store(meta) if fresh && Some(meta.task_id.as_str()) == request.map(|request| request.id.as_str()) && meta.status == crate::backend::TaskState::Success));
+        let Lowered { publish, mut results, parts, revoked } = self.insist(|| self.app.lower(others.clone())).await;
+        self.revoke_all(&revoked);
+        if let Some(backend) = self.app.redis_backend() {
+            for effect in &stores {
+                if let Effect::Store(meta) = effect {
+                    results.extend(backend.store_commands(meta, true));
+                }
+            }
+        }
+        let claims: Vec<Claim> = parts.into_iter().map(Claim::new).collect();
+        if let Some(backend) = self.app.redis_backend() {
+            results.extend(claims.iter().map(|claim| backend.chord_part_command(&claim.part, &claim.token)));
+        }
+        let mut commands = publish;
+        if self.app.is_one_database() {
+            commands.extend(results);
+            let replies = (!claims.is_empty()).then(oneshot::channel);
+            let (sender, receiver) = replies.map_or((None, None), |(sender, receiver)| (Some(sender), Some(receiver)));
+            self.settle(Settlement { serial, disposition, commands, replies: sender });
+            if let (Some(receiver), Some(request)) = (receiver, request) {
+                let (runtime, request) = (Arc::clone(self), request.clone());
+                self.background.spawn(async move {
+                    let replies = receiver.await.ok();
+                    runtime.follow_claims(claims, replies, &request).await;
+                });
+            }
+            return;
+        }
+        self.insist(|| self.publish_all(commands.clone())).await;
+        let mut replies = None;
+        if let Some(backend) = self.app.redis_backend() {
+            replies = Some(self.insist(|| backend.run(results.clone())).await);
+        }
+        if let Some(request) = request {
+            self.follow_claims(claims, replies, request).await;
+        }
+        self.settle(Settlement { serial, disposition, commands: Vec::new(), replies: None });
+    }
+
+    /// As [`Runtime::finish_for`] without a delivery; boxed, since a chord's end may end the chord around it.
+    fn finish_boxed<'a>(self: &'a Arc<Self>, effects: Vec<Effect>, request: &'a Request) -> BoxFuture<'a, ()> {
+        Box::pin(self.finish_for(None, Disposition::Ack, effects, Some(request)))
+    }
+
+    /// Commits commands that belong to no delivery.
+    pub(crate) fn commit_alone(&self, commands: Vec<Cmd>) {
+        self.settle(Settlement { serial: None, disposition: Disposition::Ack, commands, replies: None });
+    }
+
+    async fn publish_all(&self, commands: Vec<Cmd>) -> Result<(), BrokerError> {
+        let mut pipeline = redis::Pipeline::new();
+        pipeline.atomic();
+        if commands.is_empty() {
+            return Ok(());
+        }
+        for command in commands {
+            pipeline.add_command(command);
+        }
+        self.app.queues().link().call(&mut pipeline).await.map(drop)
+    }
+
+    /// Repeats a call until it succeeds or fails for good.
+    async fn insist<T: Default, F: Future<Output = Result<T, BrokerError>>>(&self, call: impl Fn() -> F) -> T {
+        let mut backoff = Backoff::default();
+        loop {
+            match call().await {
+                Ok(value) => return value,
+                Err(error) if error.is_retryable() => {
+                    log::warn!(error:% = error; "Cannot commit yet: {error}");
+                    tokio::time::sleep(backoff.next()).await;
+                }
+                Err(error) => {
+                    log::error!(error:% = error; "Cannot commit: {error}");
+                    return T::default();
+                }
+            }
+        }
+    }
+
+    /// Goes on with the chords that the parts just returned have completed.
+    async fn follow_claims(
+        self: &Arc<Self>,
+        claims: Vec<Claim>,
+        replies: Option<Vec<redis::Value>>,
+        request: &Request,
+    ) {
+        let Some(backend) = self.app.redis_backend() else { return };
+        let offset = replies.as_ref().map_or(0, |replies| replies.len().saturating_sub(claims.len()));
+        for (index, claim) in claims.iter().enumerate() {
+            let reply = match replies.as_ref().and_then(|replies| replies.get(offset + index)) {
+                Some(reply) => reply.clone(),
+                // The reply was lost; counting a part again changes nothing.
+                None => {
+                    let command = || vec![backend.chord_part_command(&claim.part, &claim.token)];
+                    self.insist(|| backend.run(command())).await.into_iter().next().unwrap_or_default()
+                }
+            };
+            if RedisBackend::part_answer(&reply).claimed {
+                self.complete_chord(backend, claim, request).await;
+            }
+        }
+    }
+
+    async fn complete_chord(self: &Arc<Self>, backend: &RedisBackend, claim: &Claim, request: &Request) {
+        let part = &claim.part;
+        let parts = match self.insist(|| async { self.chord_results(backend, part).await.map(Some) }).await {
+            Some(Parts::Results(results)) => results,
+            Some(Parts::Failed { task_id, exception }) => {
+                let cause = ExceptionInfo::from_value(&exception);
+                return self.fail_chord(backend, part, &canvas::dependency_error(&task_id, &cause), &cause, request).await;
+            }
+            None => return,
+        };
+        if !self.insist(|| backend.extend_claim(&part.group_id, &claim.token)).await {
+            log::warn!(group_id = part.group_id.as_str(); "The body of chord {} is sent by another worker", part.group_id);
+            return;
+        }
+        let mut outbox = Outbox::new();
+        let sent = self.app.with_sender(Some(request), |sender| {
+            canvas::chord_ready(&part.body, parts, request, sender, &mut outbox)
+        });
+        if let Err(error) = sent {
+            let exception = ExceptionInfo::celery("ChordError", format!("Callback error: {error}"));
+            return self.fail_chord(backend, part, &exception, &exception, request).await;
+        }
+        let Lowered { publish, results, .. } = self.insist(|| self.app.lower(outbox.effects.clone())).await;
+        let clean = backend.chord_clean_command(&part.group_id, &claim.token);
+        if self.app.is_one_database() {
+            let commands = [results, publish, vec![clean]].concat();
+            self.insist(|| backend.run(commands.clone())).await;
+        } else {
+            self.insist(|| backend.run(results.clone())).await;
+            self.insist(|| self.publish_all(publish.clone())).await;
+            self.insist(|| backend.run(vec![clean.clone()])).await;
+        }
+    }
+
+    /// The results of a chord's header: by the saved shape if its header held groups, else in the order of its parts.
+    async fn chord_results(&self, backend: &RedisBackend, part: &ChordPart) -> Result<Parts, BrokerError> {
+        let parts = backend.chord_parts(&part.group_id).await?;
+        match (parts, backend.restore_group(&part.group_id).await?) {
+            (Parts::Results(_), Some(group)) => super::chords::join(backend, &group).await,
+            (parts, _) => Ok(parts),
+        }
+    }
+
+    async fn fail_chord(
+        self: &Arc<Self>,
+        backend: &RedisBackend,
+        part: &ChordPart,
+        exception: &ExceptionInfo,
+        cause: &ExceptionInfo,
+        request: &Request,
+    ) {
+        log::error!(group_id = part.group_id.as_str(), error = exception.repr().as_str(); "Chord {} raised: {}", part.group_id, exception.repr());
+        let mut outbox = Outbox::new();
+        let traceback = format!("Traceback (most recent call last):\n{}: {}\n", exception.exc_type, exception.text());
+        let style = |errback: &Signature| self.errback_style(errback);
+        let in_process = self.app.with_sender(Some(request), |sender| {
+            canvas::chord_error(&part.body, exception, cause, Some(&traceback), request, &style, sender, &mut outbox)
+        });
+        match in_process {
+            Ok(errbacks) => {
+                for (id, errback) in errbacks {
+                    self.call_errback(&errback, request, &id, exception, Some(&traceback));
+                }
+            }
+            Err(error) => log::error!(error:% = error; "The body of chord {} cannot be failed: {error}", part.group_id),
+        }
+        // Failing the body may complete an outer chord: its parts are returned as those of any task.
+        let forget = backend.chord_fail_command(&part.group_id);
+        self.insist(|| backend.run(vec![forget.clone()])).await;
+        self.finish_boxed(outbox.effects, request).await;
+    }
+
+    /// How an errback is called: in this process only when it is known here and wants more than the failed task's id.
+    pub(crate) fn errback_style(&self, errback: &Signature) -> ErrbackStyle {
+        let Some(definition) = self.registry.get(errback.task.as_str()) else { return ErrbackStyle::Message };
+        let Some(parameters) = definition.parameters else { return ErrbackStyle::Message };
+        let open = parameters.len().saturating_sub(errback.args.len() + errback.kwargs.len());
+        if open > 1 { ErrbackStyle::InProcess } else { ErrbackStyle::Message }
+    }
+
+    /// Calls an errback with the failed request, its exception and traceback; its own failure is only logged.
+    pub(crate) fn call_errback(
+        self: &Arc<Self>,
+        errback: &Signature,
+        request: &Request,
+        failed_id: &str,
+        exception: &ExceptionInfo,
+        traceback: Option<&str>,
+    ) {
+        let Some(definition) = self.registry.get(errback.task.as_str()).cloned() else { return };
+        let mut call = request.clone();
+        let failed = crate::value!({"id": failed_id, "task": request.task.as_str(), "root_id": request.root_id()});
+        call.body.args = vec![failed, exception.to_value(), traceback.map(str::to_owned).into()];
+        call.body.args.extend(errback.args.iter().cloned());
+        call.body.kwargs.clone_from(&errback.kwargs);
+        call.task.clone_from(&errback.task);
+        let context = Context::for_run(Arc::clone(&definition), call, self.states.clone(), self.app.clone());
+        let name = errback.task.clone();
+        self.background.spawn(async move {
+            let result = match &definition.handler {
+                Handler::Async(function) => function(context).await,
+                Handler::Blocking(function) => {
+                    let function = Arc::clone(function);
+                    tokio::task::spawn_blocking(move || function(context)).await.unwrap_or_else(|error| {
+                        Err(crate::task::TaskError::unexpected(error.to_string()))
+                    })
+                }
+            };
+            if let Err(error) = result {
+                log::error!(task_name = name.as_str(), error:? = error; "Errback {name} failed");
+            }
+        });
+    }
+
+    fn revoke_all(&self, ids: &[String]) {
+        if !ids.is_empty() {
+            let mut revoked = lock(&self.state.revoked);
+            ids.iter().for_each(|id| revoked.add(id.clone()));
+        }
+    }
+}
+
+/// A chord's part and the token under which it claims the chord.
+struct Claim {
+    part: ChordPart,
+    token: String,
+}
+
+impl Claim {
+    fn new(part: ChordPart) -> Self {
+        Self { part, token: uuid::Uuid::new_v4().simple().to_string() }
+    }
+}

@@ -1,0 +1,408 @@
+//! The end of a run: what is stored, sent, counted and acknowledged, in one step where that is possible.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::execute::Ended;
+use super::runtime::Runtime;
+use crate::backend::{ExceptionInfo, TaskMeta, TaskState};
+use crate::broker::redis::Disposition;
+use crate::canvas::{self, Effect, Outbox, RetryError};
+use crate::message::{Message, Signature, Value};
+use crate::task::{Context, Failure, Request, Retry, TaskDefinition, TaskError, TaskOptions};
+
+/// What is needed to complete one run.
+pub(crate) struct Completion<'a> {
+    pub(crate) runtime: &'a Arc<Runtime>,
+    pub(crate) definition: &'a Arc<TaskDefinition>,
+    pub(crate) serial: u64,
+    pub(crate) acknowledged: bool,
+    pub(crate) started: Instant,
+}
+
+/// Who reports a failure: the task itself, or the worker about it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reported {
+    ByTask,
+    /// The message of a late-acked task goes by `acks_on_timeout` instead of `acks_on_failure`.
+    OnTimeout,
+}
+
+impl Completion<'_> {
+    /// Stores STARTED, if the task wants it.
+    pub(crate) fn store_started(&self, request: &Request) {
+        let tracks = self.definition.options.track_started.unwrap_or(self.runtime.config().task_track_started);
+        if !tracks || self.ignores_result(request) {
+            return;
+        }
+        let state = &self.runtime.state;
+        let result = [("pid", Value::from(state.pid)), ("hostname", Value::from(state.hostname.as_str()))];
+        let result = Value::Map(result.into_iter().map(|(name, value)| (name.to_owned(), value)).collect());
+        let meta = self.meta(request, TaskState::Started, result);
+        if let Some(backend) = self.runtime.app.redis_backend() {
+            let commands = backend.store_commands(&meta, !request.redelivered());
+            let (runtime, one_database) = (Arc::clone(self.runtime), self.runtime.app.is_one_database());
+            if one_database {
+                runtime.commit_alone(commands);
+            } else {
+                let backend = backend.clone();
+                self.runtime.background.spawn(async move {
+                    if let Err(error) = backend.run(commands).await {
+                        log::warn!(error:% = error; "STARTED could not be stored: {error}");
+                    }
+                });
+            }
+        }
+    }
+
+    /// Brings the run to its end.
+    pub(crate) async fn complete(&self, context: &Context, ended: Ended) {
+        let request = context.request();
+        match ended {
+            Ended::Returned(Ok(value)) => self.succeed(context, value).await,
+            Ended::Returned(Err(error)) => self.raised(context, error).await,
+            Ended::Panicked(text, backtrace) => {
+                let exception = ExceptionInfo::new("celeriac", "Panic", vec![Value::Str(text)]);
+                let failure = Failure { exception, traceback: backtrace, expected: false };
+                self.fail(context, failure, Reported::ByTask).await;
+            }
+            Ended::TimedOut(limit) => {
+                log::error!(task_id = request.id.as_str(), task_name = request.task.as_str(); "Hard time limit ({limit}s) exceeded for {}[{}]", request.display_name(), request.id);
+                let limit = if limit.fract() == 0.0 { Value::Int(limit as i64) } else { Value::Float(limit) };
+                let exception = ExceptionInfo::new("billiard.exceptions", "TimeLimitExceeded", vec![limit]);
+                self.report_failure(context, &exception, None, Reported::OnTimeout).await;
+            }
+            Ended::Terminated => {
+                self.runtime.events.task_revoked(&request.id, true, Some(15), false);
+                let meta = (!self.ignores_result(request)).then(|| revoked_meta(request, "terminated"));
+                self.conclude_revoked(request, meta).await;
+            }
+            Ended::Cancelled => self.give_up(context).await,
+        }
+    }
+
+    async fn succeed(&self, context: &Context, value: Value) {
+        let request = context.request();
+        let mut outbox = Outbox::new();
+        let sent = self.runtime.app.with_sender(Some(request), |sender| {
+            canvas::on_success(request, &value, sender, &mut outbox)
+        });
+        if let Err(error) = sent {
+            let exception = ExceptionInfo::builtin("ValueError", error.to_string());
+            return self.fail(context, Failure { exception, traceback: None, expected: false }, Reported::ByTask).await;
+        }
+        let mut effects = outbox.effects;
+        if !self.ignores_result(request) {
+            let mut meta = self.meta(request, TaskState::Success, value.clone());
+            let mut children = context.children();
+            children.append(&mut outbox.children);
+            meta.children = Some(children);
+            effects.push(Effect::Store(Box::new(meta)));
+        }
+        if let Some(part) = canvas::chord_part(request, TaskState::Success, value.clone()) {
+            effects.push(Effect::ChordPart(Box::new(part)));
+        }
+        let runtime = self.started.elapsed().as_secs_f64();
+        self.finish(Disposition::Ack, effects, Some(request)).await;
+        log::info!(task_id = request.id.as_str(), task_name = request.task.as_str(), correlation_id = correlation_id(request), duration_ms = runtime * 1e3; "Task {}[{}] succeeded in {runtime:.6}s", request.display_name(), request.id);
+        self.runtime.events.task_succeeded(&request.id, &value, runtime);
+    }
+
+    async fn raised(&self, context: &Context, error: TaskError) {
+        match error {
+            TaskError::Failure(failure) => {
+                match canvas::autoretry(context.request(), &failure.exception, &self.definition.options) {
+                    Some(retry) => self.retry(context, retry, failure.traceback).await,
+                    None => self.fail(context, *failure, Reported::ByTask).await,
+                }
+            }
+            TaskError::SoftTimeLimitExceeded => {
+                let exception = ExceptionInfo::new("billiard.exceptions", "SoftTimeLimitExceeded", Vec::new());
+                let failure = Failure { exception, traceback: None, expected: false };
+                match canvas::autoretry(context.request(), &failure.exception, &self.definition.options) {
+                    Some(retry) => self.retry(context, retry, None).await,
+                    None => self.fail(context, failure, Reported::ByTask).await,
+                }
+            }
+            TaskError::Retry(retry) => self.retry(context, *retry, None).await,
+            TaskError::Ignore => {
+                let request = context.request();
+                log::info!(task_id = request.id.as_str(), task_name = request.task.as_str(); "Task {}[{}] ignored", request.display_name(), request.id);
+                self.finish(Disposition::Ack, Vec::new(), None).await;
+            }
+            TaskError::Reject { reason, requeue } => self.reject(context, reason, requeue).await,
+            TaskError::Replace(signature) => self.replace(context, *signature).await,
+        }
+    }
+
+    async fn fail(&self, context: &Context, failure: Failure, reported: Reported) {
+        let Failure { exception, traceback, expected } = failure;
+        let traceback = traceback_text(&exception, traceback.as_deref());
+        let request = context.request();
+        let error = exception.repr();
+        if expected {
+            log::info!(task_id = request.id.as_str(), task_name = request.task.as_str(), correlation_id = correlation_id(request), error = error.as_str(); "Task {}[{}] raised expected: {error}", request.display_name(), request.id);
+        } else {
+            log::error!(task_id = request.id.as_str(), task_name = request.task.as_str(), correlation_id = correlation_id(request), error = error.as_str(); "Task {}[{}] raised unexpected: {error}", request.display_name(), request.id);
+        }
+        self.report_failure(context, &exception, Some(&traceback), reported).await;
+    }
+
+    async fn report_failure(
+        &self,
+        context: &Context,
+        exception: &ExceptionInfo,
+        traceback: Option<&str>,
+        reported: Reported,
+    ) {
+        let request = context.request();
+        let stores = self.stores_errors(request);
+        let mut effects = Vec::new();
+        if stores {
+            let mut meta = self.meta(request, TaskState::Failure, exception.to_value());
+            meta.traceback = traceback.map(str::to_owned);
+            meta.children = Some(context.children());
+            effects.push(Effect::Store(Box::new(meta)));
+        }
+        if let Some(part) = canvas::chord_part(request, TaskState::Failure, exception.to_value()) {
+            effects.push(Effect::ChordPart(Box::new(part)));
+        }
+        let mut outbox = Outbox::new();
+        let style = |errback: &Signature| self.runtime.errback_style(errback);
+        let in_process = self.runtime.app.with_sender(Some(request), |sender| {
+            canvas::on_failure(request, exception, traceback, stores, &style, sender, &mut outbox)
+        });
+        effects.append(&mut outbox.effects);
+        match in_process {
+            Ok(errbacks) => {
+                for errback in errbacks {
+                    self.runtime.call_errback(&errback, request, &request.id, exception, traceback);
+                }
+            }
+            Err(error) => log::error!(task_id = request.id.as_str(), error:% = error; "An errback cannot be sent: {error}"),
+        }
+        let disposition = match reported {
+            Reported::OnTimeout if !self.acks_on_timeout() => Disposition::Requeue,
+            _ => Disposition::Ack,
+        };
+        self.finish(disposition, effects, Some(request)).await;
+        self.runtime.events.task_failed(&request.id, exception, traceback);
+    }
+
+    async fn retry(&self, context: &Context, retry: Retry, traceback: Option<String>) {
+        let request = context.request();
+        let mut outbox = Outbox::new();
+        let sent = self.runtime.app.with_sender(Some(request), |sender| {
+            let definition = self.definition;
+            canvas::retry(request, &retry, &definition.options, definition.parameters, sender, &mut outbox)
+        });
+        let exception = retry.exception.as_ref();
+        match sent {
+            Ok(()) => {}
+            Err(RetryError::MaxRetriesExceeded(exception)) => {
+                let failure = Failure { exception, traceback, expected: false };
+                return self.fail(context, failure, Reported::ByTask).await;
+            }
+            Err(RetryError::Canvas(error)) => {
+                return self.reject(context, error.to_string(), false).await;
+            }
+        }
+        let reason = exception.map_or_else(String::new, |exception| format!(": {}", exception.repr()));
+        let text = format!("Retry {}{reason}", retry_time(&retry, &self.definition.options));
+        let traceback = format!("Traceback (most recent call last):\ncelery.exceptions.Retry: {text}\n");
+        let mut effects = outbox.effects;
+        if !self.ignores_result(request) {
+            let result = exception.map_or(Value::Null, ExceptionInfo::to_value);
+            let mut meta = self.meta(request, TaskState::Retry, result);
+            meta.traceback = Some(traceback.clone());
+            let mut children = context.children();
+            children.append(&mut outbox.children);
+            meta.children = Some(children);
+            effects.push(Effect::Store(Box::new(meta)));
+        }
+        self.finish(Disposition::Ack, effects, Some(request)).await;
+        log::info!(task_id = request.id.as_str(), task_name = request.task.as_str(), correlation_id = correlation_id(request); "Task {}[{}] retry: {text}", request.display_name(), request.id);
+        self.runtime.events.task_retried(&request.id, exception, &traceback);
+    }
+
+    async fn reject(&self, context: &Context, reason: String, requeue: bool) {
+        let request = context.request();
+        log::warn!(task_id = request.id.as_str(), task_name = request.task.as_str(); "Task {}[{}] rejected: {reason}", request.display_name(), request.id);
+        if !self.acknowledged {
+            self.runtime.events.task_rejected(&request.id, requeue);
+        }
+        if requeue {
+            return self.finish(Disposition::Requeue, Vec::new(), None).await;
+        }
+        let exception = ExceptionInfo::new(
+            "celery.exceptions",
+            "Reject",
+            vec![if reason.is_empty() { Value::Null } else { Value::Str(reason) }, Value::Bool(false)],
+        );
+        let mut effects = Vec::new();
+        if self.stores_errors(request) {
+            let meta = self.meta(request, TaskState::Failure, exception.to_value());
+            effects.push(Effect::Store(Box::new(meta)));
+        }
+        if let Some(part) = canvas::chord_part(request, TaskState::Failure, exception.to_value()) {
+            effects.push(Effect::ChordPart(Box::new(part)));
+        }
+        self.finish(Disposition::Ack, effects, Some(request)).await;
+        self.runtime.events.task_failed(&request.id, &exception, None);
+    }
+
+    async fn replace(&self, context: &Context, signature: Signature) {
+        let request = context.request();
+        let mut outbox = Outbox::new();
+        let replaced = self.runtime.app.with_sender(Some(request), |sender| {
+            canvas::replace(request, signature, sender, &mut outbox)
+        });
+        match replaced {
+            Ok(_) => self.finish(Disposition::Ack, outbox.effects, Some(request)).await,
+            Err(error) => {
+                let exception = ExceptionInfo::celery("ImproperlyConfigured", error.to_string());
+                self.fail(context, Failure { exception, traceback: None, expected: false }, Reported::ByTask).await;
+            }
+        }
+    }
+
+    /// A run that a cold shutdown ended: a message that is not acknowledged goes back.
+    async fn give_up(&self, context: &Context) {
+        let request = context.request();
+        if self.acknowledged {
+            log::warn!(task_id = request.id.as_str(), task_name = request.task.as_str(); "Task {}[{}] was cancelled by the shutdown and is lost: it was acknowledged when it started\nhint: use acks_late for tasks that must not be lost", request.display_name(), request.id);
+            if !self.ignores_result(request) {
+                let exception = ExceptionInfo::celery("TaskRevokedError", "cancelled by cold shutdown");
+                let meta = self.meta(request, TaskState::Retry, exception.to_value());
+                self.finish(Disposition::Ack, vec![Effect::Store(Box::new(meta))], Some(request)).await;
+            }
+        } else {
+            self.finish(Disposition::Restore, Vec::new(), None).await;
+        }
+    }
+
+    async fn conclude_revoked(&self, request: &Request, meta: Option<TaskMeta>) {
+        let result = revoked_exception("terminated").to_value();
+        let mut effects: Vec<Effect> = meta.into_iter().map(|meta| Effect::Store(Box::new(meta))).collect();
+        if let Some(part) = canvas::chord_part(request, TaskState::Revoked, result) {
+            effects.push(Effect::ChordPart(Box::new(part)));
+        }
+        self.finish(Disposition::Ack, effects, Some(request)).await;
+    }
+
+    async fn finish(&self, disposition: Disposition, effects: Vec<Effect>, request: Option<&Request>) {
+        let serial = (!self.acknowledged).then_some(self.serial);
+        self.runtime.finish_for(serial, disposition, effects, request).await;
+    }
+
+    fn meta(&self, request: &Request, state: TaskState, result: Value) -> TaskMeta {
+        let mut meta = TaskMeta::new(request.id.clone(), state, result);
+        meta.group_id.clone_from(&request.headers.group);
+        meta.parent_id.clone_from(&request.headers.parent_id);
+        if self.runtime.config().result_extended {
+            meta.extended = extended(request);
+        }
+        meta
+    }
+
+    fn ignores_result(&self, request: &Request) -> bool {
+        ignores_result(self.runtime, self.definition, request)
+    }
+
+    fn stores_errors(&self, request: &Request) -> bool {
+        let stores = self.definition.options.store_errors_even_if_ignored;
+        !self.ignores_result(request) || stores.unwrap_or(self.runtime.config().task_store_errors_even_if_ignored)
+    }
+
+    fn acks_on_timeout(&self) -> bool {
+        self.definition.options.acks_on_timeout.unwrap_or(self.runtime.config().acks_on_timeout())
+    }
+}
+
+/// Stores the revocation of a task that has not started.
+pub(crate) async fn revoke(
+    runtime: &Arc<Runtime>,
+    definition: &Arc<TaskDefinition>,
+    message: Message,
+    serial: u64,
+    acknowledged: bool,
+    reason: &str,
+) {
+    let headers = message.headers.clone();
+    let mut effects = Vec::new();
+    if let Ok((message, body)) = message.into_task(&runtime.accept) {
+        let request = Request::new(message.headers, message.properties, body, &runtime.state.hostname);
+        if !ignores_result(runtime, definition, &request) {
+            effects.push(Effect::Store(Box::new(revoked_meta(&request, reason))));
+        }
+        if let Some(part) = canvas::chord_part(&request, TaskState::Revoked, revoked_exception(reason).to_value()) {
+            effects.push(Effect::ChordPart(Box::new(part)));
+        }
+        runtime.finish_for((!acknowledged).then_some(serial), Disposition::Ack, effects, Some(&request)).await;
+    } else {
+        if let Some(id) = headers.id {
+            let meta = TaskMeta::new(id, TaskState::Revoked, revoked_exception(reason).to_value());
+            effects.push(Effect::Store(Box::new(meta)));
+        }
+        runtime.finish((!acknowledged).then_some(serial), Disposition::Ack, effects).await;
+    }
+}
+
+fn ignores_result(runtime: &Runtime, definition: &TaskDefinition, request: &Request) -> bool {
+    request
+        .headers
+        .ignore_result
+        .or(definition.options.ignore_result)
+        .unwrap_or(runtime.config().task_ignore_result)
+}
+
+fn revoked_exception(reason: &str) -> ExceptionInfo {
+    ExceptionInfo::celery("TaskRevokedError", reason)
+}
+
+fn revoked_meta(request: &Request, reason: &str) -> TaskMeta {
+    let mut meta = TaskMeta::new(request.id.clone(), TaskState::Revoked, revoked_exception(reason).to_value());
+    meta.group_id.clone_from(&request.headers.group);
+    meta.parent_id.clone_from(&request.headers.parent_id);
+    meta
+}
+
+/// What `result_extended` adds (celery 5.7 `_get_result_meta`; samples `vectors/results_extended`).
+fn extended(request: &Request) -> crate::message::Map {
+    let mut extended: crate::message::Map = [
+        ("name", Value::from(request.task.as_str())),
+        ("args", Value::List(request.body.args.clone())),
+        ("kwargs", Value::Map(request.body.kwargs.clone())),
+        ("worker", Value::from(request.hostname.as_str())),
+        ("retries", Value::from(request.retries())),
+        ("queue", Value::from(request.delivery_info().routing_key.as_str())),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect();
+    if let Some(names) = &request.headers.stamped_headers {
+        extended.insert("stamped_headers".to_owned(), names.iter().map(|name| Value::from(name.as_str())).collect());
+        for name in names {
+            extended.insert(name.clone(), request.headers.stamps.get(name).cloned().unwrap_or_default());
+        }
+    }
+    extended
+}
+
+fn correlation_id(request: &Request) -> &str {
+    request.properties.correlation_id.as_deref().unwrap_or(&request.id)
+}
+
+/// A traceback in Python's form, so that Python's tools show where the failure came from.
+fn traceback_text(exception: &ExceptionInfo, place: Option<&str>) -> String {
+    let place = place.map_or_else(String::new, |place| format!("{}\n", place.trim_end()));
+    format!("Traceback (most recent call last):\n{place}{}: {}\n", exception.exc_type, exception.text())
+}
+
+/// When a retry is due, as `celery.exceptions.Retry` says it.
+fn retry_time(retry: &Retry, options: &TaskOptions) -> String {
+    match retry.eta {
+        Some(eta) => format!("at {}", eta.format("%Y-%m-%d %H:%M:%S%.f%:z")),
+        None => format!("in {}s", retry.countdown.unwrap_or(options.default_retry_delay)),
+    }
+}

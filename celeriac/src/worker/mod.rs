@@ -1,0 +1,283 @@
+//! The worker: from a message to its acknowledgement.
+
+mod builtins;
+mod chords;
+mod commit;
+mod completion;
+mod events;
+mod execute;
+mod panics;
+mod rate_limits;
+mod request;
+mod revoked;
+mod runtime;
+mod signals;
+mod slots;
+pub mod state;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use revoked::Revoked;
+
+use crate::app::{Celery, Error, Result};
+use crate::broker::redis::{Consumer, ConsumerOptions, Sweeper};
+use crate::config::{Concurrency, Config, NodeName, RateLimit};
+use crate::message::Accept;
+use crate::task::{States, Task, TaskDefinition};
+use rate_limits::RateLimits;
+use runtime::Runtime;
+use signals::{Shutdown, Signals};
+use slots::Slots;
+use state::WorkerState;
+
+/// A worker that is being set up.
+///
+/// ```no_run
+/// use celeriac::prelude::*;
+///
+/// #[celeriac::task(name = "proj.tasks.add")]
+/// async fn add(x: i64, y: i64) -> TaskResult<i64> {
+///     Ok(x + y)
+/// }
+///
+/// # async fn example() -> celeriac::Result<()> {
+/// let app = Celery::from_env("proj")?;
+/// let stopped = Worker::new(app).task(add).run().await?;
+/// std::process::exit(stopped.exit_code());
+/// # }
+/// ```
+#[must_use = "a worker does nothing until it is run"]
+pub struct Worker {
+    app: Celery,
+    states: States,
+    hostname: Option<String>,
+    queues: Option<Vec<String>>,
+    stop: CancellationToken,
+    handles_signals: bool,
+}
+
+/// Why a worker stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stopped {
+    /// Whether running tasks were ended rather than finished.
+    pub is_cold: bool,
+    /// Whether an interrupt (Ctrl-C) was the reason.
+    pub is_interrupted: bool,
+}
+
+impl Stopped {
+    /// The exit status that Celery's worker would have: 0 after a warm shutdown, else 1.
+    pub fn exit_code(&self) -> i32 {
+        i32::from(self.is_cold || self.is_interrupted)
+    }
+}
+
+impl Worker {
+    /// A worker of that application, with the tasks that it knows.
+    pub fn new(app: Celery) -> Self {
+        Self {
+            app,
+            states: States::default(),
+            hostname: None,
+            queues: None,
+            stop: CancellationToken::new(),
+            handles_signals: true,
+        }
+    }
+
+    /// Adds a task.
+    pub fn task(mut self, task: impl Task) -> Self {
+        self.app = self.app.task(task);
+        self
+    }
+
+    /// Adds state that tasks find by its type.
+    pub fn state<T: Send + Sync + 'static>(mut self, state: T) -> Self {
+        self.states = self.states.with(state);
+        self
+    }
+
+    /// Sets the node name; default `celery@HOST`. `%h`, `%n` and `%d` stand for host, name and domain.
+    pub fn hostname(mut self, name: impl Into<String>) -> Self {
+        self.hostname = Some(name.into());
+        self
+    }
+
+    /// Sets the queues to consume from; default those of `task_queues`, or the default queue.
+    pub fn queues(mut self, queues: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.queues = Some(queues.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Shuts the worker down warm when that token is cancelled.
+    pub fn stop_on(mut self, stop: CancellationToken) -> Self {
+        self.stop = stop;
+        self
+    }
+
+    /// Leaves the signals TERM, INT and QUIT to the program.
+    pub fn without_signals(mut self) -> Self {
+        self.handles_signals = false;
+        self
+    }
+
+    /// Runs until it is shut down: warm by TERM, cold by QUIT.
+    ///
+    /// # Errors
+    /// [`Error::Worker`] when a task lacks its state; a broker that is away is waited for.
+    pub async fn run(self) -> Result<Stopped> {
+        panics::install();
+        let Self { app, states, hostname, queues, stop, handles_signals } = self;
+        check_states(&app, &states)?;
+        let config = app.config();
+        let hostname = match hostname.as_deref() {
+            name => NodeName::expand(name).to_string(),
+        };
+        let concurrency = config.worker_concurrency.unwrap_or(Concurrency::Auto).slots();
+        let queues = queues.unwrap_or_else(|| default_queues(&app));
+        let registry = registry(&app);
+        let state = Arc::new(WorkerState::new(hostname.clone()));
+        let (stopping, abort) = (CancellationToken::new(), CancellationToken::new());
+        let visibility_timeout = config.broker_transport_options.visibility_timeout();
+        let options = ConsumerOptions {
+            worker: uuid::Uuid::new_v4().simple().to_string(),
+            queues: queues.iter().map(|queue| Arc::from(queue.as_str())).collect(),
+            visibility_timeout,
+        };
+        let accept = accept(config)?;
+        let timezone = config.timezone_or_utc();
+        let mut made: Option<Arc<Runtime>> = None;
+        let link = app.queues().link().clone();
+        let keys = Arc::clone(app.queues().keys());
+        let consumer = Consumer::new(link.clone(), Arc::clone(&keys), options, |consumer| {
+            let runtime = Arc::new_cyclic(|this| Runtime {
+                accept,
+                timezone,
+                state,
+                states,
+                consumer,
+                slots: Arc::new(Slots::new(concurrency)),
+                rate_limits: RateLimits::default(),
+                events: events::Events,
+                registry,
+                time_limits: Mutex::default(),
+                background: TaskTracker::new(),
+                stopping: stopping.clone(),
+                abort: abort.clone(),
+                this: this.clone(),
+                app: app.clone(),
+            });
+            made = Some(Arc::clone(&runtime));
+            runtime
+        });
+        let Some(runtime) = made else { return Err(Error::Worker("the consumer made no receiver".to_owned())) };
+        for definition in runtime.registry.values() {
+            let limit = match definition.options.rate_limit.as_deref().map(RateLimit::parse) {
+                Some(Ok(limit)) => limit,
+                Some(Err(reason)) => return Err(Error::Worker(format!("task {}: {reason}", definition.name))),
+                None => runtime.config().task_default_rate_limit,
+            };
+            if let Some(limit) = limit {
+                runtime.rate_limits.set(&definition.name, limit.rate());
+            }
+        }
+        log::info!(worker = hostname.as_str(), concurrency, queues:? = queues; "{hostname} ready: {} task(s), concurrency {concurrency}, queues {}", runtime.registry.len(), queues.join(", "));
+        let finish = CancellationToken::new();
+        let stop_fetching = stopping.clone();
+        let consuming = tokio::spawn(consumer.run(stop_fetching, finish.clone()));
+        let sweeping = tokio::spawn(Sweeper::new(link, keys, visibility_timeout, |_| {}).run(stopping.clone()));
+        let stopped = wait_for_end(&runtime, stop, handles_signals).await;
+        shut_down(&runtime, stopped.is_cold).await;
+        finish.cancel();
+        for part in [consuming, sweeping] {
+            if let Err(error) = part.await {
+                log::error!(error:% = error; "A part of the worker failed: {error}");
+            }
+        }
+        log::info!(worker = hostname.as_str(); "{hostname} stopped");
+        Ok(stopped)
+    }
+}
+
+/// Waits for the wish to end; a warm shutdown becomes a cold one when that is asked for meanwhile.
+async fn wait_for_end(runtime: &Arc<Runtime>, stop: CancellationToken, handles_signals: bool) -> Stopped {
+    let mut signals = if handles_signals { Signals::listen().ok() } else { None };
+    let mut next = async || match &mut signals {
+        Some(signals) => signals.next().await,
+        None => std::future::pending().await,
+    };
+    let first = tokio::select! {
+        shutdown = next() => shutdown,
+        () = stop.cancelled() => Shutdown::Warm,
+        () = runtime.stopping.cancelled() => Shutdown::Warm,
+    };
+    log::info!(worker = runtime.state.hostname.as_str(); "{} shutdown: {}", if first == Shutdown::Cold { "Cold" } else { "Warm" }, runtime.state.hostname);
+    runtime.stopping.cancel();
+    runtime.consumer.wake();
+    let waiting = runtime.slots.close();
+    waiting.into_iter().chain(runtime.rate_limits.drain()).for_each(request::Job::hand_back);
+    let mut is_cold = first == Shutdown::Cold;
+    let soft = runtime.config().worker_soft_shutdown_timeout;
+    if is_cold && !soft.is_zero() {
+        is_cold = tokio::time::timeout(soft, runtime.slots.idle()).await.is_err();
+    } else if !is_cold {
+        is_cold = loop {
+            tokio::select! {
+                () = runtime.slots.idle() => break false,
+                again = next() => if again == Shutdown::Cold { break true },
+            }
+        };
+    }
+    Stopped { is_cold, is_interrupted: false }
+}
+
+async fn shut_down(runtime: &Arc<Runtime>, is_cold: bool) {
+    if is_cold {
+        runtime.abort.cancel();
+    }
+    runtime.slots.idle().await;
+    runtime.background.close();
+    // Chords and results of the last tasks; the broker may be away, so not for ever.
+    if tokio::time::timeout(Duration::from_secs(30), runtime.background.wait()).await.is_err() {
+        log::error!("Work in the background did not end in time");
+    }
+}
+
+fn registry(app: &Celery) -> HashMap<Arc<str>, Arc<TaskDefinition>> {
+    let shared = Arc::new(OnceLock::new());
+    let own = app.tasks().values().cloned();
+    let all = builtins::definitions(&shared).into_iter().chain(own);
+    let registry: HashMap<_, _> = all.map(|task| (Arc::clone(&task.name), Arc::new(task))).collect();
+    // Set here once: the cell was made above.
+    let _ = shared.set(registry.clone());
+    registry
+}
+
+fn default_queues(app: &Celery) -> Vec<String> {
+    match &app.config().task_queues {
+        Some(queues) => queues.0.iter().map(|queue| queue.name.clone()).collect(),
+        None => vec![app.config().task_default_queue.clone()],
+    }
+}
+
+fn accept(config: &Config) -> Result<Accept> {
+    let names = config.accept_content.iter().map(|serializer| serializer.as_str());
+    Accept::new(names).map_err(|error| Error::Worker(error.to_string()))
+}
+
+/// A task whose state is missing would fail each time: better said at the start.
+fn check_states(app: &Celery, states: &States) -> Result<()> {
+    for task in app.tasks().values() {
+        if let Some((_, missing)) = task.states.iter().find(|(state, _)| !states.has(*state)) {
+            let name = &task.name;
+            return Err(Error::Worker(format!("task {name} asks for State<{missing}>, which the worker does not have\nhint: add it with Worker::state")));
+        }
+    }
+    Ok(())
+}

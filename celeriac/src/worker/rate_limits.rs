@@ -1,0 +1,109 @@
+//! Rate limits: how often a task may start on this worker.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::request::Job;
+use super::runtime::Runtime;
+use super::state::lock;
+
+/// A token bucket for each limited task, and the jobs that wait for a token.
+#[derive(Default)]
+pub(crate) struct RateLimits {
+    buckets: Mutex<HashMap<Arc<str>, Bucket>>,
+}
+
+struct Bucket {
+    /// Time between two starts.
+    interval: Duration,
+    next: Instant,
+    waiting: VecDeque<Job>,
+    is_served: bool,
+}
+
+impl RateLimits {
+    /// Sets the limit of a task in starts per second; 0 removes it.
+    pub(crate) fn set(&self, task: &Arc<str>, per_second: f64) -> Vec<Job> {
+        let mut buckets = lock(&self.buckets);
+        if per_second <= 0.0 {
+            return buckets.remove(task).map_or_else(Vec::new, |bucket| bucket.waiting.into());
+        }
+        let interval = Duration::from_secs_f64(1.0 / per_second);
+        let bucket = buckets.entry(Arc::clone(task)).or_insert_with(|| Bucket {
+            interval,
+            next: Instant::now(),
+            waiting: VecDeque::new(),
+            is_served: false,
+        });
+        bucket.interval = interval;
+        bucket.next = bucket.next.min(Instant::now() + interval);
+        Vec::new()
+    }
+
+    /// Whether a task is limited.
+    pub(crate) fn limits(&self, task: &str) -> bool {
+        let buckets = lock(&self.buckets);
+        !buckets.is_empty() && buckets.contains_key(task)
+    }
+
+    /// The job, if it may start now; else it is kept and started when its limit allows.
+    pub(crate) fn admit(&self, runtime: &Arc<Runtime>, job: Job) -> Option<Job> {
+        let mut buckets = lock(&self.buckets);
+        if buckets.is_empty() {
+            return Some(job);
+        }
+        let name = Arc::clone(&job.definition.name);
+        let Some(bucket) = buckets.get_mut(&name) else { return Some(job) };
+        let now = Instant::now();
+        if bucket.waiting.is_empty() && bucket.next <= now {
+            bucket.next = now + bucket.interval;
+            return Some(job);
+        }
+        bucket.waiting.push_back(job);
+        if !bucket.is_served {
+            bucket.is_served = true;
+            let owner = Arc::clone(runtime);
+            runtime.background.spawn(async move { serve(owner, name).await });
+        }
+        None
+    }
+
+    /// The jobs that wait, on shutdown.
+    pub(crate) fn drain(&self) -> Vec<Job> {
+        lock(&self.buckets).values_mut().flat_map(|bucket| bucket.waiting.drain(..)).collect()
+    }
+
+    /// The next job of a task, or when to ask again; `None` when none waits.
+    fn next(&self, task: &str) -> Option<Result<Job, Instant>> {
+        let mut buckets = lock(&self.buckets);
+        let bucket = buckets.get_mut(task)?;
+        let now = Instant::now();
+        if bucket.next > now {
+            return Some(Err(bucket.next));
+        }
+        let job = bucket.waiting.pop_front();
+        match job {
+            Some(job) => {
+                bucket.next = now + bucket.interval;
+                Some(Ok(job))
+            }
+            None => {
+                bucket.is_served = false;
+                None
+            }
+        }
+    }
+}
+
+async fn serve(runtime: Arc<Runtime>, task: Arc<str>) {
+    while let Some(next) = runtime.rate_limits.next(&task) {
+        match next {
+            Ok(job) => runtime.slots.submit(job),
+            Err(time) => tokio::select! {
+                () = tokio::time::sleep_until(time.into()) => {}
+                () = runtime.stopping.cancelled() => return,
+            },
+        }
+    }
+}

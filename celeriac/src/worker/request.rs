@@ -1,0 +1,114 @@
+//! One delivery on its way through the worker.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use chrono::Utc;
+use tokio_util::sync::CancellationToken;
+
+use super::completion::Completion;
+use super::execute::{Ended, Limits, execute};
+use super::runtime::Runtime;
+use super::state::Stage;
+use crate::broker::redis::{Disposition, Settlement};
+use crate::message::{Message, TimeLimit};
+use crate::task::{Context, Request, TaskDefinition};
+
+/// A message that was accepted for running.
+pub(crate) struct Job {
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) definition: Arc<TaskDefinition>,
+    pub(crate) message: Message,
+    pub(crate) serial: u64,
+    pub(crate) acknowledged: bool,
+    pub(crate) terminate: CancellationToken,
+}
+
+impl Job {
+    /// Whether the message is acknowledged only after the run.
+    pub(crate) fn acks_late(&self) -> bool {
+        self.definition.options.acks_late.unwrap_or(self.runtime.config().task_acks_late)
+    }
+
+    /// Runs the task and settles its message.
+    pub(crate) async fn run(mut self) {
+        let runtime = Arc::clone(&self.runtime);
+        if runtime.drop_if_unwanted(&self) {
+            return;
+        }
+        let late = self.acks_late();
+        if !late && !self.acknowledged {
+            self.acknowledged = true;
+            runtime.settle(Settlement {
+                serial: Some(self.serial),
+                disposition: Disposition::Ack,
+                commands: Vec::new(),
+                replies: None,
+            });
+        }
+        let Self { definition, message, serial, acknowledged, terminate, .. } = self;
+        let headers = message.headers.clone();
+        let (message, body) = match message.into_task(&runtime.accept) {
+            Ok(task) => task,
+            Err(error) => {
+                runtime.refuse(serial, acknowledged, &headers, &error).await;
+                return;
+            }
+        };
+        let request = Request::new(message.headers, message.properties, body, &runtime.state.hostname);
+        runtime.state.count(&definition.name);
+        if let Some(known) = runtime.state.requests().get_mut(&serial) {
+            known.stage = Stage::Active(Utc::now());
+            known.acknowledged = acknowledged;
+        }
+        let started = Instant::now();
+        runtime.events.task_started(&request.id);
+        let completion = Completion { runtime: &runtime, definition: &definition, serial, acknowledged, started };
+        completion.store_started(&request);
+        let limits = limits(&runtime, &definition, request.headers.timelimit, terminate);
+        let context = Context::for_run(Arc::clone(&definition), request, runtime.states.clone(), runtime.app.clone());
+        let ended = execute(&definition.handler, context.clone(), limits).await;
+        completion.complete(&context, ended).await;
+        runtime.forget(serial);
+    }
+
+    /// Gives the message back to its queue, to be delivered next.
+    pub(crate) fn hand_back(self) {
+        self.runtime.settle(Settlement {
+            serial: Some(self.serial),
+            disposition: Disposition::Restore,
+            commands: Vec::new(),
+            replies: None,
+        });
+        self.runtime.forget(self.serial);
+    }
+}
+
+fn limits(
+    runtime: &Runtime,
+    definition: &TaskDefinition,
+    asked: TimeLimit,
+    terminate: CancellationToken,
+) -> Limits {
+    let (config, options) = (runtime.config(), &definition.options);
+    let set = runtime.time_limits(&definition.name);
+    let seconds = |duration: Option<std::time::Duration>| duration.map(|duration| duration.as_secs_f64());
+    Limits {
+        hard: asked.hard.or(set.hard).or(options.time_limit).or(seconds(config.task_time_limit)),
+        soft: asked.soft.or(set.soft).or(options.soft_time_limit).or(seconds(config.task_soft_time_limit)),
+        terminate,
+        abort: runtime.abort.clone(),
+    }
+}
+
+/// The end of a run, for logs.
+pub(crate) fn ended_name(ended: &Ended) -> &'static str {
+    match ended {
+        Ended::Returned(Ok(_)) => "succeeded",
+        Ended::Returned(Err(_)) => "raised",
+        Ended::Panicked(..) => "panicked",
+        Ended::TimedOut(_) => "timed out",
+        Ended::Terminated => "terminated",
+        Ended::Cancelled => "cancelled",
+    }
+}

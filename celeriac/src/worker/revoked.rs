@@ -1,0 +1,109 @@
+//! Which tasks are not to be run.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::message::{Headers, Value};
+
+/// How many ids are kept (`CELERY_WORKER_REVOKES_MAX`).
+const LIMIT: usize = 50_000;
+/// How long an id is kept (`CELERY_WORKER_REVOKE_EXPIRES`).
+const EXPIRES: Duration = Duration::from_secs(10_800);
+
+/// Revoked ids, bounded in number and time, and revoked stamps.
+///
+/// Source: celery 5.7 `celery/worker/state.py`.
+#[derive(Debug, Default)]
+pub struct Revoked {
+    ids: HashMap<String, Instant>,
+    order: VecDeque<(Instant, String)>,
+    stamps: HashMap<String, Vec<Value>>,
+}
+
+impl Revoked {
+    /// Adds an id.
+    pub fn add(&mut self, id: impl Into<String>) {
+        let (id, now) = (id.into(), Instant::now());
+        self.ids.insert(id.clone(), now);
+        self.order.push_back((now, id));
+        self.purge(now);
+    }
+
+    /// Whether the id is revoked.
+    pub fn contains(&self, id: &str) -> bool {
+        self.ids.get(id).is_some_and(|added| added.elapsed() < EXPIRES)
+    }
+
+    /// The revoked ids, oldest first.
+    pub fn ids(&self) -> Vec<String> {
+        let current = |(added, id): &&(Instant, String)| self.ids.get(id) == Some(added) && added.elapsed() < EXPIRES;
+        self.order.iter().filter(current).map(|(_, id)| id.clone()).collect()
+    }
+
+    /// Whether nothing is revoked.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty() && self.stamps.is_empty()
+    }
+
+    /// Revokes every task with one of those values of a stamp.
+    pub fn add_stamp(&mut self, name: &str, values: Vec<Value>) {
+        self.stamps.entry(name.to_owned()).or_default().extend(values);
+    }
+
+    /// The revoked stamps.
+    pub fn stamps(&self) -> &HashMap<String, Vec<Value>> {
+        &self.stamps
+    }
+
+    /// Whether a message of those headers is revoked, by its id or by one of its stamps.
+    pub fn matches(&self, headers: &Headers) -> bool {
+        if headers.id.as_deref().is_some_and(|id| self.contains(id)) {
+            return true;
+        }
+        !self.stamps.is_empty()
+            && headers.stamped_headers.iter().flatten().any(|name| {
+                let (Some(revoked), Some(stamp)) = (self.stamps.get(name), headers.stamps.get(name)) else { return false };
+                let stamps = if let Value::List(items) = stamp { items.as_slice() } else { std::slice::from_ref(stamp) };
+                stamps.iter().any(|stamp| revoked.contains(stamp))
+            })
+    }
+
+    fn purge(&mut self, now: Instant) {
+        while let Some((added, id)) = self.order.front() {
+            if self.ids.len() <= LIMIT && now.duration_since(*added) < EXPIRES && self.order.len() <= 2 * LIMIT {
+                break;
+            }
+            if self.ids.get(id) == Some(added) {
+                self.ids.remove(id);
+            }
+            self.order.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_ids_give_way() {
+        let mut revoked = Revoked::default();
+        for number in 0..=LIMIT {
+            revoked.add(number.to_string());
+        }
+        assert!(!revoked.contains("0"));
+        assert!(revoked.contains("1"));
+        assert_eq!(revoked.ids().len(), LIMIT);
+    }
+
+    #[test]
+    fn a_stamp_revokes_by_any_equal_element() {
+        let mut revoked = Revoked::default();
+        revoked.add_stamp("tenant", vec![Value::from("acme")]);
+        let mut headers = Headers { stamped_headers: Some(vec!["tenant".to_owned()]), ..Headers::default() };
+        headers.stamps.insert("tenant".to_owned(), crate::value!(["other", "acme"]));
+        assert!(revoked.matches(&headers));
+        headers.stamps.insert("tenant".to_owned(), crate::value!("other"));
+        assert!(!revoked.matches(&headers));
+    }
+}

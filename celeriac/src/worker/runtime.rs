@@ -1,0 +1,275 @@
+//! What all parts of a running worker share, and the way of a message into it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use chrono::Utc;
+use chrono_tz::Tz;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::events::Events;
+use super::rate_limits::RateLimits;
+use super::request::Job;
+use super::slots::Slots;
+use super::state::{Known, Stage, WorkerState, lock};
+use crate::app::Celery;
+use crate::backend::{ExceptionInfo, TaskMeta, TaskState};
+use crate::broker::redis::{ConsumerHandle, Delivery, Disposition, Receiver, Settlement, Taken};
+use crate::canvas::Effect;
+use crate::config::Config;
+use crate::message::{Accept, Headers, Message, ProtocolError, TimeLimit};
+use crate::task::{States, TaskDefinition};
+
+/// A running worker.
+pub(crate) struct Runtime {
+    pub(crate) app: Celery,
+    pub(crate) accept: Accept,
+    pub(crate) timezone: Tz,
+    pub(crate) state: Arc<WorkerState>,
+    pub(crate) states: States,
+    pub(crate) consumer: ConsumerHandle,
+    pub(crate) slots: Arc<Slots>,
+    pub(crate) rate_limits: RateLimits,
+    pub(crate) events: Events,
+    pub(crate) registry: HashMap<Arc<str>, Arc<TaskDefinition>>,
+    pub(crate) time_limits: Mutex<HashMap<Arc<str>, TimeLimit>>,
+    /// What goes on besides the tasks: etas, chords, commits.
+    pub(crate) background: TaskTracker,
+    /// Cancelled when nothing new is to be started.
+    pub(crate) stopping: CancellationToken,
+    /// Cancelled when what runs is to be ended.
+    pub(crate) abort: CancellationToken,
+    /// Itself, for the jobs that it makes.
+    pub(crate) this: std::sync::Weak<Runtime>,
+}
+
+impl Runtime {
+    pub(crate) fn config(&self) -> &Config {
+        self.app.config()
+    }
+
+    pub(crate) fn settle(&self, settlement: Settlement) {
+        self.consumer.settle(settlement);
+    }
+
+    /// Forgets a request that is done with.
+    pub(crate) fn forget(&self, serial: u64) {
+        self.state.requests().remove(&serial);
+        self.consumer.wake();
+    }
+
+    /// The limits that remote control has set for a task.
+    pub(crate) fn time_limits(&self, task: &str) -> TimeLimit {
+        lock(&self.time_limits).get(task).copied().unwrap_or_default()
+    }
+
+    /// How many messages the worker may hold; `None` is without limit.
+    pub(crate) fn prefetch_count(&self) -> Option<usize> {
+        let multiplier = self.config().worker_prefetch_multiplier as usize;
+        (multiplier > 0).then(|| self.slots.limit() * multiplier)
+    }
+
+    /// Drops a job that expired or was revoked before it started; `true` when it did.
+    pub(crate) fn drop_if_unwanted(self: &Arc<Self>, job: &Job) -> bool {
+        let headers = &job.message.headers;
+        let expired = headers.expires(self.timezone).ok().flatten().is_some_and(|expires| Utc::now() > expires);
+        let revoked = {
+            let revoked = lock(&self.state.revoked);
+            !revoked.is_empty() && revoked.matches(headers)
+        };
+        if !expired && !revoked {
+            return false;
+        }
+        let reason = if expired { "expired" } else { "revoked" };
+        let (runtime, headers, serial, acknowledged) = (Arc::clone(self), headers.clone(), job.serial, job.acknowledged);
+        let (definition, message) = (Arc::clone(&job.definition), job.message.clone());
+        self.background.spawn(async move {
+            super::completion::revoke(&runtime, &definition, message, serial, acknowledged, reason).await;
+            runtime.forget(serial);
+        });
+        log::info!(task_id = headers.id.as_deref().unwrap_or(""), task_name = headers.task.as_deref().unwrap_or(""); "Discarding {reason} task: {}[{}]", headers.task.as_deref().unwrap_or(""), headers.id.as_deref().unwrap_or(""));
+        self.events.task_revoked(headers.id.as_deref().unwrap_or(""), false, None, expired);
+        true
+    }
+
+    /// Rejects a message of which nothing can be made; stores the failure when its id is known.
+    pub(crate) async fn refuse(self: &Arc<Self>, serial: u64, acknowledged: bool, headers: &Headers, error: &ProtocolError) {
+        let id = headers.id.as_deref().or(error.task_id());
+        let name = headers.task.as_deref().or(error.task_name()).unwrap_or("unknown");
+        log::error!(task_id = id.unwrap_or(""), task_name = name, error:% = error; "Message rejected: {error}");
+        let meta = id.map(|id| {
+            let exception = ExceptionInfo::celery("InvalidTaskError", error.to_string());
+            self.failure(id, &exception)
+        });
+        let serial = (!acknowledged).then_some(serial);
+        self.finish(serial, Disposition::Ack, meta.into_iter().map(|meta| Effect::Store(Box::new(meta))).collect()).await;
+        self.state.requests().retain(|known, _| Some(*known) != serial);
+    }
+
+    fn failure(&self, id: &str, exception: &ExceptionInfo) -> TaskMeta {
+        TaskMeta { children: None, ..TaskMeta::new(id, TaskState::Failure, exception.to_value()) }
+    }
+
+    fn unknown_task(&self, serial: u64, headers: &Headers) {
+        let name = headers.task.as_deref().unwrap_or_default();
+        let id = headers.id.as_deref().unwrap_or_default();
+        log::error!(task_id = id, task_name = name; "Received unregistered task of type {name:?}: the message is rejected\nhint: add the task with Worker::task, or send it to a queue of a worker that has it");
+        let exception = ExceptionInfo::celery("NotRegistered", name);
+        self.events.task_failed(id, &exception, None);
+        let effects = if id.is_empty() { Vec::new() } else { vec![Effect::Store(Box::new(self.failure(id, &exception)))] };
+        self.settle_later(Some(serial), effects);
+    }
+
+    /// Commits effects without anybody waiting for it.
+    fn settle_later(&self, serial: Option<u64>, effects: Vec<Effect>) {
+        let Some(runtime) = self.this.upgrade() else { return };
+        self.background.spawn(async move { runtime.finish(serial, Disposition::Ack, effects).await });
+    }
+
+    /// Takes a job that may be started: now, at its eta, or when its rate limit allows.
+    fn accept_job(self: &Arc<Self>, job: Job) {
+        match job.message.headers.eta(self.timezone) {
+            Ok(Some(eta)) if eta > Utc::now() => self.schedule(job, eta),
+            _ => self.reserve(job),
+        }
+    }
+
+    fn schedule(self: &Arc<Self>, job: Job, eta: chrono::DateTime<Utc>) {
+        if let Some(known) = self.state.requests().get_mut(&job.serial) {
+            known.stage = Stage::Scheduled(eta);
+        }
+        self.settle(Settlement { serial: Some(job.serial), disposition: Disposition::Hold, commands: Vec::new(), replies: None });
+        let runtime = Arc::clone(self);
+        self.background.spawn(async move {
+            let wait = (eta - Utc::now()).to_std().unwrap_or(Duration::ZERO);
+            tokio::select! {
+                () = sleep_until(wait) => {
+                    if let Some(known) = runtime.state.requests().get_mut(&job.serial) {
+                        known.stage = Stage::Reserved;
+                    }
+                    runtime.reserve(job);
+                }
+                () = runtime.stopping.cancelled() => job.hand_back(),
+            }
+        });
+    }
+
+    /// Takes a job that is due.
+    pub(crate) fn reserve(self: &Arc<Self>, job: Job) {
+        if self.stopping.is_cancelled() {
+            job.hand_back();
+        } else if let Some(job) = self.rate_limits.admit(self, job) {
+            self.slots.submit(job);
+        }
+    }
+}
+
+/// Sleeps for a duration of any length.
+async fn sleep_until(wait: Duration) {
+    // Timers end after about two years; an eta beyond is waited for in steps.
+    const STEP: Duration = Duration::from_secs(30 * 86_400);
+    let mut left = wait;
+    while left > STEP {
+        tokio::time::sleep(STEP).await;
+        left -= STEP;
+    }
+    tokio::time::sleep(left).await;
+}
+
+impl Receiver for Runtime {
+    fn capacity(&self) -> usize {
+        if self.stopping.is_cancelled() {
+            return 0;
+        }
+        let requests = self.state.requests();
+        let scheduled = if requests.len() > self.slots.limit() {
+            requests.values().filter(|known| matches!(known.stage, Stage::Scheduled(_))).count()
+        } else {
+            0
+        };
+        let held = requests.len() - scheduled;
+        match self.prefetch_count() {
+            Some(limit) => limit.saturating_sub(held),
+            None => usize::MAX,
+        }
+    }
+
+    fn receive(&self, delivery: Delivery) -> Taken {
+        let Delivery { serial, message, .. } = delivery;
+        let Some(runtime) = self.this.upgrade() else { return Taken::Held };
+        let message = match message {
+            Ok(message) => message,
+            Err(error) => {
+                self.background.spawn(async move { runtime.refuse(serial, false, &Headers::default(), &error).await });
+                return Taken::Held;
+            }
+        };
+        let message = match self.upgraded(message) {
+            Ok(message) => message,
+            Err((headers, error)) => {
+                self.background.spawn(async move { runtime.refuse(serial, false, &headers, &error).await });
+                return Taken::Held;
+            }
+        };
+        let name = message.headers.task.as_deref().unwrap_or_default();
+        let Some(definition) = self.registry.get(name).cloned() else {
+            self.unknown_task(serial, &message.headers);
+            return Taken::Held;
+        };
+        let terminate = CancellationToken::new();
+        let known = Known {
+            headers: Arc::new(message.headers.clone()),
+            delivery_info: message.properties.delivery_info.clone(),
+            priority: message.properties.priority,
+            stage: Stage::Reserved,
+            acknowledged: false,
+            terminate: terminate.clone(),
+        };
+        let mut job = Job { runtime, definition, message, serial, acknowledged: false, terminate };
+        if let Err(error) = job.message.headers.eta(self.timezone).and(job.message.headers.expires(self.timezone)) {
+            let headers = job.message.headers.clone();
+            let runtime = job.runtime;
+            self.background.spawn(async move { runtime.refuse(serial, false, &headers, &error).await });
+            return Taken::Held;
+        }
+        if job.runtime.drop_if_unwanted(&job) {
+            return Taken::Held;
+        }
+        self.events.task_received(&job.message.headers);
+        log::debug!(task_id = job.message.headers.id.as_deref().unwrap_or(""), task_name = &*job.definition.name; "Task {}[{}] received", job.definition.name, job.message.headers.id.as_deref().unwrap_or(""));
+        self.state.requests().insert(serial, known);
+        let starts_now = job.message.headers.eta.is_none()
+            && !self.rate_limits.limits(&job.definition.name)
+            && self.slots.has_room();
+        if starts_now && !job.acks_late() {
+            job.acknowledged = true;
+            job.runtime.clone().slots.submit(job);
+            return Taken::Acknowledged;
+        }
+        job.runtime.clone().accept_job(job);
+        Taken::Held
+    }
+}
+
+impl Runtime {
+    /// A message of protocol 1 as one of protocol 2.
+    fn upgraded(&self, message: Message) -> Result<Message, (Headers, ProtocolError)> {
+        if message.headers.task.is_some() {
+            let headers = &message.headers;
+            return match headers.id {
+                Some(_) => Ok(message),
+                None => {
+                    let error = ProtocolError::bad_body("the message has a task name and no id");
+                    Err((message.headers, error))
+                }
+            };
+        }
+        let headers = message.headers.clone();
+        message.into_task(&self.accept).and_then(|(mut message, body)| {
+            message.set_body(&body, crate::message::Serializer::Json, None)?;
+            Ok(message)
+        }).map_err(|error| (headers, error))
+    }
+}

@@ -1,0 +1,106 @@
+//! The slots in which tasks run, and the queue before them.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use tokio_util::task::TaskTracker;
+
+use super::request::Job;
+use super::state::lock;
+
+/// Runs at most `limit` jobs at a time; the others wait in the order in which they came.
+pub(crate) struct Slots {
+    inner: Mutex<Inner>,
+    runners: TaskTracker,
+}
+
+struct Inner {
+    limit: usize,
+    running: usize,
+    waiting: VecDeque<Job>,
+    closed: bool,
+}
+
+impl Slots {
+    pub(crate) fn new(limit: usize) -> Self {
+        let inner = Inner { limit, running: 0, waiting: VecDeque::new(), closed: false };
+        Self { inner: Mutex::new(inner), runners: TaskTracker::new() }
+    }
+
+    /// How many jobs may run at a time.
+    pub(crate) fn limit(&self) -> usize {
+        lock(&self.inner).limit
+    }
+
+    /// How many jobs run.
+    pub(crate) fn running(&self) -> usize {
+        lock(&self.inner).running
+    }
+
+    /// Whether a job would start at once.
+    pub(crate) fn has_room(&self) -> bool {
+        let inner = lock(&self.inner);
+        inner.running < inner.limit && !inner.closed
+    }
+
+    /// Starts a job, or lets it wait for a slot.
+    pub(crate) fn submit(self: &Arc<Self>, job: Job) {
+        let mut inner = lock(&self.inner);
+        if inner.running < inner.limit && !inner.closed {
+            inner.running += 1;
+            drop(inner);
+            self.start(job);
+        } else {
+            inner.waiting.push_back(job);
+        }
+    }
+
+    /// Changes how many jobs may run at a time.
+    pub(crate) fn resize(self: &Arc<Self>, limit: usize) {
+        let mut ready = Vec::new();
+        {
+            let mut inner = lock(&self.inner);
+            inner.limit = limit;
+            while inner.running < limit && !inner.closed {
+                let Some(job) = inner.waiting.pop_front() else { break };
+                inner.running += 1;
+                ready.push(job);
+            }
+        }
+        ready.into_iter().for_each(|job| self.start(job));
+    }
+
+    /// Lets nothing start any more and returns what waited.
+    pub(crate) fn close(&self) -> Vec<Job> {
+        self.runners.close();
+        let mut inner = lock(&self.inner);
+        inner.closed = true;
+        inner.waiting.drain(..).collect()
+    }
+
+    /// Returns when nothing runs any more; to be called after [`Slots::close`].
+    pub(crate) async fn idle(&self) {
+        self.runners.wait().await;
+    }
+
+    fn start(self: &Arc<Self>, first: Job) {
+        let slots = Arc::clone(self);
+        self.runners.spawn(async move {
+            let mut job = Some(first);
+            while let Some(current) = job {
+                current.run().await;
+                job = slots.next();
+            }
+        });
+    }
+
+    /// The next job for a slot that became free; `None` gives the slot back.
+    fn next(&self) -> Option<Job> {
+        let mut inner = lock(&self.inner);
+        let job = if inner.running <= inner.limit && !inner.closed { inner.waiting.pop_front() } else { None };
+        if job.is_none() {
+            inner.running -= 1;
+        }
+        job
+    }
+}

@@ -1,0 +1,105 @@
+//! What a running worker knows about itself, for remote control, events and health.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+
+use super::revoked::Revoked;
+use crate::events::LogicalClock;
+use crate::message::{DeliveryInfo, Headers};
+
+/// State that all parts of a worker share.
+pub struct WorkerState {
+    /// Node name, `celery@host`.
+    pub hostname: String,
+    /// Process id.
+    pub pid: u32,
+    /// When the worker was started.
+    pub started: Instant,
+    /// Logical clock.
+    pub clock: LogicalClock,
+    /// Ids and stamps that are not to be run.
+    pub revoked: Mutex<Revoked>,
+    requests: Mutex<HashMap<u64, Known>>,
+    total: Mutex<BTreeMap<Arc<str>, u64>>,
+    processed: AtomicU64,
+}
+
+/// A request that the worker holds.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Known {
+    /// Its message's headers.
+    pub headers: Arc<Headers>,
+    /// Where its message was published to.
+    pub delivery_info: DeliveryInfo,
+    /// Its priority.
+    pub priority: Option<u8>,
+    /// How far it is.
+    pub stage: Stage,
+    /// Whether its message is acknowledged.
+    pub acknowledged: bool,
+    /// Ends the run of this request.
+    pub(crate) terminate: tokio_util::sync::CancellationToken,
+}
+
+/// How far a request is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Stage {
+    /// Waits for its eta.
+    Scheduled(DateTime<Utc>),
+    /// Waits for a slot or for its rate limit.
+    Reserved,
+    /// Runs since.
+    Active(DateTime<Utc>),
+}
+
+impl WorkerState {
+    /// The state of a worker of that name that starts now.
+    pub fn new(hostname: String) -> Self {
+        Self {
+            hostname,
+            pid: std::process::id(),
+            started: Instant::now(),
+            clock: LogicalClock::default(),
+            revoked: Mutex::default(),
+            requests: Mutex::default(),
+            total: Mutex::default(),
+            processed: AtomicU64::new(0),
+        }
+    }
+
+    /// All requests that the worker holds, by the number of their delivery.
+    pub fn requests(&self) -> MutexGuard<'_, HashMap<u64, Known>> {
+        lock(&self.requests)
+    }
+
+    /// How many tasks were accepted since the start.
+    pub fn processed(&self) -> u64 {
+        self.processed.load(Ordering::Relaxed)
+    }
+
+    /// How many tasks were accepted since the start, by name.
+    pub fn total(&self) -> BTreeMap<Arc<str>, u64> {
+        lock(&self.total).clone()
+    }
+
+    /// Counts an accepted task.
+    pub(crate) fn count(&self, task: &Arc<str>) {
+        self.processed.fetch_add(1, Ordering::Relaxed);
+        let mut total = lock(&self.total);
+        match total.get_mut(task) {
+            Some(count) => *count += 1,
+            None => {
+                total.insert(Arc::clone(task), 1);
+            }
+        }
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
