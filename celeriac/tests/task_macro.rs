@@ -188,7 +188,7 @@ struct QuotaExceeded(u32, #[source] std::fmt::Error);
 async fn fallible(how: String) -> TaskResult<u32> {
     match how.as_str() {
         "quota" => Err(QuotaExceeded(5, std::fmt::Error))?,
-        "ignore" => return Err(TaskError::Ignore),
+        "ignore" => Err(TaskError::Ignore),
         number => Ok(number.parse::<u32>()?),
     }
 }
@@ -220,7 +220,7 @@ async fn retrying(ctx: &Context, how: String) -> TaskResult<u32> {
     match how.as_str() {
         "countdown" => Err(ctx.retry().countdown(5).max_retries(9).option("queue", "slow"))?,
         "args" => Err(ctx.retry().args(["17"]).exc(QuotaExceeded(1, std::fmt::Error)))?,
-        "rusty" => return ctx.retry_with_countdown(3),
+        "rusty" => ctx.retry_with_countdown(3),
         number => number.parse::<u32>().retry(ctx.backoff()),
     }
 }
@@ -426,6 +426,34 @@ async fn typed_calls_carry_what_was_given() {
     let linked = Signature::from(add::s(1, 2).link(echo::signature()).link(add::s(1, 1)));
     assert_eq!(linked.options["link"].as_list().map(<[Value]>::len), Some(2));
     assert_eq!(add::signature(), Signature { task: add::NAME.to_owned(), ..Signature::default() });
+}
+
+mod tasks_of_any_name {
+    #[celeriac::task]
+    pub async fn context(#[default(PARAMETERS)] value: u32) -> u32 {
+        value
+    }
+
+    #[celeriac::task]
+    pub fn result(x: u32) -> Result<u32, std::num::ParseIntError> {
+        Ok(x)
+    }
+
+    #[celeriac::task]
+    pub async fn error(result: Option<u32>) -> Option<u32> {
+        result
+    }
+
+    const PARAMETERS: u32 = 8;
+}
+
+#[tokio::test]
+async fn task_and_parameter_names_do_not_meet_the_macros_own() {
+    use tasks_of_any_name::{context, error, result};
+    assert_eq!(context::NAME, "task_macro.tasks_of_any_name.context");
+    assert_eq!(run(context, value!([]), nothing()).await, Ok(Value::Int(8)));
+    assert_eq!(run(result, value!([1]), nothing()).await, Ok(Value::Int(1)));
+    assert_eq!(run(error, value!([]), nothing()).await, Ok(Value::Null));
 }
 
 #[tokio::test]

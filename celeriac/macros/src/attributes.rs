@@ -119,27 +119,27 @@ impl Attributes {
         let statement = match kind {
             Kind::Flag => {
                 let flag = flag(value);
-                quote! { options.#name = ::core::option::Option::Some(#flag); }
+                quote! { __options.#name = ::core::option::Option::Some(#flag); }
             }
             Kind::PlainFlag => {
                 let flag = flag(value);
-                quote! { options.#name = #flag; }
+                quote! { __options.#name = #flag; }
             }
             Kind::Seconds => {
                 let seconds = number(&required(name, value)?);
-                quote! { options.#name = ::core::option::Option::Some(#seconds); }
+                quote! { __options.#name = ::core::option::Option::Some(#seconds); }
             }
             Kind::PlainSeconds => {
                 let seconds = number(&required(name, value)?);
-                quote! { options.#name = #seconds; }
+                quote! { __options.#name = #seconds; }
             }
             Kind::Text => {
                 let text = required(name, value)?;
-                quote! { options.#name = ::core::option::Option::Some(::std::string::String::from(#text)); }
+                quote! { __options.#name = ::core::option::Option::Some(::std::string::String::from(#text)); }
             }
             Kind::Texts => {
                 let texts = texts(required(name, value)?);
-                quote! { options.#name.extend([#(::std::string::String::from(#texts)),*]); }
+                quote! { __options.#name.extend([#(::std::string::String::from(#texts)),*]); }
             }
             Kind::Special => self.special(name, &text, value)?,
         };
@@ -160,8 +160,8 @@ impl Attributes {
             "acks_on_failure_or_timeout" => {
                 let flag = flag(value);
                 return Ok(quote! {
-                    options.acks_on_failure = ::core::option::Option::Some(#flag);
-                    options.acks_on_timeout = options.acks_on_failure;
+                    __options.acks_on_failure = ::core::option::Option::Some(#flag);
+                    __options.acks_on_timeout = __options.acks_on_failure;
                 });
             }
             "retry_backoff" => return Ok(backoff(value)),
@@ -169,8 +169,8 @@ impl Attributes {
                 let flag = flag(value);
                 return Ok(quote! {
                     if #flag {
-                        options.autoretry_for.push(::std::string::String::from("Exception"));
-                        options.retry_backoff.get_or_insert(1.0);
+                        __options.autoretry_for.push(::std::string::String::from("Exception"));
+                        __options.retry_backoff.get_or_insert(1.0);
                     }
                 });
             }
@@ -193,37 +193,37 @@ impl Attributes {
                 };
                 self.pool = Some((pool.value(), pool.span()));
             }
-            "priority" => return Ok(quote! { options.priority = ::core::option::Option::Some(#value); }),
+            "priority" => return Ok(quote! { __options.priority = ::core::option::Option::Some(#value); }),
             "max_retries" if is_path(&value, "None") => {
-                return Ok(quote! { options.max_retries = ::core::option::Option::None; });
+                return Ok(quote! { __options.max_retries = ::core::option::Option::None; });
             }
             "max_retries" => {
-                return Ok(quote! { options.max_retries = ::core::option::Option::Some(#value); });
+                return Ok(quote! { __options.max_retries = ::core::option::Option::Some(#value); });
             }
             // rusty-celery has two names for the limit that ends a task; the shorter one holds.
             "time_limit" | "hard_time_limit" => {
                 let seconds = number(&value);
                 return Ok(quote! {
-                    options.time_limit = ::core::option::Option::Some(
-                        options.time_limit.map_or(#seconds, |other| other.min(#seconds)),
+                    __options.time_limit = ::core::option::Option::Some(
+                        __options.time_limit.map_or(#seconds, |__other| __other.min(#seconds)),
                     );
                 });
             }
             "min_retry_delay" => {
                 let seconds = number(&value);
                 return Ok(quote! {
-                    options.retry_backoff_min = #seconds;
-                    options.default_retry_delay = #seconds;
+                    __options.retry_backoff_min = #seconds;
+                    __options.default_retry_delay = #seconds;
                 });
             }
             "max_retry_delay" => {
                 let seconds = number(&value);
-                return Ok(quote! { options.retry_backoff_max = #seconds; });
+                return Ok(quote! { __options.retry_backoff_max = #seconds; });
             }
             "content_type" => {
                 let serializer = serializer(&value)?;
                 return Ok(quote! {
-                    options.serializer = ::core::option::Option::Some(::std::string::String::from(#serializer));
+                    __options.serializer = ::core::option::Option::Some(::std::string::String::from(#serializer));
                 });
             }
             _ => return Err(Error::new(value.span(), format!("`{text}` has no value"))),
@@ -265,14 +265,14 @@ fn backoff(value: Option<Expr>) -> TokenStream {
     let value = flag(value);
     match &value {
         Expr::Lit(ExprLit { lit: Lit::Bool(flag), .. }) if flag.value => {
-            quote! { options.retry_backoff = ::core::option::Option::Some(1.0); }
+            quote! { __options.retry_backoff = ::core::option::Option::Some(1.0); }
         }
         Expr::Lit(ExprLit { lit: Lit::Bool(_), .. }) => {
-            quote! { options.retry_backoff = ::core::option::Option::None; }
+            quote! { __options.retry_backoff = ::core::option::Option::None; }
         }
         factor => {
             let factor = number(factor);
-            quote! { options.retry_backoff = ::core::option::Option::Some(#factor); }
+            quote! { __options.retry_backoff = ::core::option::Option::Some(#factor); }
         }
     }
 }

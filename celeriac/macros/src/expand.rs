@@ -9,7 +9,7 @@ use syn::{Attribute, Error, Ident, ItemFn, Result, ReturnType, Type};
 use crate::attributes::Attributes;
 use crate::parameters::{self, Parameter, Source};
 
-/// The unit struct, its functions and its `Task` implementation.
+/// The struct, its functions and its `Task` implementation.
 pub(crate) fn expand(attributes: &Attributes, mut function: ItemFn) -> Result<TokenStream> {
     check(&function)?;
     let parameters = parameters::read(&mut function.sig.inputs, attributes.bind)?;
@@ -28,7 +28,14 @@ pub(crate) fn expand(attributes: &Attributes, mut function: ItemFn) -> Result<To
         #(#struct_attributes)*
         #[allow(non_camel_case_types)]
         #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
-        #visibility struct #ident;
+        #visibility struct #ident {}
+
+        // A function, since variables cannot have the name of a unit struct.
+        #[doc(hidden)]
+        #[allow(dead_code, unreachable_pub)]
+        #visibility fn #ident() -> #ident {
+            #ident {}
+        }
 
         #[allow(dead_code, unreachable_pub)]
         impl #ident {
@@ -133,7 +140,7 @@ impl Expansion<'_> {
             const LENGTH: usize = ::celeriac::__private::dotted_length(PATH);
             const BYTES: [u8; LENGTH] = ::celeriac::__private::dotted(PATH);
             match ::core::str::from_utf8(&BYTES) {
-                ::core::result::Result::Ok(name) => name,
+                ::core::result::Result::Ok(__name) => __name,
                 ::core::result::Result::Err(_) => PATH,
             }
         }}
@@ -218,19 +225,19 @@ impl Expansion<'_> {
         let handler = self.handler();
         Ok(quote! {
             fn definition(&self) -> ::celeriac::task::TaskDefinition {
-                const PARAMETERS: &[::celeriac::task::Parameter] = &[#(#descriptions),*];
+                const __PARAMETERS: &[::celeriac::task::Parameter] = &[#(#descriptions),*];
 
-                let mut definition = ::celeriac::task::TaskDefinition::new(
+                let mut __definition = ::celeriac::task::TaskDefinition::new(
                     Self::NAME,
                     ::core::default::Default::default(),
                     #handler,
                 );
-                definition.parameters = ::core::option::Option::Some(PARAMETERS);
-                definition.states = ::std::vec![#(#states),*];
-                let options = &mut definition.options;
-                options.pool = ::celeriac::task::Pool::#pool;
+                __definition.parameters = ::core::option::Option::Some(__PARAMETERS);
+                __definition.states = ::std::vec![#(#states),*];
+                let __options = &mut __definition.options;
+                __options.pool = ::celeriac::task::Pool::#pool;
                 #(#options)*
-                definition
+                __definition
             }
         })
     }
@@ -301,10 +308,10 @@ impl Expansion<'_> {
         let wait = is_async.then(|| quote! { .await });
         let readings = self.readings();
         let values = self.parameters.iter().enumerate().map(|(index, parameter)| {
-            let value = format_ident!("value_{index}");
+            let value = format_ident!("__value_{index}");
             match parameter.source {
-                Source::Context { by_reference: true } => quote! { &context },
-                Source::Context { by_reference: false } => quote! { ::core::clone::Clone::clone(&context) },
+                Source::Context { by_reference: true } => quote! { &__context },
+                Source::Context { by_reference: false } => quote! { ::core::clone::Clone::clone(&__context) },
                 _ => quote! { #value },
             }
         });
@@ -313,17 +320,23 @@ impl Expansion<'_> {
             Returns::Result(_) => quote! {
                 ::celeriac::task::outcome::Outcome::into_task_result(#ident::run(#(#values),*) #wait)
             },
-            Returns::Plain(_) => quote! { ::celeriac::task::TaskResult::Ok(#ident::run(#(#values),*) #wait) },
+            Returns::Plain(_) => quote! { {
+                #[allow(unused_imports)]
+                use ::celeriac::task::outcome::{Plain, PlainValue};
+                let __plain = #ident::run(#(#values),*) #wait;
+                PlainValue(&__plain).check();
+                ::celeriac::task::TaskResult::Ok(__plain)
+            } },
         };
         let on_success = self.attributes.on_success.as_ref().map(|callback| {
-            quote! { (#callback)(&context, &returned) #wait; }
+            quote! { (#callback)(&__context, &__returned) #wait; }
         });
         let body = quote! {
             #(#readings)*
             #[allow(clippy::let_unit_value, clippy::unit_arg)]
-            let returned = #call?;
+            let __returned = #call?;
             #on_success
-            ::celeriac::task::outcome::encode_returned(&returned)
+            ::celeriac::task::outcome::encode_returned(&__returned)
         };
         let body = match &self.attributes.on_failure {
             None => body,
@@ -331,10 +344,10 @@ impl Expansion<'_> {
         };
         if is_async {
             quote! {
-                ::celeriac::task::Handler::from_async(|context: ::celeriac::task::Context| async move { #body })
+                ::celeriac::task::Handler::from_async(|__context: ::celeriac::task::Context| async move { #body })
             }
         } else {
-            quote! { ::celeriac::task::Handler::from_blocking(|context: ::celeriac::task::Context| { #body }) }
+            quote! { ::celeriac::task::Handler::from_blocking(|__context: ::celeriac::task::Context| { #body }) }
         }
     }
 
@@ -344,13 +357,13 @@ impl Expansion<'_> {
             None => (quote! { (|| { #body })() }, None),
         };
         quote! {
-            let result: ::celeriac::task::TaskResult<::celeriac::message::Value> = #run;
-            if let ::core::result::Result::Err(error) = &result {
-                if error.is_failure() {
-                    (#callback)(&context, error) #wait;
+            let __result: ::celeriac::task::TaskResult<::celeriac::message::Value> = #run;
+            if let ::core::result::Result::Err(__error) = &__result {
+                if __error.is_failure() {
+                    (#callback)(&__context, __error) #wait;
                 }
             }
-            result
+            __result
         }
     }
 
@@ -358,36 +371,36 @@ impl Expansion<'_> {
     fn readings(&self) -> Vec<TokenStream> {
         let function = self.function_name();
         let mut readings = vec![quote! {
-            let arguments = ::celeriac::task::Arguments::bind(#function, PARAMETERS, context.request())?;
+            let __arguments = ::celeriac::task::Arguments::bind(#function, __PARAMETERS, __context.request())?;
         }];
         if self.arguments().next().is_none() {
             readings = vec![quote! {
-                ::celeriac::task::Arguments::bind(#function, PARAMETERS, context.request())?;
+                ::celeriac::task::Arguments::bind(#function, __PARAMETERS, __context.request())?;
             }];
         }
         let mut states = Vec::new();
         let mut position = 0usize;
         for (index, Parameter { ty, source, .. }) in self.parameters.iter().enumerate() {
-            let value = format_ident!("value_{index}");
+            let value = format_ident!("__value_{index}");
             let reading = match source {
                 Source::Context { .. } => continue,
                 Source::State(ty) => {
-                    states.push(quote! { let #value = context.state::<#ty>()?; });
+                    states.push(quote! { let #value = __context.state::<#ty>()?; });
                     continue;
                 }
-                Source::Required => quote! { let #value: #ty = arguments.required(#position)?; },
+                Source::Required => quote! { let #value: #ty = __arguments.required(#position)?; },
                 // A missing argument and Python's None are both `None`.
                 Source::Optional => quote! {
-                    let #value: #ty = arguments.optional::<#ty>(#position)?.flatten();
+                    let #value: #ty = __arguments.optional::<#ty>(#position)?.flatten();
                 },
                 Source::Default(default) => quote! {
-                    let #value: #ty = match arguments.optional(#position)? {
-                        ::core::option::Option::Some(value) => value,
+                    let #value: #ty = match __arguments.optional(#position)? {
+                        ::core::option::Option::Some(__value) => __value,
                         ::core::option::Option::None => #default,
                     };
                 },
-                Source::VarArgs => quote! { let #value: #ty = arguments.var_args(#position)?; },
-                Source::VarKwargs => quote! { let #value: #ty = arguments.var_kwargs(#position)?; },
+                Source::VarArgs => quote! { let #value: #ty = __arguments.var_args(#position)?; },
+                Source::VarKwargs => quote! { let #value: #ty = __arguments.var_kwargs(#position)?; },
             };
             readings.push(reading);
             position += 1;

@@ -24,8 +24,8 @@ use attributes::Attributes;
 /// let call = resize::s(7, Some(320)).countdown(5).queue("images");
 /// ```
 ///
-/// The function becomes a unit struct of its name, which implements `celeriac::task::Task`: give it to a worker as
-/// `worker.task(resize)`. With it come
+/// The function's name becomes that of a type and of a value, which implement `celeriac::task::Task`: give it to a worker
+/// as `worker.task(resize)`. With it come
 ///
 /// - `resize::NAME`, the task's name: as in Celery the path of the module and function, such as `proj.tasks.resize`
 ///   for `proj::tasks::resize`, unless `name` says otherwise;
@@ -90,4 +90,52 @@ pub fn task(attributes: TokenStream, function: TokenStream) -> TokenStream {
     let attributes = parse_macro_input!(attributes as Attributes);
     let function = parse_macro_input!(function as ItemFn);
     expand::expand(&attributes, function).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(attributes: &str, function: &str) -> String {
+        let function = syn::parse_str(function).expect("a function");
+        syn::parse_str::<Attributes>(attributes)
+            .and_then(|attributes| expand::expand(&attributes, function))
+            .expect_err("an error")
+            .to_string()
+    }
+
+    #[test]
+    fn mistakes_in_the_attribute_are_named() {
+        let error = |attributes| error(attributes, "fn f() {}");
+        let unknown = error("acks_late, retries = 3");
+        assert!(
+            unknown.starts_with("unknown attribute `retries`; the known ones are: acks_late, "),
+            "{unknown}"
+        );
+        assert!(unknown.contains(" max_retries, "), "{unknown}");
+        assert_eq!(error("queue = \"a\", queue = \"b\""), "`queue` is given twice");
+        assert_eq!(error("queue"), "`queue` needs a value: `queue = ...`");
+        assert_eq!(error("name"), "`name` needs a value: `name = ...`");
+        assert_eq!(error("bind = maybe"), "`bind` is `true` or `false`");
+        assert!(error("content_type = Pickle").starts_with("pickle is never written or read"));
+        assert!(error("pool = \"threads\"").starts_with("there is no pool \"threads\""));
+        assert_eq!(error("pool = \"async\""), "only an `async fn` runs in the pool \"async\"");
+        assert!(error("bind").starts_with("a bound task takes its context first"));
+    }
+
+    #[test]
+    fn functions_that_cannot_be_tasks_are_refused_with_the_reason() {
+        let error = |function| error("", function);
+        assert!(error("fn f(&self) {}").starts_with("a task is a free function and has no `self`"));
+        assert!(error("fn f<T>(x: T) {}").starts_with("a task cannot be generic"));
+        assert!(error("fn f<'a>(x: &'a str) {}").starts_with("a task cannot be generic"));
+        assert!(error("fn f(x: impl Sized) {}").starts_with("a parameter of a task needs a concrete type"));
+        assert!(error("fn f() -> impl Sized {}").starts_with("a task needs a concrete return type"));
+        assert!(error("fn f((x, y): (u32, u32)) {}").starts_with("a parameter of a task needs a plain name"));
+        assert!(error("extern \"C\" fn f() {}").starts_with("a task is a plain Rust function"));
+        assert!(error("const fn f() {}").ends_with("cannot be `const`"));
+        assert!(error("fn f(#[args] a: Vec<u32>, b: u32) {}").starts_with("no positional argument is left"));
+        assert!(error("fn f(#[kwargs] a: Map, b: u32) {}").starts_with("no argument is left"));
+        assert!(error("fn f(#[args] #[default] a: Vec<u32>) {}").starts_with("a parameter has one of"));
+    }
 }

@@ -118,6 +118,13 @@ impl Task for TaskDefinition {
     }
 }
 
+/// What makes a task is one too: so does the name of a function under `#[celeriac::task]`.
+impl<F: Fn() -> T, T: Task> Task for F {
+    fn definition(&self) -> TaskDefinition {
+        self().definition()
+    }
+}
+
 impl std::fmt::Debug for TaskDefinition {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("TaskDefinition").field("name", &self.name).finish_non_exhaustive()
