@@ -91,6 +91,25 @@ impl Worker {
         }
     }
 
+    /// A worker of an application of that name as its command line says: settings, node name, queues.
+    ///
+    /// # Errors
+    /// Those of [`Celery::new`].
+    #[cfg(feature = "cli")]
+    pub fn from_options(name: &str, options: &crate::config::cli::WorkerOptions) -> Result<Self> {
+        let mut worker = Self::new(Celery::new(name, options.config.clone())?);
+        worker.hostname = Some(options.node_name.to_string());
+        if !options.queues.is_empty() {
+            worker.queues = Some(options.queues.clone());
+        }
+        if !options.exclude_queues.is_empty() {
+            let mut queues = worker.queues.take().unwrap_or_else(|| default_queues(&worker.app));
+            queues.retain(|queue| !options.exclude_queues.contains(queue));
+            worker.queues = Some(queues);
+        }
+        Ok(worker)
+    }
+
     /// Adds a task.
     pub fn task(mut self, task: impl Task) -> Self {
         self.app = self.app.task(task);

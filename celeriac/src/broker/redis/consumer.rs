@@ -316,7 +316,9 @@ impl<R: Receiver> Consumer<R> {
             let committing = self.transaction.as_ref().map(|transaction| transaction.write(&mut commands));
             let fetching = !stop_fetching.is_cancelled();
             let plan = if fetching { self.plan_fetch(&mut commands) } else { Vec::new() };
-            let looking = fetching && self.plan_look(&mut commands, !plan.is_empty(), &mut last_look);
+            // What this worker itself pushes is not announced to it.
+            let pushing = self.transaction.as_ref().is_some_and(Transaction::has_commands);
+            let looking = fetching && self.plan_look(&mut commands, pushing || !plan.is_empty(), &mut last_look);
             let renewing = self.plan_renewal(&mut commands);
             if commands.is_empty() {
                 if finish.is_cancelled() && self.settlements.is_empty() {

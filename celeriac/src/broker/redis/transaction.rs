@@ -35,6 +35,11 @@ impl Transaction {
         self.acked.is_empty() && self.delete.is_empty() && self.records.is_empty() && self.commands.is_empty()
     }
 
+    /// Whether it does more than bookkeeping.
+    pub(crate) fn has_commands(&self) -> bool {
+        !self.commands.is_empty()
+    }
+
     /// Adds commands of a settlement.
     pub(crate) fn add(&mut self, commands: Vec<Cmd>, replies: Option<oneshot::Sender<Vec<Value>>>) {
         if let Some(replies) = replies {

@@ -1,0 +1,19 @@
+//! What the workers here have in common: their command line and their log.
+
+use celeriac::config::cli::WorkerOptions;
+use celeriac::config::Config;
+
+/// Reads the command line over the program's settings and starts the log.
+pub fn start(base: Config) -> WorkerOptions {
+    let options = WorkerOptions::parse_over(base);
+    env_logger::Builder::new()
+        .filter_level(options.loglevel.filter())
+        .format_timestamp_millis()
+        .init();
+    options
+}
+
+/// The value of an environment variable, or a default.
+pub fn variable(name: &str, default: &str) -> String {
+    std::env::var(name).ok().filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned())
+}
