@@ -1,0 +1,375 @@
+//! Sending events.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use chrono_tz::Tz;
+use tokio::sync::Notify;
+
+use super::buffer::{Buffer, Parcel, group_of};
+use super::clock::LogicalClock;
+use super::software::{IDENT, VERSION, load_average, system};
+use super::writer::Writer;
+use crate::backend::ExceptionInfo;
+use crate::message::{
+    DeliveryInfo, Headers, Map, Message, Properties, ProtocolError, Serializer, Value, json, repr,
+};
+
+/// Longest text that shows a result (`resultrepr_maxsize` of `celery/app/task.py`).
+const MAX_RESULT: usize = 1024;
+/// Deepest level that it shows (`celery/utils/saferepr.py`).
+const MAX_LEVELS: usize = 3;
+
+/// Sends the events of one node; cheap to clone.
+///
+/// Its methods return at once: events wait in a bounded buffer, from which the worker publishes them. An event of a
+/// group that is switched off costs one look at a flag.
+#[derive(Clone)]
+pub struct Dispatcher {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    options: DispatcherOptions,
+    /// Whether events of tasks are sent.
+    tasks: AtomicBool,
+    /// Whether events of workers are sent.
+    workers: AtomicBool,
+    /// Whether events of any other group are sent.
+    others: AtomicBool,
+    buffer: Mutex<Buffer>,
+    filled: Notify,
+}
+
+/// Who sends events, and how.
+#[derive(Clone, Debug)]
+pub struct DispatcherOptions {
+    /// Node name of the sender.
+    pub hostname: String,
+    /// Its logical clock.
+    pub clock: LogicalClock,
+    /// Exchange of events (`event_exchange`).
+    pub exchange: String,
+    /// How events are written (`event_serializer`).
+    pub serializer: Serializer,
+    /// Time zone of times without an offset (`timezone`).
+    pub timezone: Tz,
+}
+
+/// What heartbeats tell of a worker.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Vitals {
+    /// Seconds between two heartbeats.
+    pub frequency: f64,
+    /// How many tasks run.
+    pub active: usize,
+    /// How many tasks were accepted since the start.
+    pub processed: u64,
+}
+
+/// Where a task was sent.
+#[derive(Clone, Copy, Debug)]
+pub struct SentTask<'a> {
+    /// Its message's headers.
+    pub headers: &'a Headers,
+    /// Name of the queue.
+    pub queue: &'a str,
+    /// Where its message was published to.
+    pub delivery_info: &'a DeliveryInfo,
+}
+
+impl Dispatcher {
+    /// A dispatcher that sends the events of workers, and of tasks and other groups if told so (`-E`).
+    pub fn new(options: DispatcherOptions, task_events: bool) -> Self {
+        let buffer = Mutex::new(Buffer::new(&options.hostname));
+        Self {
+            shared: Arc::new(Shared {
+                options,
+                tasks: AtomicBool::new(task_events),
+                workers: AtomicBool::new(true),
+                others: AtomicBool::new(task_events),
+                buffer,
+                filled: Notify::new(),
+            }),
+        }
+    }
+
+    /// Who sends, and how.
+    pub fn options(&self) -> &DispatcherOptions {
+        &self.shared.options
+    }
+
+    /// Whether events of tasks are sent.
+    pub fn sends_task_events(&self) -> bool {
+        self.shared.tasks.load(Ordering::Relaxed)
+    }
+
+    /// Switches events of tasks on or off; returns what it was before.
+    pub fn set_task_events(&self, on: bool) -> bool {
+        self.shared.tasks.swap(on, Ordering::Relaxed)
+    }
+
+    /// Switches events of workers on or off; returns what it was before.
+    pub fn set_worker_events(&self, on: bool) -> bool {
+        self.shared.workers.swap(on, Ordering::Relaxed)
+    }
+
+    /// A worker got a task.
+    pub fn task_received(&self, headers: &Headers) {
+        if !self.sends_task_events() {
+            return;
+        }
+        let timezone = self.shared.options.timezone;
+        let (eta, expires) = (headers.eta(timezone), headers.expires(timezone));
+        self.task("task-received", headers.id.as_deref().unwrap_or_default(), |event| {
+            event
+                .text("name", display_name(headers))
+                .text("args", headers.argsrepr.as_deref().unwrap_or_default())
+                .text("kwargs", headers.kwargsrepr.as_deref().unwrap_or_default())
+                .optional("root_id", headers.root_id.as_deref())
+                .optional("parent_id", headers.parent_id.as_deref())
+                .value("retries", &headers.retries.into())
+                .value("eta", &moment(eta))
+                .value("expires", &moment(expires));
+        });
+    }
+
+    /// A task began to run.
+    pub fn task_started(&self, id: &str) {
+        self.task("task-started", id, |_| {});
+    }
+
+    /// A task returned, after that many seconds.
+    pub fn task_succeeded(&self, id: &str, result: &Value, runtime: f64) {
+        self.task("task-succeeded", id, |event| {
+            event
+                .text("result", &repr::saferepr(result, MAX_RESULT, MAX_LEVELS))
+                .value("runtime", &Value::Float(runtime));
+        });
+    }
+
+    /// A task failed.
+    pub fn task_failed(&self, id: &str, exception: &ExceptionInfo, traceback: Option<&str>) {
+        self.task("task-failed", id, |event| {
+            event.text("exception", &exception_repr(exception));
+            if let Some(traceback) = traceback {
+                event.text("traceback", traceback);
+            }
+        });
+    }
+
+    /// A task will be run again, because of that exception if there is one.
+    pub fn task_retried(&self, id: &str, exception: Option<&ExceptionInfo>, traceback: &str) {
+        self.task("task-retried", id, |event| {
+            let text = exception.map_or_else(|| "None".to_owned(), exception_repr);
+            event.text("exception", &text).text("traceback", traceback);
+        });
+    }
+
+    /// A task's message was rejected.
+    pub fn task_rejected(&self, id: &str, requeue: bool) {
+        self.task("task-rejected", id, |event| {
+            event.value("requeue", &requeue.into());
+        });
+    }
+
+    /// A task expired, was revoked before it ran, or was terminated by that signal.
+    pub fn task_revoked(&self, id: &str, terminated: bool, signum: Option<i32>, expired: bool) {
+        self.task("task-revoked", id, |event| {
+            event
+                .value("terminated", &terminated.into())
+                .value("signum", &signum.into())
+                .value("expired", &expired.into());
+        });
+    }
+
+    /// A task was ended by a cold shutdown or a lost connection.
+    pub fn task_cancelled(&self, id: &str) {
+        self.task("task-cancelled", id, |_| {});
+    }
+
+    /// Any event: `task-...` of a task with its `uuid` among the fields, or of a group of your own.
+    pub fn send(&self, kind: &str, fields: &Map) {
+        let write = |event: &mut Writer<'_>| {
+            for (name, value) in fields {
+                event.value(name, value);
+            }
+        };
+        match group_of(kind) {
+            "task" if self.sends_task_events() => {
+                self.add(|buffer, clock| buffer.add_to_batch(kind, clock, write))
+            }
+            "task" => {}
+            "worker" if self.shared.workers.load(Ordering::Relaxed) => self.alone(kind, write),
+            "worker" => {}
+            _ if self.shared.others.load(Ordering::Relaxed) => self.alone(kind, write),
+            _ => {}
+        }
+    }
+
+    /// A worker started, beats, or leaves: `kind` is `worker-online`, `worker-heartbeat` or `worker-offline`.
+    pub fn worker(&self, kind: &str, vitals: Vitals) {
+        if !self.shared.workers.load(Ordering::Relaxed) {
+            return;
+        }
+        self.buffer().refresh();
+        self.alone(kind, |event| {
+            event
+                .value("freq", &vitals.frequency.into())
+                .value("active", &vitals.active.into())
+                .value("processed", &vitals.processed.into())
+                .value("loadavg", &load_average().map(Value::from).into_iter().collect());
+            software(event);
+        });
+    }
+
+    /// The heartbeat that remote control asks for.
+    pub(crate) fn prompted_heartbeat(&self) {
+        if self.shared.workers.load(Ordering::Relaxed) {
+            self.alone("worker-heartbeat", |event| {
+                event.value("freq", &5.into());
+                software(event);
+            });
+        }
+    }
+
+    /// The message that tells of a task that a client sent; to be published with the task's own message.
+    ///
+    /// # Errors
+    /// The event serializer has no form for it.
+    pub fn task_sent(&self, sent: &SentTask<'_>) -> Result<Message, ProtocolError> {
+        let SentTask { headers, queue, delivery_info } = *sent;
+        let timezone = self.shared.options.timezone;
+        let body = self.buffer().write("task-sent", self.shared.options.clock.forward(), |event| {
+            event
+                .text("uuid", headers.id.as_deref().unwrap_or_default())
+                .optional("root_id", headers.root_id.as_deref())
+                .optional("parent_id", headers.parent_id.as_deref())
+                .text("name", headers.task.as_deref().unwrap_or_default())
+                .text("args", headers.argsrepr.as_deref().unwrap_or_default())
+                .text("kwargs", headers.kwargsrepr.as_deref().unwrap_or_default())
+                .value("retries", &headers.retries.into())
+                .value("eta", &moment(headers.eta(timezone)))
+                .value("expires", &moment(headers.expires(timezone)))
+                .text("queue", queue)
+                .text("exchange", &delivery_info.exchange)
+                .text("routing_key", &delivery_info.routing_key);
+        });
+        self.message("task.sent".to_owned(), body)
+    }
+
+    /// How many events wait to be published.
+    pub fn waiting(&self) -> usize {
+        self.buffer().len()
+    }
+
+    /// Completes once events may have come since the last call.
+    pub(super) async fn filled(&self) {
+        self.shared.filled.notified().await;
+    }
+
+    /// Takes up to that many messages, oldest first, and how many events had to give way.
+    pub(super) fn take(&self, count: usize) -> (Vec<Message>, u64) {
+        let (parcels, dropped) = {
+            let mut buffer = self.buffer();
+            (buffer.take(count), buffer.take_dropped())
+        };
+        let message = |parcel: Parcel| match self.message(parcel.routing_key, parcel.body) {
+            Ok(message) => Some(message),
+            Err(error) => {
+                log::error!(error:% = error; "An event was dropped: {error}");
+                None
+            }
+        };
+        (parcels.into_iter().filter_map(message).collect(), dropped)
+    }
+
+    /// The message that carries a body of events.
+    fn message(&self, routing_key: String, body: Vec<u8>) -> Result<Message, ProtocolError> {
+        let DispatcherOptions { hostname, exchange, serializer, .. } = &self.shared.options;
+        let body = match serializer {
+            Serializer::Json => body,
+            serializer => serializer.dumps(&json::loads(&body)?)?,
+        };
+        Ok(Message {
+            headers: Headers {
+                extra: Map::from([("hostname".to_owned(), Value::from(hostname.as_str()))]),
+                ..Headers::default()
+            },
+            properties: Properties {
+                delivery_mode: 1,
+                delivery_info: DeliveryInfo { exchange: exchange.clone(), routing_key, redelivered: false },
+                priority: Some(0),
+                delivery_tag: uuid::Uuid::new_v4().to_string(),
+                ..Properties::default()
+            },
+            content_type: serializer.content_type().to_owned(),
+            content_encoding: serializer.content_encoding().to_owned(),
+            body: body.into(),
+        })
+    }
+
+    fn task(&self, kind: &str, id: &str, fields: impl FnOnce(&mut Writer<'_>)) {
+        if self.sends_task_events() {
+            self.add(|buffer, clock| {
+                buffer.add_to_batch(kind, clock, |event| {
+                    event.text("uuid", id);
+                    fields(event);
+                })
+            });
+        }
+    }
+
+    fn alone(&self, kind: &str, fields: impl FnOnce(&mut Writer<'_>)) {
+        self.add(|buffer, clock| buffer.add_alone(kind, clock, fields));
+    }
+
+    fn add(&self, add: impl FnOnce(&mut Buffer, u64) -> bool) {
+        let was_empty = {
+            let mut buffer = self.buffer();
+            // Under the lock, so that events leave in the order of their clocks.
+            let clock = self.shared.options.clock.forward();
+            add(&mut buffer, clock)
+        };
+        if was_empty {
+            self.shared.filled.notify_one();
+        }
+    }
+
+    fn buffer(&self) -> MutexGuard<'_, Buffer> {
+        self.shared.buffer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Dispatcher {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Dispatcher").field("options", &self.shared.options).finish_non_exhaustive()
+    }
+}
+
+fn software(event: &mut Writer<'_>) {
+    event.text("sw_ident", IDENT).text("sw_ver", VERSION).text("sw_sys", system());
+}
+
+fn display_name(headers: &Headers) -> &str {
+    let shadow = headers.shadow.as_deref().filter(|shadow| !shadow.is_empty());
+    shadow.or(headers.task.as_deref()).unwrap_or_default()
+}
+
+/// Python's `datetime.isoformat`.
+fn moment(moment: Result<Option<DateTime<Utc>>, ProtocolError>) -> Value {
+    let text = |moment: DateTime<Utc>| {
+        let precision =
+            if moment.timestamp_subsec_micros() == 0 { SecondsFormat::Secs } else { SecondsFormat::Micros };
+        moment.to_rfc3339_opts(precision, false)
+    };
+    moment.ok().flatten().map(text).into()
+}
+
+/// Python's `repr` of an exception: `ValueError('boom')`.
+fn exception_repr(exception: &ExceptionInfo) -> String {
+    let class = exception.exc_type.rsplit('.').next().unwrap_or_default();
+    let args: Vec<String> = exception.exc_message.iter().map(repr::repr).collect();
+    format!("{class}({})", args.join(", "))
+}

@@ -1,0 +1,84 @@
+//! Carrying events from the buffer to the broker.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Dispatcher;
+use crate::backoff::Backoff;
+use crate::broker::BrokerError;
+use crate::broker::redis::Queues;
+use crate::message::Message;
+
+/// Most messages in one round trip.
+const MESSAGES: usize = 128;
+/// Shortest time between two round trips: an event of an idle worker leaves at once, those of a busy one together.
+const PACE: Duration = Duration::from_millis(10);
+/// How long the last events may take when the worker ends.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Publishes the dispatcher's events until told to stop, and then those that still wait.
+///
+/// While the broker is away they are kept, up to a bound.
+pub(crate) async fn publish_until(dispatcher: Dispatcher, queues: Queues, stop: CancellationToken) {
+    let mut backoff = Backoff::default();
+    let mut outgoing = Vec::new();
+    while !stop.is_cancelled() {
+        let pause = match publish_some(&dispatcher, &queues, &mut outgoing).await {
+            Ok(false) => {
+                tokio::select! {
+                    () = dispatcher.filled() => {}
+                    () = stop.cancelled() => {}
+                }
+                continue;
+            }
+            Ok(true) => {
+                backoff.reset();
+                PACE
+            }
+            Err(error) => {
+                if backoff.attempts() == 0 {
+                    log::warn!(error:% = error; "Events wait until the broker is back: {error}");
+                }
+                backoff.next()
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+    let rest =
+        async { while publish_some(&dispatcher, &queues, &mut outgoing).await.is_ok_and(|more| more) {} };
+    let in_time = tokio::time::timeout(FAREWELL, rest).await.is_ok();
+    if !in_time || !outgoing.is_empty() || dispatcher.waiting() > 0 {
+        log::warn!("The last events could not be sent: the broker is away");
+    }
+}
+
+/// Publishes what is on its way and what waits, up to one round trip's worth; returns whether there was any.
+async fn publish_some(
+    dispatcher: &Dispatcher,
+    queues: &Queues,
+    outgoing: &mut Vec<Message>,
+) -> Result<bool, BrokerError> {
+    if outgoing.is_empty() {
+        let (messages, dropped) = dispatcher.take(MESSAGES);
+        *outgoing = messages;
+        if dropped > 0 {
+            log::warn!(count = dropped; "{dropped} event(s) dropped: the broker does not take them fast enough");
+        }
+    }
+    if outgoing.is_empty() {
+        return Ok(false);
+    }
+    match queues.publish(outgoing).await {
+        Err(error) if error.is_retryable() => return Err(error),
+        Err(error) => {
+            log::error!(count = outgoing.len(), error:% = error; "{} message(s) of events dropped: {error}", outgoing.len());
+        }
+        Ok(()) => {}
+    }
+    outgoing.clear();
+    Ok(true)
+}
