@@ -15,6 +15,10 @@
 //! log of the program or with the command that installs it; nothing is skipped. The kit depends on no other crate of
 //! the workspace, so that all of them may use it.
 
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
 mod binary;
 mod eventually;
 mod guard;
