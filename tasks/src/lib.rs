@@ -1,1 +1,22 @@
-//! See the package description.
+//! The Celery tasks of the AI companion: thin, over the domain in [`companion`].
+
+mod analytics;
+mod celery_app;
+mod instant;
+mod reminders;
+
+use celeriac::Worker;
+use companion::Companion;
+
+/// The queue to which the service publishes.
+pub const QUEUE: &str = "default";
+
+/// Gives a worker all tasks of the service and the state that they need.
+pub fn register(worker: Worker, companion: Companion) -> Worker {
+    worker
+        .state(companion)
+        .task(celery_app::ping)
+        .task(reminders::send_due_reminders)
+        .task(reminders::deliver_reminder)
+        .task(analytics::compute_daily_metrics)
+}

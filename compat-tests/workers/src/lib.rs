@@ -1,15 +1,12 @@
 //! What the workers here have in common: their command line and their log.
 
-use celeriac::config::cli::WorkerOptions;
 use celeriac::config::Config;
+use celeriac::config::cli::WorkerOptions;
 
 /// Reads the command line over the program's settings and starts the log.
 pub fn start(base: Config) -> WorkerOptions {
     let options = WorkerOptions::parse_over(base);
-    env_logger::Builder::new()
-        .filter_level(options.loglevel.filter())
-        .format_timestamp_millis()
-        .init();
+    env_logger::Builder::new().filter_level(options.loglevel.filter()).format_timestamp_millis().init();
     options
 }
 

@@ -41,6 +41,7 @@ async fn main() -> anyhow::Result<()> {
     config.set("task_default_queue", &variable("BENCH_QUEUE", "celery"))?;
     config.set("worker_concurrency", "2000")?;
     let options = start(config);
-    let worker = Worker::from_options("bench", &options)?.task(noop).task(add).task(echo).task(sleep).task(fail);
+    let worker =
+        Worker::from_options("bench", &options)?.task(noop).task(add).task(echo).task(sleep).task(fail);
     std::process::exit(worker.run().await?.exit_code());
 }

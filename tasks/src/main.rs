@@ -1,0 +1,60 @@
+//! The worker of the AI companion.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use celeriac::Worker;
+use celeriac::config::Config;
+use celeriac::config::cli::WorkerOptions;
+use companion::settings::Settings;
+use companion::{Companion, logging};
+use companion_tasks::{QUEUE, register};
+
+/// How often the uptime is told.
+const UPTIME_EVERY: Duration = Duration::from_secs(10);
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(status) => status,
+        Err(error) => {
+            log::error!("{error:#}");
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> anyhow::Result<ExitCode> {
+    let settings = Settings::from_env()?;
+    logging::init(&settings);
+    let options = WorkerOptions::parse_over(config(&settings)?);
+    let companion = Companion::open(settings)?;
+    tokio::spawn(tell_uptime(companion.clone()));
+    let mut worker = Worker::from_options("ai_companion", &options)?;
+    if options.queues.is_empty() {
+        // `celery` is the queue that an unconfigured client publishes to.
+        worker = worker.queues([QUEUE, "celery"]);
+    }
+    let stopped = register(worker, companion).run().await?;
+    Ok(if stopped.exit_code() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The Celery settings that follow from those of the service; the environment and the command line go over them.
+fn config(settings: &Settings) -> anyhow::Result<Config> {
+    let mut config = Config::default();
+    config.set("broker_url", settings.redis_url.expose())?;
+    config.set("result_backend", settings.redis_url.expose())?;
+    config.set("task_default_queue", QUEUE)?;
+    config.set("worker_concurrency", "64")?;
+    Ok(config)
+}
+
+async fn tell_uptime(companion: Companion) {
+    let started = Instant::now();
+    let mut interval = tokio::time::interval(UPTIME_EVERY);
+    loop {
+        interval.tick().await;
+        companion.metrics.worker_uptime(started.elapsed().as_secs()).await;
+    }
+}
