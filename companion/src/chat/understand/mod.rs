@@ -77,14 +77,15 @@ pub fn understand(message: &str, now: DateTime<Tz>) -> Intent {
     let message = one_line(message);
     let lower = message.to_ascii_lowercase();
     if let Some(reminder) = PATTERNS.remind.find(&lower) {
-        return remind(&message[..reminder.start()], &message[reminder.end()..], now);
+        let otherwise = if reminder.as_str().starts_with("wake") { "wake up" } else { "" };
+        return remind(&message[..reminder.start()], &message[reminder.end()..], otherwise, now);
     }
     if let Some(found) = PATTERNS.remember.find(&lower) {
         let text = trimmed(&message[found.end()..]);
         return Intent::Remember { kind: memory_kind(&text), text };
     }
     if let Some(found) = PATTERNS.task.captures(&lower) {
-        let text = found.get(1).map_or("", |text| &message[text.range()]);
+        let text = found.get(1).or_else(|| found.get(2)).map_or("", |text| &message[text.range()]);
         return add_task(text, now);
     }
     if PATTERNS.agenda.is_match(&lower) {
@@ -145,28 +146,31 @@ static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| {
 });
 
 /// "BEFORE remind me AFTER": the time may stand in front, between "me" and "to", or at the end.
-fn remind(before: &str, after: &str, now: DateTime<Tz>) -> Intent {
+fn remind(before: &str, after: &str, otherwise: &str, now: DateTime<Tz>) -> Intent {
     let lower_after = after.to_ascii_lowercase();
-    for connector in PATTERNS.connector.find_iter(&lower_after) {
+    let whole = when::read(after, now);
+    let within_time = |at: usize| whole.spans.iter().any(|span| span.contains(&at));
+    for connector in PATTERNS.connector.find_iter(&lower_after).filter(|found| !within_time(found.start())) {
         let between = when::read(&after[..connector.start()], now);
         if !without_filler(&between.rest).is_empty() {
             break;
         }
         if between.when != When::Unsaid {
-            return reminder(&after[connector.end()..], between, now);
+            return reminder(&after[connector.end()..], &between, otherwise);
         }
     }
     let in_front = when::read(before, now);
     if !matches!(in_front.when, When::Unsaid) && without_filler(&in_front.rest).is_empty() {
-        return reminder(after, in_front, now);
+        return reminder(after, &in_front, otherwise);
     }
-    let whole = when::read(after, now);
-    let text = whole.rest.clone();
-    reminder(&text, whole, now)
+    reminder(&whole.rest, &whole, otherwise)
 }
 
-fn reminder(text: &str, timed: Timed, _now: DateTime<Tz>) -> Intent {
-    let text = without_filler(text);
+fn reminder(text: &str, timed: &Timed, otherwise: &str) -> Intent {
+    let text = match without_filler(text) {
+        text if text.is_empty() => otherwise.to_owned(),
+        text => text,
+    };
     match timed.when {
         When::At(_) if text.is_empty() => Intent::RemindOfWhat,
         When::At(at) => Intent::Remind { text, at, repeating: timed.repeating },

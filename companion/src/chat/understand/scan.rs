@@ -5,7 +5,7 @@ use std::{ops::Range, sync::LazyLock};
 use chrono::{NaiveDate, Weekday};
 use regex::{Captures, Regex};
 
-use super::words::{self, DAY_PART, MONTH, NUMBER, UNIT, Unit, WEEKDAY, WEEKDAY_SHORT};
+use super::words::{self, COUNT, DAY_PART, MONTH, NUMBER, UNIT, Unit, WEEKDAY, WEEKDAY_SHORT};
 
 /// What a text says about time.
 #[derive(Debug, Default)]
@@ -32,7 +32,7 @@ pub(super) enum Day {
     /// Month and day of this year or the next.
     Anniversary(u32, u32),
     /// A day of this month or the next.
-    DayOfMonth(u32),
+    OfMonth(u32),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -80,7 +80,7 @@ pub(super) fn scan(text: &str) -> Mentions {
 }
 
 static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
-    let more = format!(r"(?:(?:,|,? and)?\s*{NUMBER}\s*{UNIT}\b|\d{{1,2}}\b)?(?: and a half)?");
+    let more = format!(r"(?:(?:,|,? and)?\s*{COUNT}{UNIT}\b|\d{{1,2}}\b)?(?: and a half)?");
     let rules: [(String, Take); 24] = [
         (
             r"\b(?:in|after) (?:a bit|a while|a moment|some time)\b|\b(?:later|sometime|soon|someday)\b"
@@ -90,13 +90,10 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
                 Some(())
             },
         ),
-        (
-            format!(r"\b(?:in|after|within)\s+(?:about\s+|around\s+)?({NUMBER})[\s-]*({UNIT})\b({more})"),
-            delay,
-        ),
+        (format!(r"\b(?:in|after|within)\s+(?:about\s+|around\s+)?({COUNT})({UNIT})\b({more})"), delay),
         (r"\bin\s+(\d+)(h)(\d{1,2})(?:m|min)?\b".into(), hours_and_minutes),
         (r"\bin\s+(\d+)(m)()\b".into(), delay),
-        (format!(r"\b({NUMBER})\s*({UNIT})\b({more}) from now\b"), delay),
+        (format!(r"\b({COUNT})({UNIT})\b({more}) from now\b"), delay),
         (
             r"\b(\d{4})-(\d{2})-(\d{2})(?:t|\s+(?:at\s+)?)(\d{1,2}):(\d{2})(?::\d{2}(?:\.\d+)?)?\b".into(),
             date_and_clock,
@@ -119,7 +116,7 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
             |found, words| month_and_day(found, words.get(1)?.as_str(), at(words, 2)?, at(words, 3)),
         ),
         (r"\bon the (\d{1,2})(?:st|nd|rd|th)\b".into(), |found, words| {
-            found.day = Some(Day::DayOfMonth(at(words, 1).filter(|day| (1..=31).contains(day))?));
+            found.day = Some(Day::OfMonth(at(words, 1).filter(|day| (1..=31).contains(day))?));
             Some(())
         }),
         (r"\b(?:every|each)\s+(?:single\s+|other\s+)?(\w+)\b|\b(daily)\b|\b(weekly)\b".into(), every),
@@ -166,7 +163,7 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
         ),
         (
             format!(
-                r"(?:\b(?:at|by|around|@)\s+)?\b({NUMBER})\s*(?:o'?\s?clock\b\s*)?()(a\.?m\b\.?|p\.?m\b\.?|o'?\s?clock\b)|(?:\b(?:at|by|around)\s+|@\s*)({NUMBER})(?:\s+(thirty|fifteen|forty[- ]five))?\b"
+                r"(?:(?:\b(?:at|by|around)|@)\s*)?\b({NUMBER})\s*(?:o'?\s?clock\b\s*)?()(a\.?m\b\.?|p\.?m\b\.?|o'?\s?clock\b)|(?:\b(?:at|by|around)\s+|@\s*)({NUMBER})(?:\s+(thirty|fifteen|forty[- ]five))?\b"
             ),
             hour,
         ),
@@ -218,7 +215,7 @@ fn day(found: &mut Mentions, day: Day, part_of_day: Option<&str>) -> Option<()> 
 
 fn delay(found: &mut Mentions, words: &Captures<'_>) -> Option<()> {
     static MORE: LazyLock<Option<Regex>> =
-        LazyLock::new(|| Regex::new(&format!(r"^(?:,|,? and)?\s*({NUMBER})\s*({UNIT})$")).ok());
+        LazyLock::new(|| Regex::new(&format!(r"^(?:,|,? and)?\s*({COUNT})({UNIT})$")).ok());
     let unit = words::unit(words.get(2)?.as_str());
     let mut delays = vec![(words::number(words.get(1)?.as_str())?, unit)];
     let rest = words.get(3).map_or("", |rest| rest.as_str());

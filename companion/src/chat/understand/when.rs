@@ -1,5 +1,7 @@
 //! From what a text says about time to the instant that it means.
 
+use std::ops::Range;
+
 use chrono::{
     DateTime, Datelike, Days, Duration, LocalResult, Months, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta,
     TimeZone, Timelike, Weekday,
@@ -31,6 +33,8 @@ pub(super) struct Timed {
     pub(super) repeating: bool,
     /// What is left of the text without the words of time.
     pub(super) rest: String,
+    /// Where in the text the words of time stand.
+    pub(super) spans: Vec<Range<usize>>,
 }
 
 /// The hour meant by a day without a time.
@@ -52,7 +56,7 @@ pub(super) fn read(text: &str, now: DateTime<Tz>) -> Timed {
         When::At(at) if at - now > LONGEST => When::Unclear,
         when => when,
     };
-    Timed { when, repeating: mentions.repeating, rest }
+    Timed { when, repeating: mentions.repeating, rest, spans: mentions.spans }
 }
 
 fn resolve(mentions: &Mentions, now: DateTime<Tz>) -> When {
@@ -199,7 +203,7 @@ fn date_of(day: Day, now: DateTime<Tz>, today_counts: bool) -> Option<NaiveDate>
         Day::Anniversary(month, day) => (today.year()..today.year() + 9)
             .filter_map(|year| NaiveDate::from_ymd_opt(year, month, day))
             .find(|date| !past(*date)),
-        Day::DayOfMonth(day) => (0..3)
+        Day::OfMonth(day) => (0..3)
             .filter_map(|months| today.with_day(1)?.checked_add_months(Months::new(months))?.with_day(day))
             .find(|date| !past(*date)),
     }

@@ -4,6 +4,8 @@ use chrono::{Month, Weekday};
 
 /// A pattern for a number, in digits or in words.
 pub(super) const NUMBER: &str = r"(?:\d+(?:\.\d+)?|an?|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|fifteen|twenty|thirty|forty[- ]five|forty|fifty|sixty|ninety|half an?|a couple(?: of)?|a few|a quarter(?: of an)?)";
+/// A pattern for a number that stands before a unit: only digits may touch it.
+pub(super) const COUNT: &str = r"(?:\d+(?:\.\d+)?[\s-]*|(?:half an?|a couple(?: of)?|a few|a quarter(?: of an)?|an?|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|fifteen|twenty|thirty|forty[- ]five|forty|fifty|sixty|ninety)[\s-]+)";
 /// A pattern for a unit of time.
 pub(super) const UNIT: &str = r"(?:seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d|weeks?|w|months?)";
 /// A pattern for the full name of a weekday.
@@ -15,8 +17,9 @@ pub(super) const MONTH: &str = r"(?:january|jan|february|feb|march|mar|april|apr
 /// A pattern for a part of the day.
 pub(super) const DAY_PART: &str = r"(?:morning|afternoon|evening|night)";
 
-/// The value of a text that matches [`NUMBER`].
+/// The value of a text that matches [`NUMBER`] or [`COUNT`].
 pub(super) fn number(text: &str) -> Option<f64> {
+    let text = text.trim_end_matches([' ', '-']);
     if let Ok(number) = text.parse() {
         return Some(number);
     }
