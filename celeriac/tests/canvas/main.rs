@@ -1,0 +1,7 @@
+//! The canvas against the golden samples of Celery's clients, and the rules of completion.
+
+mod completion;
+mod desk;
+mod retries;
+mod same;
+mod samples;
