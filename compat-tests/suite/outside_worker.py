@@ -1,0 +1,101 @@
+"""pytest plugin: Celery's integration suite against a worker that runs outside of the test process.
+
+The suite's session fixture starts a worker in a thread; this one starts the program in SUITE_WORKER (a JSON list) with
+`-n NODENAME`. What became of each case goes to the file SUITE_RESULTS, one JSON object a line.
+"""
+import json
+import os
+import subprocess
+import time
+
+import celery.contrib.pytest
+import pytest
+from celery.result import allow_join_result
+from celery.utils.nodenames import anon_nodename
+
+START_DEADLINE = 60
+STOP_DEADLINE = 15
+
+
+@pytest.fixture(scope="session")
+def celery_session_worker(celery_session_app, celery_includes, celery_class_tasks):
+    """The outside worker; the tasks are registered here too, so that tests can send them."""
+    for module in celery_includes:
+        celery_session_app.loader.import_task_module(module)
+    for task in celery_class_tasks:
+        celery_session_app.register_task(task)
+    celery_session_app.finalize()
+    celery_session_app.set_current()
+    celery_session_app.set_default()
+    command = [*json.loads(os.environ["SUITE_WORKER"]), "-n", anon_nodename()]
+    with open(os.environ["SUITE_WORKER_LOG"], "ab") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+    try:
+        from celery.contrib.testing.tasks import ping
+
+        with allow_join_result():
+            assert ping.delay().get(timeout=START_DEADLINE) == "pong"
+        yield process
+        assert process.poll() is None, f"the worker ended by itself with status {process.returncode}"
+    finally:
+        stop(process)
+
+
+def stop(process):
+    process.terminate()
+    try:
+        process.wait(STOP_DEADLINE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+# The suite's conftest imports its fixtures from there.
+celery.contrib.pytest.celery_session_worker = celery_session_worker
+
+
+@pytest.fixture(scope="session", autouse=True)
+def worker_runs_from_the_start(celery_session_worker):
+    """Some cases use the session's worker without naming it: they must not depend on which cases ran before."""
+
+
+class Recorder:
+    """Notes each case's outcome; of a case that is run again, the last run counts."""
+
+    def __init__(self, path):
+        self.file = open(path, "a", buffering=1)
+        self.outcomes = {}
+        self.started = {}
+
+    def pytest_runtest_logstart(self, nodeid):
+        self.outcomes[nodeid] = ("passed", "")
+        self.started[nodeid] = time.monotonic()
+
+    def pytest_runtest_logreport(self, report):
+        if report.outcome == "rerun":
+            self.outcomes[report.nodeid] = ("passed", "")
+        elif report.outcome == "failed":
+            self.outcomes[report.nodeid] = ("failed", reason(report))
+        elif report.outcome == "skipped" and self.outcomes[report.nodeid][0] == "passed":
+            outcome = "xfailed" if hasattr(report, "wasxfail") else "skipped"
+            self.outcomes[report.nodeid] = (outcome, reason(report))
+
+    def pytest_runtest_logfinish(self, nodeid):
+        outcome, why = self.outcomes[nodeid]
+        seconds = round(time.monotonic() - self.started[nodeid], 1)
+        line = {"case": nodeid, "outcome": outcome, "seconds": seconds, "reason": why}
+        self.file.write(json.dumps(line) + "\n")
+
+
+def reason(report):
+    """The error in one line."""
+    if isinstance(report.longrepr, tuple):
+        return str(report.longrepr[2])
+    crash = getattr(report.longrepr, "reprcrash", None)
+    text = crash.message if crash else str(report.longrepr or "")
+    return next((line for line in text.splitlines() if line.strip()), "")[:300]
+
+
+def pytest_configure(config):
+    if path := os.environ.get("SUITE_RESULTS"):
+        config.pluginmanager.register(Recorder(path), "suite-recorder")

@@ -1,0 +1,107 @@
+"""Groups of cases that run side by side, each with its own Redis and worker."""
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+# Ends a child with its parent, however that ends.
+TIED = ["setpriv", "--pdeathsig", "KILL", "--"]
+UNKNOWN_SECONDS = 3
+
+
+def split(cases, weights, count):
+    """The cases in groups of about the same duration, each in the order of the suite."""
+    groups = [[] for _ in range(min(count, len(cases)))]
+    loads = [0.0] * len(groups)
+    for case in sorted(cases, key=lambda case: -weights.get(case, UNKNOWN_SECONDS)):
+        lightest = loads.index(min(loads))
+        groups[lightest].append(case)
+        loads[lightest] += weights.get(case, UNKNOWN_SECONDS) + 0.1
+    position = {case: index for index, case in enumerate(cases)}
+    return [sorted(group, key=position.get) for group in groups]
+
+
+class Shard:
+    """A private Redis and a pytest, which starts the worker."""
+
+    def __init__(self, place, cases, worker, python, suite, plugins, backend_database):
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        self.cases = cases
+        self.log = place / "results.jsonl"
+        port = free_port()
+        self.redis = start_redis(port, place)
+        environment = {
+            **os.environ,
+            "TEST_BROKER": f"redis://127.0.0.1:{port}/0",
+            "TEST_BACKEND": f"redis://127.0.0.1:{port}/{backend_database}",
+            "REDIS_HOST": "127.0.0.1",
+            "REDIS_PORT": str(port),
+            "PYTHONPATH": f"{plugins}:{suite}",
+            "PATH": f"{os.path.dirname(python)}:{os.environ['PATH']}",
+            "C_FORCE_ROOT": "1",
+            "SUITE_WORKER": json.dumps([*TIED, *worker]),
+            "SUITE_WORKER_LOG": str(place / "worker.log"),
+            "SUITE_RESULTS": str(self.log),
+        }
+        (place / "cases").write_text("\n".join(cases) + "\n")
+        flags = ["-p", "outside_worker", "-p", "celery.contrib.pytest", "-p", "no:cacheprovider", "--color=no", f"@{place / 'cases'}"]
+        self.pytest = subprocess.Popen(
+            [*TIED, str(python), "-m", "pytest", *flags],
+            cwd=suite,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=open(place / "pytest.log", "wb"),
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def is_running(self):
+        return self.pytest.poll() is None
+
+    def done(self):
+        return len(self.log.read_text().splitlines()) if self.log.exists() else 0
+
+    def results(self):
+        """What became of each case; `lost` when the test process ended before it could say."""
+        results = {case: {"outcome": "lost", "seconds": 0, "reason": "the test process ended"} for case in self.cases}
+        for line in self.log.read_text().splitlines() if self.log.exists() else []:
+            result = json.loads(line)
+            results[result.pop("case")] = result
+        return results
+
+    def stop(self):
+        if self.is_running():
+            os.killpg(self.pytest.pid, signal.SIGKILL)
+        self.pytest.wait()
+        self.redis.kill()
+        self.redis.wait()
+
+
+def start_redis(port, place):
+    """A redis-server that answers."""
+    arguments = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(place)]
+    log = open(place / "redis.log", "wb")
+    server = subprocess.Popen([*TIED, "redis-server", *arguments], stdout=log, stderr=subprocess.STDOUT)
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+                connection.sendall(b"PING\r\n")
+                if connection.recv(16).startswith(b"+PONG"):
+                    return server
+        except OSError:
+            pass
+        if server.poll() is not None or time.monotonic() > deadline:
+            server.kill()
+            raise SystemExit(f"redis-server does not start; its log: {place / 'redis.log'}")
+        time.sleep(0.05)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

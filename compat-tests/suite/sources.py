@@ -1,0 +1,44 @@
+"""Celery's sdist, which has the suite, and a Python that has that version of Celery."""
+import hashlib
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+REQUIREMENTS = ROOT / "compat-tests" / "requirements.txt"
+
+
+def suite_of(version, folder):
+    """The unpacked sdist, without its `celery` package: the installed one is tested."""
+    place = folder / f"celery-{version}"
+    if place.exists():
+        return place
+    downloads = folder / "downloads"
+    downloads.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    subprocess.run([*command, "--no-binary", ":all:", "--dest", downloads, f"celery=={version}"], check=True)
+    partial = folder / f"unpacking-{version}"
+    with tarfile.open(downloads / f"celery-{version}.tar.gz") as archive:
+        wanted = [member for member in archive if f"celery-{version}/t/" in member.name or member.name.endswith("pyproject.toml")]
+        archive.extractall(partial, wanted, filter="data")
+    (partial / f"celery-{version}").rename(place)
+    return place
+
+
+def python_with(version, folder):
+    """The Python of the project's environment, or of one made for another version of Celery."""
+    pins = REQUIREMENTS.read_text().splitlines()
+    if f"celery=={version}" in pins:
+        return ROOT / ".venv" / "bin" / "python"
+    # An older Celery may want another kombu, vine, billiard, ...: only what the suite itself uses is pinned.
+    direct = [line for line in (ROOT / "compat-tests" / "requirements.in").read_text().splitlines() if line and line[0] != "#"]
+    wanted = [f"celery[redis]=={version}", *(line for line in direct if not line.startswith(("celery", "flower", "poetry")))]
+    stamp = hashlib.sha256("\n".join(wanted).encode()).hexdigest()
+    place = folder / f"venv-{version}"
+    if not (place / stamp).exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", place], check=True)
+        install = [place / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*install, *wanted], check=True)
+        (place / stamp).touch()
+    return place / "bin" / "python"
