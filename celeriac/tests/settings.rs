@@ -60,7 +60,7 @@ fn the_environment_gives_switches_numbers_lists_and_mappings() {
     assert_eq!(config.broker_transport_options.visibility_timeout(), Duration::from_secs(5));
     assert_eq!(config.task_routes.find("feed.read").unwrap().queue(), Some("feeds"));
     assert!(config.task_queues.as_ref().unwrap().get("b").is_some());
-    assert_eq!(config.task_default_rate_limit, RateLimit::per_second(1.5));
+    assert_eq!(config.task_default_rate_limit.map(RateLimit::rate), Some(1.5));
     assert_eq!(config.timezone.unwrap().name(), "Europe/Warsaw");
     assert_eq!(config.broker_heartbeat, None);
     config.set("task_default_rate_limit", "0").unwrap();
