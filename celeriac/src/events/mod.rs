@@ -26,4 +26,5 @@ pub use task_record::TaskRecord;
 pub use worker_record::WorkerRecord;
 
 pub(crate) use publisher::publish_until;
-pub(crate) use software::{load_average, unix_now};
+pub(crate) use receiver::events_of;
+pub(crate) use software::{system, unix_now};

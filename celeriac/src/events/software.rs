@@ -10,7 +10,7 @@ pub(super) const IDENT: &str = "celeriac";
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The system's name as Python's `platform.system()` gives it.
-pub(super) fn system() -> &'static str {
+pub(crate) fn system() -> &'static str {
     match std::env::consts::OS {
         "linux" => "Linux",
         "macos" => "Darwin",

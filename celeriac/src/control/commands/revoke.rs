@@ -1,0 +1,147 @@
+//! Keeping tasks from running, and ending those that run.
+
+use super::{Answer, Arguments, Failed, Panel, ok};
+use crate::control::python;
+use crate::control::signal::signum;
+use crate::message::{Map, Value, repr};
+use crate::worker::state::{Known, Stage, lock};
+
+/// Revokes tasks by id, and ends them if told so.
+pub(super) async fn revoke(panel: Panel, arguments: Arguments) -> Answer {
+    revoke_ids(panel, &arguments, arguments.flag("terminate")).await
+}
+
+/// Revokes tasks by id and ends them.
+pub(super) async fn terminate(panel: Panel, arguments: Arguments) -> Answer {
+    revoke_ids(panel, &arguments, true).await
+}
+
+async fn revoke_ids(panel: Panel, arguments: &Arguments, terminate: bool) -> Answer {
+    let ids = arguments.texts("task_id");
+    {
+        let mut revoked = lock(&panel.state().revoked);
+        ids.iter().for_each(|id| revoked.add(id.as_str()));
+    }
+    let is_active = |id: &String| {
+        let mut requests = find(&panel, id);
+        requests.any(|(_, known)| matches!(known.stage, Stage::Active(_)))
+    };
+    let not_started: Vec<String> = ids.iter().filter(|id| !is_active(id)).cloned().collect();
+    if !not_started.is_empty() {
+        panel.worker().store_revoked(not_started).await;
+    }
+    if !terminate {
+        log::info!("Tasks flagged as revoked: {}", ids.join(", "));
+        return Ok(ok(format!("tasks {} flagged as revoked", python::set(&ids))));
+    }
+    let signum = signum(arguments.get("signal"))?;
+    let mut terminated = Vec::new();
+    for id in ids {
+        for (serial, _) in find(&panel, &id) {
+            log::info!(task_id = id.as_str(); "Terminating {id} ({signum})");
+            panel.worker().terminate(serial, signum);
+            if terminated.last() != Some(&id) {
+                terminated.push(id.clone());
+            }
+        }
+    }
+    Ok(match terminated.as_slice() {
+        [] => ok("terminate: tasks unknown"),
+        ids => ok(format!("terminate: {}", ids.join(", "))),
+    })
+}
+
+/// Revokes tasks by the values of their stamps, and ends those that run if told so.
+pub(super) fn by_stamped_headers(panel: &Panel, arguments: &Arguments) -> Answer {
+    let signum = signum(arguments.get("signal"))?;
+    let headers = stamps(arguments)?;
+    let shown = repr(&Value::Map(headers.clone()));
+    {
+        let mut revoked = lock(&panel.state().revoked);
+        for (name, values) in &headers {
+            revoked.add_stamp(name, listed(values).to_vec());
+        }
+    }
+    if !arguments.flag("terminate") {
+        return Ok(ok(format!("headers {shown} flagged as revoked, but not terminated")));
+    }
+    let mut matched: Vec<(String, Vec<String>)> = Vec::new();
+    let active: Vec<(u64, Known)> = panel
+        .state()
+        .requests()
+        .iter()
+        .filter(|(_, known)| matches!(known.stage, Stage::Active(_)))
+        .map(|(serial, known)| (*serial, known.clone()))
+        .collect();
+    for (serial, known) in active {
+        for (name, values) in &headers {
+            let Some(stamp) = known.message.headers.stamps.get(name) else { continue };
+            let common: Vec<String> = listed(stamp)
+                .iter()
+                .filter(|value| listed(values).contains(value))
+                .map(python::str)
+                .collect();
+            if !common.is_empty() {
+                panel.worker().terminate(serial, signum);
+                add(&mut matched, name, common);
+            }
+        }
+    }
+    if matched.is_empty() {
+        return Ok(ok(format!("headers {shown} were not terminated")));
+    }
+    let sets: Vec<String> = matched
+        .iter()
+        .map(|(name, values)| format!("{}: {}", repr(&name.as_str().into()), python::set(values)))
+        .collect();
+    Ok(ok(format!("headers defaultdict(<class 'set'>, {{{}}}) revoked", sets.join(", "))))
+}
+
+/// The requests of that task id.
+fn find(panel: &Panel, id: &str) -> impl Iterator<Item = (u64, Known)> {
+    let requests = panel.state().requests();
+    let found: Vec<_> = requests
+        .iter()
+        .filter(|(_, known)| known.message.headers.id.as_deref() == Some(id))
+        .map(|(serial, known)| (*serial, known.clone()))
+        .collect();
+    found.into_iter()
+}
+
+/// Stamp values by name, from a mapping or from `["name=value"]`.
+fn stamps(arguments: &Arguments) -> Result<Map, Failed> {
+    match arguments.get("headers") {
+        Some(Value::Map(headers)) => Ok(headers.clone()),
+        Some(Value::List(pairs)) => pairs
+            .iter()
+            .map(|pair| match pair.as_str().and_then(|pair| pair.split_once('=')) {
+                // Celery takes what stands before a second sign.
+                Some((name, value)) => {
+                    Ok((name.to_owned(), value.split('=').next().unwrap_or_default().into()))
+                }
+                None => Err(Failed::raised("IndexError", "list index out of range")),
+            })
+            .collect(),
+        other => {
+            let kind = other.map_or("NoneType", Value::kind);
+            Err(Failed::raised("AttributeError", format!("'{kind}' object has no attribute 'items'")))
+        }
+    }
+}
+
+fn listed(value: &Value) -> &[Value] {
+    if let Value::List(items) = value { items } else { std::slice::from_ref(value) }
+}
+
+fn add(matched: &mut Vec<(String, Vec<String>)>, name: &str, values: Vec<String>) {
+    let position = matched.iter().position(|(known, _)| known == name);
+    let entry = match position {
+        Some(position) => &mut matched[position].1,
+        None => {
+            matched.push((name.to_owned(), Vec::new()));
+            let last = matched.len() - 1;
+            &mut matched[last].1
+        }
+    };
+    entry.extend(values.into_iter().filter(|value| !entry.contains(value)).collect::<Vec<_>>());
+}

@@ -1,0 +1,37 @@
+//! Remote control: commands that reach every worker of a fleet, and the answers.
+//!
+//! [`Control`] and [`Inspect`] are the side that asks. A worker answers with a pidbox on a thread of its own, so that
+//! tasks that keep every other thread busy delay no answer.
+//!
+//! Source: celery 5.7 `celery/app/control.py`, `celery/worker/control.py`, kombu 5.7 `kombu/pidbox.py`; samples
+//! `compat-tests/vectors/control`.
+
+mod arguments;
+mod bindings;
+mod client;
+mod commands;
+mod gossip;
+mod info;
+mod inspect;
+mod mailbox;
+mod matcher;
+mod mingle;
+mod panel;
+mod pidbox;
+mod python;
+mod service;
+mod signal;
+mod worker_port;
+
+pub use arguments::Arguments;
+pub use client::{Broadcast, Control, ControlReply, Replies};
+pub use commands::{Commands, Failed};
+pub use info::{
+    AutoscalerInfo, DeliveryInfo, ExchangeInfo, QueueInfo, ScheduledTask, StoredTask, TaskInfo, WorkerStats,
+};
+pub use inspect::{Answers, Inspect};
+pub use matcher::Matcher;
+
+pub(crate) use mingle::mingle;
+pub(crate) use service::{Service, ServiceOptions};
+pub(crate) use worker_port::{PoolInfo, WorkerPort};

@@ -1,0 +1,61 @@
+//! What the commands of a worker have at hand.
+
+use std::sync::{Arc, Mutex};
+
+use super::gossip::Gossip;
+use super::worker_port::WorkerPort;
+use crate::broker::redis::Endpoint;
+use crate::events::Dispatcher;
+use crate::worker::state::WorkerState;
+
+/// The surroundings of a command; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Panel {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    worker: Arc<dyn WorkerPort>,
+    events: Dispatcher,
+    broker: Endpoint,
+    gossip: Option<Arc<Mutex<Gossip>>>,
+    memory_samples: Mutex<Vec<String>>,
+}
+
+impl Panel {
+    pub(super) fn new(
+        worker: Arc<dyn WorkerPort>,
+        events: Dispatcher,
+        broker: Endpoint,
+        gossip: Option<Arc<Mutex<Gossip>>>,
+    ) -> Self {
+        Self { inner: Arc::new(Inner { worker, events, broker, gossip, memory_samples: Mutex::default() }) }
+    }
+
+    pub(super) fn worker(&self) -> &dyn WorkerPort {
+        &*self.inner.worker
+    }
+
+    pub(super) fn state(&self) -> &WorkerState {
+        self.inner.worker.state()
+    }
+
+    pub(super) fn events(&self) -> &Dispatcher {
+        &self.inner.events
+    }
+
+    /// Where the worker is connected to.
+    pub(super) fn broker(&self) -> &Endpoint {
+        &self.inner.broker
+    }
+
+    /// The talk with the other workers, unless it is off.
+    pub(super) fn gossip(&self) -> Option<&Mutex<Gossip>> {
+        self.inner.gossip.as_deref()
+    }
+
+    /// What `memsample` measured since `memdump` was asked last.
+    pub(super) fn memory_samples(&self) -> &Mutex<Vec<String>> {
+        &self.inner.memory_samples
+    }
+}

@@ -1,0 +1,72 @@
+//! Answering the commands that a worker receives.
+
+use std::sync::Arc;
+
+use super::bindings;
+use super::commands::{Commands, Failed};
+use super::mailbox::{ReplyTo, Request};
+use super::panel::Panel;
+use crate::broker::redis::Queues;
+use crate::message::{Accept, Map, Message, Serializer, Value};
+
+/// The mailbox of one worker; cheap to clone.
+#[derive(Clone)]
+pub(super) struct Pidbox {
+    pub(super) panel: Panel,
+    pub(super) commands: Arc<Commands>,
+    pub(super) queues: Queues,
+    pub(super) accept: Accept,
+    pub(super) serializer: Serializer,
+}
+
+impl Pidbox {
+    /// Takes a message: carries its command out if this worker is meant, and answers if that is wanted.
+    pub(super) async fn receive(self, message: Message) {
+        let clock = &self.panel.state().clock;
+        clock.forward();
+        let sent_at = message.headers.extra.get("clock").and_then(Value::as_i64).unwrap_or(0);
+        clock.adjust(u64::try_from(sent_at).unwrap_or(0));
+        let request = match Request::decode(&message, &self.accept) {
+            Ok(request) => request,
+            Err(error) => {
+                log::error!(error:% = error; "Control command error: {error}");
+                return;
+            }
+        };
+        match request.is_for(&self.panel.state().hostname) {
+            Ok(true) => self.carry_out(request).await,
+            Ok(false) => {}
+            Err(matcher) => {
+                log::error!(matcher; "Control command error: no matcher {matcher:?}, there are glob and pcre")
+            }
+        }
+    }
+
+    async fn carry_out(self, request: Request) {
+        let Request { method, arguments, reply_to, .. } = request;
+        log::debug!(command = method.as_str(); "pidbox received method {method}");
+        let answer = match self.commands.call(&method, arguments, &self.panel).await {
+            Ok(answer) => answer,
+            Err(Failed::NoAnswer) => return,
+            Err(Failed::Raised(error)) => {
+                log::error!(command = method.as_str(), error = error.as_str(); "pidbox command error: {error}");
+                Value::Map(Map::from([("error".to_owned(), Value::Str(error))]))
+            }
+        };
+        if let Some(reply_to) = reply_to {
+            self.answer(&reply_to, answer).await;
+        }
+    }
+
+    async fn answer(&self, reply_to: &ReplyTo, answer: Value) {
+        let state = self.panel.state();
+        let message = reply_to.message(&state.hostname, answer, state.clock.forward(), self.serializer);
+        let outcome = match message {
+            Ok(message) => bindings::answer(&self.queues, reply_to, &message).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = outcome {
+            log::warn!(error:% = error; "An answer to a control command was not sent: {error}");
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The thread on which a worker is told what to do and tells what it does.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::commands::Commands;
+use super::gossip::Gossip;
+use super::panel::Panel;
+use super::pidbox::Pidbox;
+use super::worker_port::WorkerPort;
+use crate::broker::redis::{Keys, Link, Queues, Subscription};
+use crate::events::{Dispatcher, Vitals, events_of, publish_until};
+use crate::message::{Accept, Message, Serializer, Signature};
+use crate::worker::state::{Stage, lock};
+
+/// How often workers that went silent are forgotten.
+const GOSSIP_INTERVAL: Duration = Duration::from_secs(5);
+/// Commands that may be carried out at a time; further ones wait.
+const COMMANDS: usize = 100;
+/// How long commands that are being carried out may delay the end.
+const LAST_COMMANDS: Duration = Duration::from_secs(2);
+
+/// Which parts of the service a worker wants.
+#[derive(Clone, Debug)]
+pub(crate) struct ServiceOptions {
+    /// Whether commands are answered (`worker_enable_remote_control`).
+    pub(crate) remote_control: bool,
+    /// Time between heartbeats; `None` sends none (`--heartbeat-interval`, `--without-heartbeat`).
+    pub(crate) heartbeat: Option<Duration>,
+    /// Whether the worker listens to the others (`--without-gossip`).
+    pub(crate) gossip: bool,
+}
+
+/// A running service.
+///
+/// It has a thread, a runtime and connections of its own: tasks that keep every thread of the worker's runtime busy
+/// delay neither answers nor heartbeats.
+pub(crate) struct Service {
+    stop: CancellationToken,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Service {
+    /// Starts the service; returns once it listens, or once the broker was found to be away.
+    ///
+    /// # Errors
+    /// The system gives no thread or no runtime.
+    pub(crate) async fn start(
+        worker: Arc<dyn WorkerPort>,
+        events: Dispatcher,
+        commands: Commands,
+        link: &Link,
+        keys: &Arc<Keys>,
+        options: ServiceOptions,
+    ) -> std::io::Result<Self> {
+        let config = worker.config();
+        let pidbox_exchange = format!("{}.pidbox", config.control_exchange);
+        let fanout = [pidbox_exchange.clone(), config.event_exchange.clone()];
+        // The link's connection would live in the runtime of the worker.
+        let link = Link::new(
+            link.endpoint().clone(),
+            config.broker_connection_timeout,
+            Some(Duration::from_secs(30)),
+        );
+        let queues = Queues::new(link, Arc::clone(keys), &fanout);
+        let state = worker.state();
+        let gossip = options
+            .gossip
+            .then(|| Arc::new(Mutex::new(Gossip::new(&state.hostname, state.pid, events.clone()))));
+        let panel = Panel::new(Arc::clone(&worker), events.clone(), queues.link().endpoint().clone(), gossip);
+        let names = config.accept_content.iter().map(|serializer| serializer.as_str());
+        let pidbox = Pidbox {
+            panel,
+            commands: Arc::new(commands),
+            queues,
+            accept: Accept::new(names).unwrap_or_default(),
+            serializer: Serializer::from_name(config.task_serializer.as_str()).unwrap_or_default(),
+        };
+        let stop = CancellationToken::new();
+        let (ready, is_ready) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
+        let part = Part { pidbox, events, options, pidbox_exchange, stop: stop.clone() };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new().name("celeriac-control".to_owned()).spawn(move || {
+            runtime.block_on(part.run(ready));
+            // Nobody may wait any more.
+            let _ = end.send(());
+        })?;
+        let _ = is_ready.await;
+        Ok(Self { stop, ended })
+    }
+
+    /// Says goodbye, sends the last events and ends; to be called when the last task is done.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        let _ = self.ended.await;
+    }
+}
+
+/// What runs on the thread.
+struct Part {
+    pidbox: Pidbox,
+    events: Dispatcher,
+    options: ServiceOptions,
+    pidbox_exchange: String,
+    stop: CancellationToken,
+}
+
+impl Part {
+    async fn run(self, ready: oneshot::Sender<()>) {
+        let publishing = CancellationToken::new();
+        let publisher =
+            tokio::spawn(publish_until(self.events.clone(), self.pidbox.queues.clone(), publishing.clone()));
+        self.beat("worker-online");
+        let commands = TaskTracker::new();
+        self.serve(ready, &commands).await;
+        commands.close();
+        if tokio::time::timeout(LAST_COMMANDS, commands.wait()).await.is_err() {
+            log::warn!("Control commands that took too long were left behind");
+        }
+        self.beat("worker-offline");
+        publishing.cancel();
+        if let Err(error) = publisher.await {
+            log::error!(error:% = error; "Sending events failed: {error}");
+        }
+    }
+
+    async fn serve(&self, ready: oneshot::Sender<()>, commands: &TaskTracker) {
+        let keys = self.pidbox.queues.keys();
+        let mut patterns = Vec::new();
+        if self.options.remote_control {
+            patterns.push(keys.fanout_pattern(&self.pidbox_exchange, ""));
+        }
+        if self.options.gossip {
+            patterns.push(keys.fanout_pattern(&self.events.options().exchange, "worker.#"));
+        }
+        let mut subscription = match patterns.is_empty() {
+            true => None,
+            false => Some(Subscription::open(self.pidbox.queues.link(), patterns).await),
+        };
+        // The worker may have been ended meanwhile.
+        let _ = ready.send(());
+        let mut next = async || match &mut subscription {
+            Some(subscription) => subscription.next().await,
+            None => std::future::pending().await,
+        };
+        let period =
+            self.options.heartbeat.unwrap_or(Duration::from_secs(3600)).max(Duration::from_millis(10));
+        let mut heartbeats = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+        heartbeats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut gossip = tokio::time::interval(GOSSIP_INTERVAL);
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                message = next(), if commands.len() < COMMANDS => match message {
+                    Some(message) => self.receive(message, commands),
+                    None => return self.stop.cancelled().await,
+                },
+                _ = heartbeats.tick() => self.beat("worker-heartbeat"),
+                _ = gossip.tick() => if let Some(gossip) = self.pidbox.panel.gossip() {
+                    lock(gossip).remove_lost();
+                },
+            }
+        }
+    }
+
+    fn receive(&self, message: Message, commands: &TaskTracker) {
+        if message.properties.delivery_info.exchange == self.pidbox_exchange {
+            commands.spawn(self.pidbox.clone().receive(message));
+            return;
+        }
+        let Some(gossip) = self.pidbox.panel.gossip() else { return };
+        let worker = self.pidbox.panel.worker();
+        for event in events_of(&message, &self.pidbox.accept, &worker.state().clock) {
+            if let Some((topic, action)) = lock(gossip).event(&event) {
+                match (topic.as_str(), Signature::from_value(&action)) {
+                    ("task", Ok(signature)) => worker.apply(signature),
+                    ("task", Err(error)) => log::error!(error:% = error; "Could not call task: {error}"),
+                    _ => log::error!(topic = topic.as_str(); "Unknown election topic {topic:?}"),
+                }
+            }
+        }
+    }
+
+    fn beat(&self, kind: &str) {
+        let Some(period) = self.options.heartbeat else { return };
+        let state = self.pidbox.panel.state();
+        let active =
+            state.requests().values().filter(|known| matches!(known.stage, Stage::Active(_))).count();
+        let vitals = Vitals { frequency: period.as_secs_f64(), active, processed: state.processed() };
+        self.events.worker(kind, vitals);
+    }
+}
