@@ -7,6 +7,8 @@
 //! same task id.
 #![deny(missing_docs)]
 
+mod client;
+pub mod companion_schedule;
 mod entry;
 mod publish;
 pub mod schedule;

@@ -1,0 +1,115 @@
+//! The companion's beat: sends its periodic tasks.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use celeriac::Celery;
+use celeriac::config::{Config, LogLevel, SettingValue, Url};
+use clap::Parser;
+use companion::logging;
+use companion::settings::{Settings, SettingsError};
+use companion_beat::companion_schedule::{QUEUE, entries};
+use companion_beat::schedule::Terms;
+use companion_beat::{FileStore, Publish, RedisOptions, RedisStore, ScheduleStore, Scheduler, run};
+use log::{error, info};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Sends the companion's periodic tasks. Settings come from the environment (REDIS_URL, ...), Celery's own as
+/// CELERY_BEAT_SCHEDULE, CELERY_BEAT_MAX_LOOP_INTERVAL, CELERY_BEAT_CRON_STARTING_DEADLINE, CELERY_TIMEZONE, ...
+///
+/// The schedule is kept in Redis, where several beats agree on the one that sends.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Keep the schedule in this file instead of Redis; then one beat only may run
+    #[arg(short, long, value_name = "FILE")]
+    schedule: Option<PathBuf>,
+    /// Longest sleep between two looks at the schedule
+    #[arg(long, value_name = "SECONDS", value_parser = Duration::from_text)]
+    max_interval: Option<Duration>,
+    /// DEBUG, INFO, WARNING, ERROR or CRITICAL
+    #[arg(short, long, value_name = "LEVEL", value_parser = LogLevel::from_text)]
+    loglevel: Option<LogLevel>,
+    /// TOML file of settings; also CELERY_CONFIG_FILE
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let mut settings = match Settings::from_env() {
+        Ok(settings) => settings,
+        Err(failure) => return name_settings(&failure),
+    };
+    if let Some(level) = arguments.loglevel {
+        settings.log_level = level.filter();
+    }
+    logging::init(&settings);
+    match serve(&arguments, &settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            error!("beat ends: {failure:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Logs each setting that is wrong; the log is not set up by the settings then.
+fn name_settings(failure: &SettingsError) -> ExitCode {
+    env_logger::Builder::new().filter_level(log::LevelFilter::Info).init();
+    for problem in &failure.problems {
+        error!("setting {problem}");
+    }
+    ExitCode::FAILURE
+}
+
+fn serve(arguments: &Arguments, settings: &Settings) -> anyhow::Result<()> {
+    let config = celery_settings(arguments, settings)?;
+    let entries = entries(&config)?;
+    let terms = Terms {
+        timezone: config.timezone_or_utc(),
+        cron_starting_deadline: config.beat_cron_starting_deadline,
+    };
+    let max_interval = arguments.max_interval.unwrap_or(config.beat_max_loop_interval);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let app = Celery::new("ai_companion", config)?;
+        match &arguments.schedule {
+            Some(file) => {
+                info!("beat starts; schedule in {}", file.display());
+                let scheduler = Scheduler::new(FileStore::new(file), app, entries, terms);
+                tick_until_signal(scheduler.max_interval(max_interval)).await
+            }
+            None => {
+                let options = RedisOptions { timezone: terms.timezone, ..RedisOptions::default() };
+                let store = RedisStore::new(settings.redis_url.expose(), options)?;
+                info!("beat starts; schedule in redis at {}", store.server());
+                let scheduler = Scheduler::new(store, app, entries, terms);
+                tick_until_signal(scheduler.max_interval(max_interval)).await
+            }
+        }
+    })
+}
+
+/// The companion's Celery settings under those of a file and of the environment.
+fn celery_settings(arguments: &Arguments, settings: &Settings) -> anyhow::Result<Config> {
+    let redis = Url::new(settings.redis_url.expose());
+    let mut config = Config::default();
+    config.broker_url = Some(redis.clone());
+    config.result_backend = Some(redis);
+    config.task_default_queue = QUEUE.to_owned();
+    config.load(arguments.config.as_deref()).context("Celery settings")
+}
+
+async fn tick_until_signal<S: ScheduleStore, P: Publish>(scheduler: Scheduler<S, P>) -> anyhow::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let shutdown = async {
+        tokio::select! {
+            _ = terminate.recv() => info!("SIGTERM: beat ends"),
+            _ = interrupt.recv() => info!("SIGINT: beat ends"),
+        }
+    };
+    Ok(run(scheduler, shutdown).await?)
+}
