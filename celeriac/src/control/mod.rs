@@ -21,6 +21,8 @@ mod pidbox;
 mod python;
 mod service;
 mod signal;
+#[cfg(test)]
+mod tests;
 mod worker_port;
 
 pub use arguments::Arguments;

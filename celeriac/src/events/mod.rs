@@ -14,6 +14,8 @@ mod receiver;
 mod software;
 mod state;
 mod task_record;
+#[cfg(test)]
+mod tests;
 mod worker_record;
 mod writer;
 
