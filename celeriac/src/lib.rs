@@ -7,6 +7,7 @@ mod backoff;
 pub mod broker;
 pub mod canvas;
 pub mod config;
+pub mod control;
 pub mod events;
 pub mod message;
 pub mod task;

@@ -19,6 +19,8 @@ use crate::backend::redis::RedisBackend;
 use crate::broker::redis::{Endpoint, Keys, KeysOptions, Link, Queues};
 use crate::canvas::{self, Outbox, Sender};
 use crate::config::Config;
+use crate::control::Control;
+use crate::events::LogicalClock;
 use crate::message::{Map, Signature, Value};
 use crate::task::{Request, Task, TaskDefinition};
 
@@ -47,6 +49,7 @@ struct Shared {
     backend: Option<RedisBackend>,
     origin: String,
     reply_to: String,
+    clock: LogicalClock,
 }
 
 impl Celery {
@@ -78,6 +81,7 @@ impl Celery {
                 backend,
                 origin: format!("gen{}@{host}", std::process::id()),
                 reply_to: uuid::Uuid::new_v4().to_string(),
+                clock: LogicalClock::default(),
                 config,
             }),
             tasks: Arc::default(),
@@ -113,6 +117,11 @@ impl Celery {
     /// The broker's queues.
     pub fn queues(&self) -> &Queues {
         &self.shared.queues
+    }
+
+    /// Remote control of the workers on this broker.
+    pub fn control(&self) -> Control {
+        Control::new(self.shared.queues.clone(), &self.shared.config, self.shared.clock.clone())
     }
 
     /// The tasks that are known here, by name.

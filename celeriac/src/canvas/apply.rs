@@ -195,6 +195,7 @@ fn freeze_members(
         if let Kind::Group(inner) = task.kind {
             freeze_members(inner, place, sender, members)?;
         } else if !task.is_empty_chain() {
+            task.thaw();
             let result = task.freeze(&Place { group_index: Some(index as i64), ..place.clone() }, sender)?;
             members.push((task, result));
         }
@@ -237,6 +238,7 @@ fn apply_chord(
     }
     let mut task_id = take_text(&mut options, "task_id");
     merge_options(&mut body.options, body_options(&options));
+    body.thaw();
 
     let group_id = header_options
         .as_ref()

@@ -122,6 +122,7 @@ pub(super) fn freeze_group(
             _ if task.is_empty_chain() => {}
             _ => {
                 member_place.group_index = Some(results.len() as i64);
+                task.thaw();
                 results.push(task.freeze(&member_place, sender)?);
                 tasks.push(task);
             }
@@ -222,8 +223,8 @@ pub(super) fn prepare(
             steps.extend(inner);
             continue;
         }
-        if is_applied && let Kind::Chord(chord) = &mut task.kind {
-            chord.header_options = None;
+        if is_applied {
+            task.thaw();
         }
         if task.is_group()
             && let Some(body) = prepared.tasks.pop()

@@ -198,6 +198,20 @@ impl Node {
         }
     }
 
+    /// Forgets the group ids of chords, as Celery's `clone` does: the next freezing makes new ones.
+    pub(super) fn thaw(&mut self) {
+        match &mut self.kind {
+            Kind::Task | Kind::Group(_) => {}
+            Kind::Chain(tasks) => tasks.iter_mut().for_each(Node::thaw),
+            Kind::Chord(chord) => {
+                if chord.header_options.take().is_none() {
+                    chord.header.iter_mut().for_each(Node::thaw);
+                }
+                chord.body.iter_mut().for_each(Node::thaw);
+            }
+        }
+    }
+
     /// Removes the chord from what ends this signature (`_clear_chord_option`).
     fn clear_chord(&mut self) {
         self.options.shift_remove("chord");

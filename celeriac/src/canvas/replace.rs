@@ -51,17 +51,17 @@ pub fn replace(
             append(&mut last.options, "link", callback);
         }
     }
+    let nesting = i64::from(request.headers.replaced_task_nesting) + 1;
+    if let Kind::Chain(tasks) = &mut node.kind {
+        tasks.iter_mut().for_each(|task| task.set("replaced_task_nesting", nesting));
+    }
     node.freeze(&Place { id: Some(request.id.clone()), ..Place::default() }, sender)?;
 
-    let nesting = i64::from(request.headers.replaced_task_nesting) + 1;
     node.set("chord", embed.chord.as_ref().map(|chord| chord.to_value()));
     node.set("group_id", request.headers.group.clone());
     node.set("group_index", request.headers.group_index);
     node.set("root_id", request.headers.root_id.clone());
     node.set("replaced_task_nesting", nesting);
-    if let Kind::Chain(tasks) = &mut node.kind {
-        tasks.iter_mut().for_each(|task| task.set("replaced_task_nesting", nesting));
-    }
     for step in embed.chain.iter().rev() {
         let mut step = Node::from_signature(step.clone())?;
         step.set("replaced_task_nesting", nesting);

@@ -3,13 +3,12 @@
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
-use jiter::Peek;
-
 use super::compression::{Compression, DEFAULT_LIMIT};
 use super::error::ProtocolError;
 use super::headers::WrongType;
 use super::iso8601::{self, Moment};
-use super::json::{self, Reader};
+use super::json;
+use super::reader::{Fallible, Kind, Reader};
 use super::repr;
 use super::serializer::{Accept, Serializer};
 use super::{Body, Embed, Headers, Map, Message, Properties, Signature, Value};
@@ -152,8 +151,8 @@ impl Message {
             accept.check(&self.content_type)?;
             super::serializer::check_encoding(&self.content_encoding)?;
             let bytes = self.uncompressed()?;
-            let mut reader = Reader::new(&bytes);
-            if reader.peek()? == Peek::Array {
+            let mut reader = Reader::new(&bytes)?;
+            if reader.peek()? == Kind::List {
                 let body = read_triple(&mut reader)?;
                 reader.finish()?;
                 return Ok(TaskBody::Triple(body));
@@ -235,85 +234,46 @@ impl Body {
         let args = take("args").map_or_else(|| Ok(Vec::new()), args_of)?;
         let kwargs = take("kwargs").map_or_else(|| Ok(Map::new()), kwargs_of)?;
         let mut embed = Embed::default();
-        for part in [EmbedPart::Callbacks, EmbedPart::Errbacks, EmbedPart::Chord] {
-            embed.set(part, take(part.key()).unwrap_or_default())?;
+        for key in ["callbacks", "errbacks", "chord"] {
+            embed.set(key, take(key).unwrap_or_default())?;
         }
         Ok(Body { args, kwargs, embed })
     }
 }
 
 impl Embed {
-    fn set(&mut self, part: EmbedPart, value: Value) -> Result<(), ProtocolError> {
-        match part {
-            EmbedPart::Callbacks => self.callbacks = signatures_of(value)?,
-            EmbedPart::Errbacks => self.errbacks = signatures_of(value)?,
-            EmbedPart::Chain => self.chain = signatures_of(value)?,
-            EmbedPart::Chord if value.is_null() => self.chord = None,
-            EmbedPart::Chord => self.chord = Some(Box::new(Signature::take_value(value)?)),
-            EmbedPart::Other => {}
+    /// Takes what stands under that key; other keys than the four are tolerated.
+    fn set(&mut self, key: &str, value: Value) -> Result<(), ProtocolError> {
+        match key {
+            "callbacks" => self.callbacks = signatures_of(value)?,
+            "errbacks" => self.errbacks = signatures_of(value)?,
+            "chain" => self.chain = signatures_of(value)?,
+            "chord" if value.is_null() => self.chord = None,
+            "chord" => self.chord = Some(Box::new(Signature::take_value(value)?)),
+            _ => {}
         }
         Ok(())
     }
 }
 
-#[derive(Clone, Copy)]
-enum EmbedPart {
-    Callbacks,
-    Errbacks,
-    Chain,
-    Chord,
-    Other,
-}
-
-impl EmbedPart {
-    fn of(key: &str) -> Self {
-        match key {
-            "callbacks" => EmbedPart::Callbacks,
-            "errbacks" => EmbedPart::Errbacks,
-            "chain" => EmbedPart::Chain,
-            "chord" => EmbedPart::Chord,
-            _ => EmbedPart::Other,
-        }
-    }
-
-    fn key(self) -> &'static str {
-        match self {
-            EmbedPart::Callbacks => "callbacks",
-            EmbedPart::Errbacks => "errbacks",
-            EmbedPart::Chain => "chain",
-            EmbedPart::Chord => "chord",
-            EmbedPart::Other => "",
-        }
-    }
-}
-
-/// Reads the triple without a value for the whole; the next piece of the text is known to be a list.
-fn read_triple(reader: &mut Reader<'_>) -> Result<Body, ProtocolError> {
+/// Reads the triple without a value for the whole; what comes next is known to be a list.
+fn read_triple(reader: &mut Reader<'_>) -> Fallible<Body> {
     let mut body = Body::default();
     let mut count = 0;
-    let mut more = reader.first_item()?;
-    while more {
+    reader.list(|reader| {
         match count {
-            0 => body.args = args_of(reader.next_value()?)?,
-            1 => body.kwargs = kwargs_of(reader.next_value()?)?,
-            2 if reader.peek()? == Peek::Object => body.embed = read_embed(reader)?,
-            2 => body.embed = embed_of(reader.next_value()?)?,
+            0 => body.args = args_of(reader.value()?)?,
+            1 => body.kwargs = kwargs_of(reader.value()?)?,
+            2 if reader.peek()? == Kind::Object => {
+                reader.object(|reader, key| Ok(body.embed.set(&key, reader.value()?)?))?;
+            }
+            2 => body.embed = embed_of(reader.value()?)?,
             _ => reader.skip()?,
         }
         count += 1;
-        more = reader.next_item()?;
-    }
-    if count == 3 { Ok(body) } else { Err(wrong_count(count)) }
-}
-
-fn read_embed(reader: &mut Reader<'_>) -> Result<Embed, ProtocolError> {
-    let mut embed = Embed::default();
-    let mut next = reader.first_key(EmbedPart::of)?;
-    while let Some(part) = next {
-        embed.set(part, reader.next_value()?)?;
-        next = reader.next_key(EmbedPart::of)?;
-    }
-    Ok(embed)
+        Ok(())
+    })?;
+    if count == 3 { Ok(body) } else { Err(wrong_count(count).into()) }
 }
 
 fn write_signatures(list: &[Signature], out: &mut Vec<u8>) {
@@ -358,7 +318,7 @@ fn embed_of(value: Value) -> Result<Embed, ProtocolError> {
     };
     let mut embed = Embed::default();
     for (key, value) in entries {
-        embed.set(EmbedPart::of(&key), value)?;
+        embed.set(&key, value)?;
     }
     Ok(embed)
 }

@@ -2,14 +2,16 @@
 //!
 //! Source: kombu 5.7 `kombu/transport/virtual/base.py`, `kombu/transport/redis.py`; samples `vectors/messages`.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use jiter::Peek;
 
 use super::error::{ProtocolError, shown};
-use super::headers::{HeaderName, WrongType};
-use super::json::{self, Reader};
+use super::headers::WrongType;
+use super::json;
+use super::reader::{Fallible, Kind, Reader};
 use super::{DeliveryInfo, Headers, Message, Properties, Value};
 
 /// How the body stands in the envelope.
@@ -28,22 +30,10 @@ pub enum BodyEncoding {
 /// The entry is not JSON, lacks a part that every message has, or has a part of a wrong type; the error names the
 /// task and its id when these could be read.
 pub fn decode(raw: &[u8]) -> Result<Message, ProtocolError> {
-    let mut reader = Reader::new(raw);
+    let mut reader = Reader::new(raw)?;
+    expect_object(&mut reader)?;
     let mut parts = Parts::default();
-    if reader.peek()? != Peek::Object {
-        let found = reader.next_value()?;
-        return Err(ProtocolError::BadEnvelope {
-            field: "envelope",
-            found: shown(&found),
-            id: None,
-            task: None,
-        });
-    }
-    let mut next = reader.first_key(Part::of)?;
-    while let Some(part) = next {
-        parts.read(part, &mut reader, raw)?;
-        next = reader.next_key(Part::of)?;
-    }
+    reader.object(|reader, key| parts.read(&key, reader))?;
     reader.finish()?;
     parts.finish()
 }
@@ -82,38 +72,27 @@ pub fn encode_with(message: &Message, encoding: BodyEncoding) -> Vec<u8> {
 /// # Errors
 /// The entry is not a JSON object.
 pub fn mark_redelivered(raw: &[u8]) -> Result<Vec<u8>, ProtocolError> {
-    let mut reader = Reader::new(raw);
+    let mut reader = Reader::new(raw)?;
+    expect_object(&mut reader)?;
     let mut edits = Vec::new();
-    if reader.peek()? != Peek::Object {
-        let found = reader.next_value()?;
-        return Err(ProtocolError::BadEnvelope {
-            field: "envelope",
-            found: shown(&found),
-            id: None,
-            task: None,
-        });
-    }
-    let mut next = reader.first_key(Part::of)?;
-    while let Some(part) = next {
-        match part {
-            Part::Headers => mark_object(&mut reader, &mut edits)?,
-            Part::Properties if reader.peek()? == Peek::Object => {
-                let mut name = reader.first_key(|key| key == "delivery_info")?;
-                while let Some(is_delivery_info) = name {
-                    if is_delivery_info {
-                        mark_object(&mut reader, &mut edits)?
-                    } else {
-                        reader.skip()?
-                    }
-                    name = reader.next_key(|key| key == "delivery_info")?;
-                }
-            }
-            _ => reader.skip()?,
-        }
-        next = reader.next_key(Part::of)?;
-    }
+    reader.object(|reader, key| match (key.as_ref(), reader.peek()?) {
+        ("headers", Kind::Object) => mark_object(reader, &mut edits),
+        ("properties", Kind::Object) => reader.object(|reader, key| match (key.as_ref(), reader.peek()?) {
+            ("delivery_info", Kind::Object) => mark_object(reader, &mut edits),
+            _ => reader.skip(),
+        }),
+        _ => reader.skip(),
+    })?;
     reader.finish()?;
     Ok(apply(raw, &edits))
+}
+
+fn expect_object(reader: &mut Reader<'_>) -> Fallible<()> {
+    if reader.peek()? == Kind::Object {
+        return Ok(());
+    }
+    let found = shown(&reader.value()?);
+    Err(ProtocolError::BadEnvelope { field: "envelope", found, id: None, task: None }.into())
 }
 
 /// A piece of the text to be replaced.
@@ -123,24 +102,20 @@ struct Edit {
     text: &'static [u8],
 }
 
-fn mark_object(reader: &mut Reader<'_>, edits: &mut Vec<Edit>) -> Result<(), ProtocolError> {
-    if reader.peek()? != Peek::Object {
-        return reader.skip();
-    }
+fn mark_object(reader: &mut Reader<'_>, edits: &mut Vec<Edit>) -> Fallible<()> {
     let mut found = false;
     let mut empty = true;
-    let mut next = reader.first_key(|key| key == "redelivered")?;
-    while let Some(is_redelivered) = next {
-        empty = false;
+    reader.object(|reader, key| {
         reader.peek()?;
         let start = reader.index();
         reader.skip()?;
-        if is_redelivered {
+        empty = false;
+        if key == "redelivered" {
             found = true;
             edits.push(Edit { start, end: reader.index(), text: b"true" });
         }
-        next = reader.next_key(|key| key == "redelivered")?;
-    }
+        Ok(())
+    })?;
     if !found {
         let brace = reader.index() - 1;
         let text: &[u8] = if empty { b"\"redelivered\": true" } else { b", \"redelivered\": true" };
@@ -170,36 +145,12 @@ fn write_base64(body: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// The keys of an envelope.
-enum Part {
-    Body,
-    ContentType,
-    ContentEncoding,
-    Headers,
-    Properties,
-    Other,
-}
-
-impl Part {
-    fn of(key: &str) -> Self {
-        match key {
-            "body" => Part::Body,
-            "content-type" => Part::ContentType,
-            "content-encoding" => Part::ContentEncoding,
-            "headers" => Part::Headers,
-            "properties" => Part::Properties,
-            _ => Part::Other,
-        }
-    }
-}
-
 /// What has been read of an envelope. A part of a wrong type is remembered and the rest read on, so that the error
 /// can name the task.
 #[derive(Default)]
 struct Parts<'a> {
     message: Message,
-    /// The text between the quotes, escapes and all, when it has none.
-    body: Option<std::borrow::Cow<'a, [u8]>>,
+    body: Cow<'a, str>,
     body_encoding: Option<String>,
     has_delivery_tag: bool,
     wrong: Option<Wrong>,
@@ -211,126 +162,85 @@ enum Wrong {
 }
 
 impl<'a> Parts<'a> {
-    fn read(&mut self, part: Part, reader: &mut Reader<'a>, raw: &'a [u8]) -> Result<(), ProtocolError> {
-        let peek = reader.peek()?;
-        match part {
-            Part::Body if peek == Peek::String => {
-                let start = reader.index() + 1;
-                let text = reader.text()?;
-                let length = text.len();
-                let unescaped = raw.get(start..start + length) == Some(text.as_bytes());
-                self.body = Some(if unescaped {
-                    raw[start..start + length].into()
-                } else {
-                    text.as_bytes().to_vec().into()
-                });
-            }
-            Part::Headers if peek == Peek::Object => self.read_headers(reader)?,
-            Part::Properties if peek == Peek::Object => self.read_properties(reader)?,
-            Part::ContentType => self.message.content_type = self.text("content-type", reader.value(peek)?),
-            Part::ContentEncoding => {
-                self.message.content_encoding = self.text("content-encoding", reader.value(peek)?)
-            }
-            Part::Other => reader.skip()?,
-            Part::Body => self.wrong("body", &reader.value(peek)?),
-            Part::Headers => self.wrong("headers", &reader.value(peek)?),
-            Part::Properties => self.wrong("properties", &reader.value(peek)?),
-        }
-        Ok(())
-    }
-
-    fn read_headers(&mut self, reader: &mut Reader<'a>) -> Result<(), ProtocolError> {
-        let mut next = reader.first_key(HeaderName::of)?;
-        while let Some(name) = next {
-            let value = reader.next_value()?;
-            let known = if matches!(name, HeaderName::Other(_)) { None } else { Some(name.clone()) };
-            if let Err(mismatch) = self.message.headers.set(name, value) {
-                let name = known.map_or_else(String::new, |name| name.as_str().to_owned());
-                self.wrong.get_or_insert(Wrong::Header(name, mismatch));
-            }
-            next = reader.next_key(HeaderName::of)?;
-        }
-        Ok(())
-    }
-
-    fn read_properties(&mut self, reader: &mut Reader<'a>) -> Result<(), ProtocolError> {
-        let mut next = reader.first_key(PropertyName::of)?;
-        while let Some(name) = next {
-            if matches!(name, PropertyName::DeliveryInfo) && reader.peek()? == Peek::Object {
-                self.read_delivery_info(reader)?;
-            } else {
-                let value = reader.next_value()?;
-                self.set_property(name, value);
-            }
-            next = reader.next_key(PropertyName::of)?;
-        }
-        Ok(())
-    }
-
-    fn read_delivery_info(&mut self, reader: &mut Reader<'a>) -> Result<(), ProtocolError> {
-        let name = |key: &str| match key {
-            "exchange" => 0,
-            "routing_key" => 1,
-            "redelivered" => 2,
-            _ => 3,
-        };
-        let mut next = reader.first_key(name)?;
-        while let Some(field) = next {
-            match (field, reader.next_value()?) {
-                (0, value) => {
-                    self.message.properties.delivery_info.exchange =
-                        self.text("properties.delivery_info.exchange", value);
+    fn read(&mut self, key: &str, reader: &mut Reader<'a>) -> Fallible<()> {
+        match (key, reader.peek()?) {
+            ("body", Kind::Text) => self.body = reader.text()?,
+            ("headers", Kind::Object) => reader.object(|reader, name| {
+                let value = reader.value()?;
+                if let Err(mismatch) = self.message.headers.set(&name, value) {
+                    self.wrong.get_or_insert_with(|| Wrong::Header(name.into_owned(), mismatch));
                 }
-                (1, value) => {
-                    self.message.properties.delivery_info.routing_key =
-                        self.text("properties.delivery_info.routing_key", value);
-                }
-                (2, value) => self.message.properties.delivery_info.redelivered = value == Value::Bool(true),
-                _ => {}
+                Ok(())
+            })?,
+            ("properties", Kind::Object) => reader.object(|reader, name| self.read_property(name, reader))?,
+            ("content-type", _) => self.message.content_type = self.text("content-type", reader.value()?),
+            ("content-encoding", _) => {
+                self.message.content_encoding = self.text("content-encoding", reader.value()?)
             }
-            next = reader.next_key(name)?;
+            ("body", _) => self.wrong("body", &reader.value()?),
+            ("headers", _) => self.wrong("headers", &reader.value()?),
+            ("properties", _) => self.wrong("properties", &reader.value()?),
+            _ => reader.skip()?,
         }
         Ok(())
     }
 
-    fn set_property(&mut self, name: PropertyName, value: Value) {
-        match name {
-            PropertyName::CorrelationId => {
+    fn read_property(&mut self, name: Cow<'a, str>, reader: &mut Reader<'a>) -> Fallible<()> {
+        if name == "delivery_info" && reader.peek()? == Kind::Object {
+            return reader.object(|reader, name| self.read_delivery_info(&name, reader));
+        }
+        let value = reader.value()?;
+        match name.as_ref() {
+            "correlation_id" => {
                 self.message.properties.correlation_id =
                     self.optional_text("properties.correlation_id", value);
             }
-            PropertyName::ReplyTo => {
-                self.message.properties.reply_to = self.optional_text("properties.reply_to", value)
+            "reply_to" => self.message.properties.reply_to = self.optional_text("properties.reply_to", value),
+            "delivery_mode" => {
+                let mode = value.as_i64().and_then(|mode| mode.try_into().ok());
+                self.message.properties.delivery_mode = mode.unwrap_or(2);
             }
-            PropertyName::DeliveryMode => {
-                self.message.properties.delivery_mode =
-                    value.as_i64().and_then(|mode| mode.try_into().ok()).unwrap_or(2);
-            }
-            PropertyName::DeliveryInfo if value.is_null() => {
+            "delivery_info" if value.is_null() => {
                 self.message.properties.delivery_info = DeliveryInfo::default()
             }
-            PropertyName::DeliveryInfo => self.wrong("properties.delivery_info", &value),
-            PropertyName::Priority => self.message.properties.priority = priority(&value),
-            PropertyName::DeliveryTag => {
+            "delivery_info" => self.wrong("properties.delivery_info", &value),
+            "priority" => self.message.properties.priority = priority(&value),
+            "delivery_tag" => {
                 self.has_delivery_tag = !value.is_null();
                 self.message.properties.delivery_tag = match value {
                     Value::Int(tag) => tag.to_string(),
                     other => self.text("properties.delivery_tag", other),
                 };
             }
-            PropertyName::Expiration => {
+            "expiration" => {
                 self.message.properties.expiration = match value {
                     Value::Int(milliseconds) => Some(milliseconds.to_string()),
                     other => self.optional_text("properties.expiration", other),
                 };
             }
-            PropertyName::BodyEncoding => {
-                self.body_encoding = self.optional_text("properties.body_encoding", value)
-            }
-            PropertyName::Other(name) => {
-                self.message.properties.extra.insert(name, value);
+            "body_encoding" => self.body_encoding = self.optional_text("properties.body_encoding", value),
+            _ => {
+                self.message.properties.extra.insert(name.into_owned(), value);
             }
         }
+        Ok(())
+    }
+
+    fn read_delivery_info(&mut self, name: &str, reader: &mut Reader<'a>) -> Fallible<()> {
+        let value = reader.value()?;
+        match name {
+            "exchange" => {
+                let exchange = self.text("properties.delivery_info.exchange", value);
+                self.message.properties.delivery_info.exchange = exchange;
+            }
+            "routing_key" => {
+                let routing_key = self.text("properties.delivery_info.routing_key", value);
+                self.message.properties.delivery_info.routing_key = routing_key;
+            }
+            "redelivered" => self.message.properties.delivery_info.redelivered = value == Value::Bool(true),
+            _ => {}
+        }
+        Ok(())
     }
 
     fn text(&mut self, field: &'static str, value: Value) -> String {
@@ -368,9 +278,8 @@ impl<'a> Parts<'a> {
                 return Err(ProtocolError::BadEnvelope { field, found, id, task });
             }
         }
-        let body = self.body.unwrap_or_default();
         self.message.body = match self.body_encoding.as_deref() {
-            Some("base64") => match STANDARD.decode(&body) {
+            Some("base64") => match STANDARD.decode(self.body.as_bytes()) {
                 Ok(bytes) => bytes.into(),
                 Err(error) => {
                     let Headers { id, task, .. } = self.message.headers;
@@ -382,7 +291,7 @@ impl<'a> Parts<'a> {
                     });
                 }
             },
-            None | Some("" | "utf-8" | "utf8") => Bytes::from(body.into_owned()),
+            None | Some("" | "utf-8" | "utf8") => Bytes::from(self.body.into_owned()),
             Some(encoding) => {
                 return Err(ProtocolError::UnknownEncoding {
                     field: "body_encoding",
@@ -400,34 +309,6 @@ fn priority(value: &Value) -> Option<u8> {
         Value::Null => None,
         Value::Str(text) => Some(text.trim().parse::<i64>().unwrap_or(0).clamp(0, 255) as u8),
         other => Some(other.as_f64().unwrap_or(0.0).clamp(0.0, 255.0) as u8),
-    }
-}
-
-enum PropertyName {
-    CorrelationId,
-    ReplyTo,
-    DeliveryMode,
-    DeliveryInfo,
-    Priority,
-    DeliveryTag,
-    Expiration,
-    BodyEncoding,
-    Other(String),
-}
-
-impl PropertyName {
-    fn of(key: &str) -> Self {
-        match key {
-            "correlation_id" => PropertyName::CorrelationId,
-            "reply_to" => PropertyName::ReplyTo,
-            "delivery_mode" => PropertyName::DeliveryMode,
-            "delivery_info" => PropertyName::DeliveryInfo,
-            "priority" => PropertyName::Priority,
-            "delivery_tag" => PropertyName::DeliveryTag,
-            "expiration" => PropertyName::Expiration,
-            "body_encoding" => PropertyName::BodyEncoding,
-            _ => PropertyName::Other(key.to_owned()),
-        }
     }
 }
 

@@ -41,7 +41,7 @@ impl Headers {
         let mut headers = Headers::default();
         let mut wrong = None;
         for (name, value) in entries {
-            if let Err(mismatch) = headers.set(HeaderName::of(&name), value) {
+            if let Err(mismatch) = headers.set(&name, value) {
                 wrong.get_or_insert((name, mismatch));
             }
         }
@@ -194,106 +194,35 @@ impl Headers {
     }
 
     /// Takes the value of one header.
-    pub(super) fn set(&mut self, name: HeaderName, value: Value) -> Result<(), WrongType> {
+    pub(super) fn set(&mut self, name: &str, value: Value) -> Result<(), WrongType> {
         match name {
-            HeaderName::Lang => self.lang = shown_text(value),
-            HeaderName::Task => self.task = text(value)?,
-            HeaderName::Id => self.id = text(value)?,
-            HeaderName::Shadow => self.shadow = shown_text(value),
-            HeaderName::Eta => self.eta = some(value),
-            HeaderName::Expires => self.expires = some(value),
-            HeaderName::Group => self.group = text(value)?,
-            HeaderName::GroupIndex => self.group_index = integer(value)?,
-            HeaderName::Retries => self.retries = count(value)?,
-            HeaderName::TimeLimit => self.timelimit = time_limit(value)?,
-            HeaderName::RootId => self.root_id = text(value)?,
-            HeaderName::ParentId => self.parent_id = text(value)?,
-            HeaderName::ArgsRepr => self.argsrepr = shown_text(value),
-            HeaderName::KwargsRepr => self.kwargsrepr = shown_text(value),
-            HeaderName::Origin => self.origin = shown_text(value),
-            HeaderName::IgnoreResult => self.ignore_result = flag(value)?,
-            HeaderName::ReplacedTaskNesting => self.replaced_task_nesting = count(value)?,
-            HeaderName::StampedHeaders => self.stamped_headers = names(value)?,
-            HeaderName::Stamps => self.stamps = map(value)?,
-            HeaderName::Compression => self.compression = text(value)?,
-            HeaderName::Redelivered => self.redelivered = flag(value)?.unwrap_or(false),
-            HeaderName::Other(name) => {
-                self.extra.insert(name, value);
+            "lang" => self.lang = shown_text(value),
+            "task" => self.task = text(value)?,
+            "id" => self.id = text(value)?,
+            "shadow" => self.shadow = shown_text(value),
+            "eta" => self.eta = some(value),
+            "expires" => self.expires = some(value),
+            "group" => self.group = text(value)?,
+            "group_index" => self.group_index = integer(value)?,
+            "retries" => self.retries = count(value)?,
+            "timelimit" => self.timelimit = time_limit(value)?,
+            "root_id" => self.root_id = text(value)?,
+            "parent_id" => self.parent_id = text(value)?,
+            "argsrepr" => self.argsrepr = shown_text(value),
+            "kwargsrepr" => self.kwargsrepr = shown_text(value),
+            "origin" => self.origin = shown_text(value),
+            "ignore_result" => self.ignore_result = flag(value)?,
+            "replaced_task_nesting" => self.replaced_task_nesting = count(value)?,
+            "stamped_headers" => self.stamped_headers = names(value)?,
+            "stamps" => self.stamps = map(value)?,
+            "compression" => self.compression = text(value)?,
+            "redelivered" => self.redelivered = flag(value)?.unwrap_or(false),
+            _ => {
+                self.extra.insert(name.to_owned(), value);
             }
         }
         Ok(())
     }
-}
-
-/// A header that Celery defines, or any other.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum HeaderName {
-    Lang,
-    Task,
-    Id,
-    Shadow,
-    Eta,
-    Expires,
-    Group,
-    GroupIndex,
-    Retries,
-    TimeLimit,
-    RootId,
-    ParentId,
-    ArgsRepr,
-    KwargsRepr,
-    Origin,
-    IgnoreResult,
-    ReplacedTaskNesting,
-    StampedHeaders,
-    Stamps,
-    Compression,
-    Redelivered,
-    Other(String),
-}
-
-macro_rules! header_names {
-    ($($text:literal => $name:ident,)*) => {
-        impl HeaderName {
-            pub(super) fn of(name: &str) -> Self {
-                match name {
-                    $($text => HeaderName::$name,)*
-                    _ => HeaderName::Other(name.to_owned()),
-                }
-            }
-
-            pub(super) fn as_str(&self) -> &str {
-                match self {
-                    $(HeaderName::$name => $text,)*
-                    HeaderName::Other(name) => name,
-                }
-            }
-        }
-    };
-}
-
-header_names! {
-    "lang" => Lang,
-    "task" => Task,
-    "id" => Id,
-    "shadow" => Shadow,
-    "eta" => Eta,
-    "expires" => Expires,
-    "group" => Group,
-    "group_index" => GroupIndex,
-    "retries" => Retries,
-    "timelimit" => TimeLimit,
-    "root_id" => RootId,
-    "parent_id" => ParentId,
-    "argsrepr" => ArgsRepr,
-    "kwargsrepr" => KwargsRepr,
-    "origin" => Origin,
-    "ignore_result" => IgnoreResult,
-    "replaced_task_nesting" => ReplacedTaskNesting,
-    "stamped_headers" => StampedHeaders,
-    "stamps" => Stamps,
-    "compression" => Compression,
-    "redelivered" => Redelivered,
 }
 
 /// One header's value, borrowed.

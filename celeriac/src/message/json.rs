@@ -2,22 +2,18 @@
 
 use std::io::Write;
 
-use jiter::{Jiter, JiterError, Peek};
-
-use super::error::{ProtocolError, shorten};
+use super::error::ProtocolError;
+use super::reader::Reader;
 use super::typed;
 use super::{Map, Value};
-
-/// How deep lists and objects may be nested: what every recursion over values survives on a thread of 2 MiB.
-pub(super) const MAX_DEPTH: usize = 256;
 
 /// Reads a JSON text; `NaN` and the infinities are numbers, integers are exact, kombu's typed values are decoded.
 ///
 /// # Errors
 /// The text is not JSON, is nested too deep, or has a typed value that cannot be read.
 pub fn loads(data: &[u8]) -> Result<Value, ProtocolError> {
-    let mut reader = Reader::new(data);
-    let value = reader.next_value()?;
+    let mut reader = Reader::new(data)?;
+    let value = reader.value()?;
     reader.finish()?;
     Ok(value)
 }
@@ -184,177 +180,7 @@ fn write_escape(text: &str, place: usize, out: &mut Vec<u8>) -> usize {
     1
 }
 
-/// A JSON text being read piece by piece.
-pub(super) struct Reader<'a> {
-    jiter: Jiter<'a>,
-    data: &'a [u8],
-    depth: usize,
-}
-
-impl<'a> Reader<'a> {
-    pub(super) fn new(data: &'a [u8]) -> Self {
-        Reader { jiter: Jiter::new(data).with_allow_inf_nan(), data, depth: 0 }
-    }
-
-    pub(super) fn peek(&mut self) -> Result<Peek, ProtocolError> {
-        self.jiter.peek().map_err(|error| not_json(self.data, &error))
-    }
-
-    /// Fails when anything but white space follows.
-    pub(super) fn finish(&mut self) -> Result<(), ProtocolError> {
-        self.jiter.finish().map_err(|error| not_json(self.data, &error))
-    }
-
-    /// Offset of the next byte.
-    pub(super) fn index(&self) -> usize {
-        self.jiter.current_index()
-    }
-
-    /// Goes into an object and gives its first key, translated by `name`; `None` when it is empty.
-    pub(super) fn first_key<K>(&mut self, name: impl FnOnce(&str) -> K) -> Result<Option<K>, ProtocolError> {
-        self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            return Err(ProtocolError::TooDeep { limit: MAX_DEPTH });
-        }
-        let data = self.data;
-        let key = self.jiter.known_object().map_err(|error| not_json(data, &error))?.map(name);
-        if key.is_none() {
-            self.depth -= 1;
-        }
-        Ok(key)
-    }
-
-    /// The next key of the object, translated by `name`; `None` at its end.
-    pub(super) fn next_key<K>(&mut self, name: impl FnOnce(&str) -> K) -> Result<Option<K>, ProtocolError> {
-        let data = self.data;
-        let key = self.jiter.next_key().map_err(|error| not_json(data, &error))?.map(name);
-        if key.is_none() {
-            self.depth -= 1;
-        }
-        Ok(key)
-    }
-
-    /// Goes into a list; whether it has a first element.
-    pub(super) fn first_item(&mut self) -> Result<bool, ProtocolError> {
-        self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            return Err(ProtocolError::TooDeep { limit: MAX_DEPTH });
-        }
-        let more = self.jiter.known_array().map_err(|error| not_json(self.data, &error))?.is_some();
-        if !more {
-            self.depth -= 1;
-        }
-        Ok(more)
-    }
-
-    /// Whether the list has another element.
-    pub(super) fn next_item(&mut self) -> Result<bool, ProtocolError> {
-        let more = self.jiter.array_step().map_err(|error| not_json(self.data, &error))?.is_some();
-        if !more {
-            self.depth -= 1;
-        }
-        Ok(more)
-    }
-
-    /// The text that comes next; call only after [`Peek::String`].
-    pub(super) fn text(&mut self) -> Result<&str, ProtocolError> {
-        let data = self.data;
-        self.jiter.known_str().map_err(|error| not_json(data, &error))
-    }
-
-    pub(super) fn next_value(&mut self) -> Result<Value, ProtocolError> {
-        let peek = self.peek()?;
-        self.value(peek)
-    }
-
-    pub(super) fn value(&mut self, peek: Peek) -> Result<Value, ProtocolError> {
-        match peek {
-            Peek::String => Ok(Value::Str(self.text()?.to_owned())),
-            Peek::Null => {
-                self.jiter.known_null().map(|()| Value::Null).map_err(|error| not_json(self.data, &error))
-            }
-            Peek::True | Peek::False => {
-                self.jiter.known_bool(peek).map(Value::Bool).map_err(|error| not_json(self.data, &error))
-            }
-            Peek::Array => self.list(),
-            Peek::Object => self.object(),
-            _ => self.number(peek),
-        }
-    }
-
-    fn list(&mut self) -> Result<Value, ProtocolError> {
-        let mut items = Vec::new();
-        let mut more = self.first_item()?;
-        while more {
-            items.push(self.next_value()?);
-            more = self.next_item()?;
-        }
-        Ok(Value::List(items))
-    }
-
-    fn object(&mut self) -> Result<Value, ProtocolError> {
-        let mut entries = Map::new();
-        let mut next = self.first_key(str::to_owned)?;
-        while let Some(key) = next {
-            let value = self.next_value()?;
-            entries.insert(key, value);
-            next = self.next_key(str::to_owned)?;
-        }
-        typed::read(entries)
-    }
-
-    fn number(&mut self, peek: Peek) -> Result<Value, ProtocolError> {
-        let data = self.data;
-        let text = self.jiter.known_number_bytes(peek).map_err(|error| not_json(data, &error))?;
-        let text = std::str::from_utf8(text).map_err(|error| ProtocolError::decode("number", error))?;
-        if !is_integer(text) {
-            let number = match text {
-                "Infinity" => f64::INFINITY,
-                "-Infinity" => f64::NEG_INFINITY,
-                "NaN" => f64::NAN,
-                _ => text.parse().map_err(|error| ProtocolError::decode("number", error))?,
-            };
-            return Ok(Value::Float(number));
-        }
-        Ok(text.parse().map_or_else(|_| Value::BigInt(text.to_owned()), Value::Int))
-    }
-
-    /// Passes over the next value without reading what its text means.
-    pub(super) fn skip(&mut self) -> Result<(), ProtocolError> {
-        let peek = self.peek()?;
-        match peek {
-            Peek::Array => {
-                let mut more = self.first_item()?;
-                while more {
-                    self.skip()?;
-                    more = self.next_item()?;
-                }
-                Ok(())
-            }
-            Peek::Object => {
-                let mut next = self.first_key(|_| ())?;
-                while next.is_some() {
-                    self.skip()?;
-                    next = self.next_key(|_| ())?;
-                }
-                Ok(())
-            }
-            _ => self.jiter.known_skip(peek).map_err(|error| not_json(self.data, &error)),
-        }
-    }
-}
-
 pub(super) fn is_integer(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
     !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-#[cold]
-fn not_json(data: &[u8], error: &JiterError) -> ProtocolError {
-    let start = &data[..data.len().min(512)];
-    ProtocolError::NotJson {
-        reason: error.error_type.to_string(),
-        position: error.index,
-        text: shorten(&format!("{:?}", String::from_utf8_lossy(start))),
-    }
 }

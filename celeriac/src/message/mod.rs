@@ -11,6 +11,7 @@ mod body;
 mod error;
 mod iso8601;
 mod msgpack;
+mod reader;
 mod signature;
 mod typed;
 mod value;

@@ -73,7 +73,8 @@ impl Completion<'_> {
                 self.report_failure(context, &exception, None, Reported::OnTimeout).await;
             }
             Ended::Terminated => {
-                self.runtime.events.task_revoked(&request.id, true, Some(15), false);
+                let signum = self.runtime.state.requests().get(&self.serial).and_then(|known| known.signum);
+                self.runtime.events.task_revoked(&request.id, true, signum, false);
                 let meta = (!self.ignores_result(request)).then(|| revoked_meta(request, "terminated"));
                 self.conclude_revoked(request, meta).await;
             }

@@ -1,12 +1,13 @@
 //! The worker: from a message to its acknowledgement.
 
+mod autoscale;
 mod builtins;
 mod chords;
 mod commit;
 mod completion;
-mod events;
 mod execute;
 mod panics;
+mod port;
 mod rate_limits;
 mod request;
 mod revoked;
@@ -27,8 +28,11 @@ pub use revoked::Revoked;
 use crate::app::{Celery, Error, Result};
 use crate::broker::redis::{Consumer, ConsumerOptions, Sweeper};
 use crate::config::{Concurrency, Config, NodeName, RateLimit};
-use crate::message::Accept;
+use crate::control::{Commands, Service, ServiceOptions, WorkerPort, mingle};
+use crate::events::{Dispatcher, DispatcherOptions};
+use crate::message::{Accept, Serializer};
 use crate::task::{States, Task, TaskDefinition};
+use autoscale::{Autoscale, Bounds};
 use rate_limits::RateLimits;
 use runtime::Runtime;
 use signals::{Shutdown, Signals};
@@ -59,6 +63,17 @@ pub struct Worker {
     queues: Option<Vec<String>>,
     stop: CancellationToken,
     handles_signals: bool,
+    parts: Parts,
+    commands: Commands,
+    autoscale: Option<Bounds>,
+}
+
+/// The parts of a worker that can be left out.
+struct Parts {
+    without_gossip: bool,
+    without_mingle: bool,
+    without_heartbeat: bool,
+    heartbeat_interval: Duration,
 }
 
 /// Why a worker stopped.
@@ -88,6 +103,14 @@ impl Worker {
             queues: None,
             stop: CancellationToken::new(),
             handles_signals: true,
+            parts: Parts {
+                without_gossip: false,
+                without_mingle: false,
+                without_heartbeat: false,
+                heartbeat_interval: Duration::from_secs(2),
+            },
+            commands: Commands::default(),
+            autoscale: None,
         }
     }
 
@@ -107,6 +130,14 @@ impl Worker {
             queues.retain(|queue| !options.exclude_queues.contains(queue));
             worker.queues = Some(queues);
         }
+        worker.parts = Parts {
+            without_gossip: options.without_gossip,
+            without_mingle: options.without_mingle,
+            without_heartbeat: options.without_heartbeat,
+            heartbeat_interval: options.heartbeat_interval.unwrap_or(worker.parts.heartbeat_interval),
+        };
+        worker.autoscale =
+            options.autoscale.map(|bounds| Bounds { min: bounds.min as usize, max: bounds.max as usize });
         Ok(worker)
     }
 
@@ -134,6 +165,12 @@ impl Worker {
         self
     }
 
+    /// Adds commands of your own to those of remote control.
+    pub fn commands(mut self, commands: Commands) -> Self {
+        self.commands = commands;
+        self
+    }
+
     /// Shuts the worker down warm when that token is cancelled.
     pub fn stop_on(mut self, stop: CancellationToken) -> Self {
         self.stop = stop;
@@ -152,13 +189,16 @@ impl Worker {
     /// [`Error::Worker`] when a task lacks its state; a broker that is away is waited for.
     pub async fn run(self) -> Result<Stopped> {
         panics::install();
-        let Self { app, states, hostname, queues, stop, handles_signals } = self;
+        let Self { app, states, hostname, queues, stop, handles_signals, parts, commands, autoscale } = self;
         check_states(&app, &states)?;
         let config = app.config();
         let hostname = match hostname.as_deref() {
             name => NodeName::expand(name).to_string(),
         };
-        let concurrency = config.worker_concurrency.unwrap_or(Concurrency::Auto).slots();
+        let concurrency = match autoscale {
+            Some(bounds) => bounds.min,
+            None => config.worker_concurrency.unwrap_or(Concurrency::Auto).slots(),
+        };
         let queues = queues.unwrap_or_else(|| default_queues(&app));
         let registry = registry(&app);
         let state = Arc::new(WorkerState::new(hostname.clone()));
@@ -171,6 +211,16 @@ impl Worker {
         };
         let accept = accept(config)?;
         let timezone = config.timezone_or_utc();
+        let events = Dispatcher::new(
+            DispatcherOptions {
+                hostname: hostname.clone(),
+                clock: state.clock.clone(),
+                exchange: config.event_exchange.clone(),
+                serializer: Serializer::from_name(config.event_serializer.as_str()).unwrap_or_default(),
+                timezone,
+            },
+            config.worker_send_task_events,
+        );
         let mut made: Option<Arc<Runtime>> = None;
         let link = app.queues().link().clone();
         let keys = Arc::clone(app.queues().keys());
@@ -183,7 +233,11 @@ impl Worker {
                 consumer,
                 slots: Arc::new(Slots::new(concurrency)),
                 rate_limits: RateLimits::default(),
-                events: events::Events,
+                events: events.clone(),
+                autoscale: Autoscale::new(autoscale),
+                queues: Mutex::default(),
+                rate_texts: Mutex::default(),
+                handle: tokio::runtime::Handle::current(),
                 registry,
                 time_limits: Mutex::default(),
                 background: TaskTracker::new(),
@@ -206,6 +260,22 @@ impl Worker {
                 runtime.rate_limits.set(&definition.name, limit.rate());
             }
         }
+        let service = ServiceOptions {
+            remote_control: config.worker_enable_remote_control,
+            heartbeat: (!parts.without_heartbeat).then_some(parts.heartbeat_interval),
+            gossip: !parts.without_gossip,
+        };
+        let service = Service::start(runtime.clone(), events, commands, &link, &keys, service).await;
+        let service = service.map_err(|error| Error::Worker(format!("remote control has no thread: {error}")))?;
+        if !parts.without_mingle && config.worker_enable_remote_control {
+            mingle(&app.control(), &runtime.state).await;
+        }
+        for queue in WorkerPort::queues(&*runtime) {
+            port::declare(app.queues().clone(), queue).await;
+        }
+        if runtime.autoscale.bounds().is_some() {
+            runtime.background.spawn(Autoscale::run(Arc::clone(&runtime)));
+        }
         log::info!(worker = hostname.as_str(), concurrency, queues:? = queues; "{hostname} ready: {} task(s), concurrency {concurrency}, queues {}", runtime.registry.len(), queues.join(", "));
         let finish = CancellationToken::new();
         let stop_fetching = stopping.clone();
@@ -213,6 +283,7 @@ impl Worker {
         let sweeping = tokio::spawn(Sweeper::new(link, keys, visibility_timeout, |_| {}).run(stopping.clone()));
         let stopped = wait_for_end(&runtime, stop, handles_signals).await;
         shut_down(&runtime, stopped.is_cold).await;
+        service.stop().await;
         finish.cancel();
         for part in [consuming, sweeping] {
             if let Err(error) = part.await {

@@ -9,7 +9,7 @@ use chrono_tz::Tz;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::events::Events;
+use super::autoscale::Autoscale;
 use super::rate_limits::RateLimits;
 use super::request::Job;
 use super::slots::Slots;
@@ -19,6 +19,8 @@ use crate::backend::{ExceptionInfo, TaskMeta, TaskState};
 use crate::broker::redis::{ConsumerHandle, Delivery, Disposition, Receiver, Settlement, Taken};
 use crate::canvas::Effect;
 use crate::config::Config;
+use crate::control::QueueInfo;
+use crate::events::Dispatcher;
 use crate::message::{Accept, Headers, Message, ProtocolError, TimeLimit};
 use crate::task::{States, TaskDefinition};
 
@@ -32,7 +34,14 @@ pub(crate) struct Runtime {
     pub(crate) consumer: ConsumerHandle,
     pub(crate) slots: Arc<Slots>,
     pub(crate) rate_limits: RateLimits,
-    pub(crate) events: Events,
+    pub(crate) events: Dispatcher,
+    pub(crate) autoscale: Autoscale,
+    /// The queues that were declared otherwise than by their name alone.
+    pub(crate) queues: Mutex<HashMap<Arc<str>, QueueInfo>>,
+    /// The rate limits that remote control has set, as text.
+    pub(crate) rate_texts: Mutex<HashMap<Arc<str>, String>>,
+    /// The runtime in which the worker lives; remote control has one of its own.
+    pub(crate) handle: tokio::runtime::Handle,
     pub(crate) registry: HashMap<Arc<str>, Arc<TaskDefinition>>,
     pub(crate) time_limits: Mutex<HashMap<Arc<str>, TimeLimit>>,
     /// What goes on besides the tasks: etas, chords, commits.
@@ -66,7 +75,7 @@ impl Runtime {
     }
 
     /// How many messages the worker may hold; `None` is without limit.
-    pub(crate) fn prefetch_count(&self) -> Option<usize> {
+    pub(crate) fn prefetch_limit(&self) -> Option<usize> {
         let multiplier = self.config().worker_prefetch_multiplier as usize;
         (multiplier > 0).then(|| self.slots.limit() * multiplier)
     }
@@ -190,7 +199,7 @@ impl Receiver for Runtime {
             0
         };
         let held = requests.len() - scheduled;
-        match self.prefetch_count() {
+        match self.prefetch_limit() {
             Some(limit) => limit.saturating_sub(held),
             None => usize::MAX,
         }
@@ -220,12 +229,11 @@ impl Receiver for Runtime {
         };
         let terminate = CancellationToken::new();
         let known = Known {
-            headers: Arc::new(message.headers.clone()),
-            delivery_info: message.properties.delivery_info.clone(),
-            priority: message.properties.priority,
+            message: Arc::new(message.clone()),
             stage: Stage::Reserved,
             acknowledged: false,
             terminate: terminate.clone(),
+            signum: None,
         };
         let mut job = Job { runtime, definition, message, serial, acknowledged: false, terminate };
         if let Err(error) = job.message.headers.eta(self.timezone).and(job.message.headers.expires(self.timezone)) {

@@ -12,6 +12,7 @@ use super::state::lock;
 pub(crate) struct Slots {
     inner: Mutex<Inner>,
     runners: TaskTracker,
+    handle: tokio::runtime::Handle,
 }
 
 struct Inner {
@@ -22,19 +23,15 @@ struct Inner {
 }
 
 impl Slots {
+    /// Slots in the present runtime.
     pub(crate) fn new(limit: usize) -> Self {
         let inner = Inner { limit, running: 0, waiting: VecDeque::new(), closed: false };
-        Self { inner: Mutex::new(inner), runners: TaskTracker::new() }
+        Self { inner: Mutex::new(inner), runners: TaskTracker::new(), handle: tokio::runtime::Handle::current() }
     }
 
     /// How many jobs may run at a time.
     pub(crate) fn limit(&self) -> usize {
         lock(&self.inner).limit
-    }
-
-    /// How many jobs run.
-    pub(crate) fn running(&self) -> usize {
-        lock(&self.inner).running
     }
 
     /// Whether a job would start at once.
@@ -85,13 +82,14 @@ impl Slots {
 
     fn start(self: &Arc<Self>, first: Job) {
         let slots = Arc::clone(self);
-        self.runners.spawn(async move {
+        let run = async move {
             let mut job = Some(first);
             while let Some(current) = job {
                 current.run().await;
                 job = slots.next();
             }
-        });
+        };
+        self.runners.spawn_on(run, &self.handle);
     }
 
     /// The next job for a slot that became free; `None` gives the slot back.

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 
 use super::revoked::Revoked;
 use crate::events::LogicalClock;
-use crate::message::{DeliveryInfo, Headers};
+use crate::message::Message;
 
 /// State that all parts of a worker share.
 pub struct WorkerState {
@@ -32,18 +32,16 @@ pub struct WorkerState {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Known {
-    /// Its message's headers.
-    pub headers: Arc<Headers>,
-    /// Where its message was published to.
-    pub delivery_info: DeliveryInfo,
-    /// Its priority.
-    pub priority: Option<u8>,
+    /// Its message.
+    pub message: Arc<Message>,
     /// How far it is.
     pub stage: Stage,
     /// Whether its message is acknowledged.
     pub acknowledged: bool,
     /// Ends the run of this request.
     pub(crate) terminate: tokio_util::sync::CancellationToken,
+    /// The signal with which it was terminated.
+    pub(crate) signum: Option<i32>,
 }
 
 /// How far a request is.

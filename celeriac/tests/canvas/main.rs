@@ -2,6 +2,7 @@
 
 mod completion;
 mod desk;
+mod recorded;
 mod retries;
 mod same;
 mod samples;

@@ -1,0 +1,188 @@
+//! What remote control may do to the worker.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use super::runtime::Runtime;
+use super::state::{WorkerState, lock};
+use crate::backend::{ExceptionInfo, TaskMeta, TaskState};
+use crate::broker::BrokerError;
+use crate::config::{Config, RateLimit};
+use crate::control::{AutoscalerInfo, PoolInfo, QueueInfo, WorkerPort};
+use crate::message::{Signature, TimeLimit};
+use crate::task::TaskDefinition;
+
+impl WorkerPort for Runtime {
+    fn config(&self) -> &Config {
+        self.app.config()
+    }
+
+    fn state(&self) -> &Arc<WorkerState> {
+        &self.state
+    }
+
+    fn tasks(&self) -> Vec<Arc<TaskDefinition>> {
+        self.registry.values().map(|definition| self.with_limits(definition)).collect()
+    }
+
+    fn queues(&self) -> Vec<QueueInfo> {
+        let known = lock(&self.queues);
+        let names = self.consumer.queues();
+        names.iter().map(|name| known.get(name).cloned().unwrap_or_else(|| QueueInfo::named(name))).collect()
+    }
+
+    fn prefetch_count(&self) -> usize {
+        self.prefetch_limit().unwrap_or(0)
+    }
+
+    fn pool(&self) -> PoolInfo {
+        let seconds = |limit: Option<std::time::Duration>| limit.map_or(0.0, |limit| limit.as_secs_f64());
+        let config = self.app.config();
+        PoolInfo {
+            implementation: "celeriac.worker:Slots".to_owned(),
+            max_concurrency: self.slots.limit(),
+            processes: vec![self.state.pid],
+            max_tasks_per_child: config.worker_max_tasks_per_child,
+            timeouts: [seconds(config.task_soft_time_limit), seconds(config.task_time_limit)],
+        }
+    }
+
+    fn resize_pool(&self, slots: usize) {
+        self.slots.resize(slots);
+        self.consumer.wake();
+    }
+
+    fn restart_pool(&self) {
+        log::info!("Restarting the pool: tasks share the worker's process, there is nothing to replace");
+    }
+
+    fn autoscaler(&self) -> Option<AutoscalerInfo> {
+        let bounds = self.autoscale.bounds()?;
+        Some(AutoscalerInfo {
+            max: bounds.max,
+            min: bounds.min,
+            current: self.slots.limit(),
+            qty: self.state.requests().len(),
+        })
+    }
+
+    fn set_autoscale(&self, max: Option<usize>, min: Option<usize>) -> Option<(usize, usize)> {
+        let bounds = self.autoscale.change(max, min)?;
+        self.resize_pool(self.slots.limit().clamp(bounds.min, bounds.max));
+        Some((bounds.max, bounds.min))
+    }
+
+    fn set_rate_limit(&self, task: &str, limit: Option<RateLimit>, text: &str) {
+        let Some(definition) = self.registry.get(task) else { return };
+        lock(&self.rate_texts).insert(Arc::clone(&definition.name), text.to_owned());
+        for job in self.rate_limits.set(&definition.name, limit.map_or(0.0, RateLimit::rate)) {
+            self.slots.submit(job);
+        }
+    }
+
+    fn set_time_limits(&self, task: &str, limits: TimeLimit) {
+        if let Some(definition) = self.registry.get(task) {
+            lock(&self.time_limits).insert(Arc::clone(&definition.name), limits);
+        }
+    }
+
+    fn add_queue(&self, queue: QueueInfo) {
+        let name: Arc<str> = queue.name.as_str().into();
+        let mut names = self.consumer.queues();
+        if !names.contains(&name) {
+            names.push(Arc::clone(&name));
+        }
+        let queues = self.app.queues().clone();
+        self.handle.spawn(declare(queues, queue.clone()));
+        lock(&self.queues).insert(name, queue);
+        self.consumer.set_queues(names);
+    }
+
+    fn cancel_queue(&self, queue: &str) {
+        let mut names = self.consumer.queues();
+        names.retain(|name| &**name != queue);
+        lock(&self.queues).remove(queue);
+        self.consumer.set_queues(names);
+    }
+
+    fn terminate(&self, serial: u64, signum: i32) {
+        if let Some(known) = self.state.requests().get_mut(&serial) {
+            known.signum = Some(signum);
+            known.terminate.cancel();
+        }
+    }
+
+    fn store_revoked(&self, ids: Vec<String>) -> BoxFuture<'static, ()> {
+        let Some(backend) = self.app.redis_backend().cloned() else { return std::future::ready(()).boxed() };
+        let storing = self.handle.spawn(async move {
+            for id in ids {
+                let stored = async {
+                    let current = backend.fetch(&id).await?.map(|meta| meta.status);
+                    if current.is_none_or(|status| !status.is_ready() && status != TaskState::Started) {
+                        let exception = ExceptionInfo::celery("TaskRevokedError", "revoked");
+                        backend.store(&TaskMeta::new(id.clone(), TaskState::Revoked, exception.to_value())).await?;
+                    }
+                    Ok::<(), BrokerError>(())
+                };
+                if let Err(error) = stored.await {
+                    log::warn!(task_id = id.as_str(), error:% = error; "The revocation of {id} could not be stored: {error}");
+                }
+            }
+        });
+        async move {
+            // The task ends with its loop, or with the worker.
+            let _ = storing.await;
+        }
+        .boxed()
+    }
+
+    fn apply(&self, signature: Signature) {
+        let app = self.app.clone();
+        self.handle.spawn(async move {
+            let name = signature.task.clone();
+            if let Err(error) = app.apply(signature).await {
+                log::error!(task_name = name.as_str(), error:% = error; "Could not call task {name}: {error}");
+            }
+        });
+    }
+
+    fn shut_down(&self) {
+        self.stopping.cancel();
+        self.consumer.wake();
+    }
+}
+
+impl Runtime {
+    /// The definition with the limits that remote control has set.
+    fn with_limits(&self, definition: &Arc<TaskDefinition>) -> Arc<TaskDefinition> {
+        let limits = self.time_limits(&definition.name);
+        let rate = lock(&self.rate_texts).get(&definition.name).cloned();
+        if limits == TimeLimit::default() && rate.is_none() {
+            return Arc::clone(definition);
+        }
+        let mut current = (**definition).clone();
+        current.options.time_limit = limits.hard.or(current.options.time_limit);
+        current.options.soft_time_limit = limits.soft.or(current.options.soft_time_limit);
+        current.options.rate_limit = rate.or(current.options.rate_limit);
+        Arc::new(current)
+    }
+}
+
+/// A limit as Celery's tools write it.
+fn rate_text(limit: RateLimit) -> String {
+    let rate = limit.rate();
+    if rate >= 1.0 { format!("{rate}/s") } else { format!("{}/m", (rate * 60.0 * 1e6).round() / 1e6) }
+}
+
+/// Binds a queue to its exchange, so that others find it.
+pub(super) async fn declare(queues: crate::broker::redis::Queues, queue: QueueInfo) {
+    let exchange = &queue.exchange;
+    if exchange.name.is_empty() {
+        return;
+    }
+    if let Err(error) = queues.bind(&exchange.name, &exchange.exchange_type, &queue.routing_key, &queue.name).await {
+        log::warn!(queue = queue.name.as_str(), error:% = error; "Queue {} could not be declared: {error}", queue.name);
+    }
+}
