@@ -1,1 +1,19 @@
-//! See the package description.
+//! The HTTP API of the AI companion: routes over [`companion`], and a Celery client for its workers.
+//!
+//! Every handler is a plain async function from a [`Request`](request::Request) to an answer or an
+//! [`ApiError`](error::ApiError). What all answers share (request id, error shape, access log, metrics) is added once,
+//! at the edge, by [`routes::all`].
+
+mod access;
+mod celery;
+mod error;
+mod request;
+mod routes;
+mod server;
+mod state;
+mod validate;
+
+pub use celery::{CeleryClient, CeleryError};
+pub use routes::all as routes;
+pub use server::{ServeError, serve};
+pub use state::State;

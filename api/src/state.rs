@@ -1,0 +1,42 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use companion::Companion;
+
+use crate::{
+    access::HttpMetrics,
+    celery::{CeleryClient, CeleryError},
+};
+
+/// What every handler can reach; cheap to clone.
+#[derive(Clone)]
+pub struct State {
+    /// The domain.
+    pub companion: Companion,
+    /// The way to the workers.
+    pub celery: CeleryClient,
+    pub(crate) http: HttpMetrics,
+    stopping: Arc<AtomicBool>,
+}
+
+impl State {
+    /// The state of an API over this companion. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the Redis URL cannot serve as a broker.
+    pub fn new(companion: Companion) -> Result<Self, CeleryError> {
+        let celery = CeleryClient::new(&companion.settings)?;
+        Ok(Self { companion, celery, http: HttpMetrics::default(), stopping: Arc::default() })
+    }
+
+    /// From now on the service says that it is not ready.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+}
