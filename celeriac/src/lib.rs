@@ -21,9 +21,9 @@ pub use worker::Worker;
 /// What most programs name.
 pub mod prelude {
     pub use crate::message::Value;
-    pub use crate::{AsyncResult, Celery, Worker};
     pub use crate::task;
     pub use crate::task::{Context, State, TaskError, TaskResult, TaskResultExt};
+    pub use crate::{AsyncResult, Celery, Worker};
 }
 
 #[doc(hidden)]

@@ -34,7 +34,9 @@ pub enum Error {
     #[error(transparent)]
     Canvas(#[from] CanvasError),
     /// There is no result backend to ask.
-    #[error("no result backend is configured\nhint: set result_backend, for example to redis://127.0.0.1:6379/0")]
+    #[error(
+        "no result backend is configured\nhint: set result_backend, for example to redis://127.0.0.1:6379/0"
+    )]
     NoBackend,
     /// A task failed, or was revoked.
     #[error("task {task_id} ended as {state}: {}", .exception.repr())]

@@ -70,10 +70,13 @@ impl Celery {
         let link = Link::new(endpoint, config.broker_connection_timeout, Some(Duration::from_secs(30)));
         let fanout = [format!("{}.pidbox", config.control_exchange), config.event_exchange.clone()];
         let backend = match &config.result_backend {
-            Some(url) if url.scheme() != "disabled" => Some(RedisBackend::new(Endpoint::parse(url.expose())?, &config)),
+            Some(url) if url.scheme() != "disabled" => {
+                Some(RedisBackend::new(Endpoint::parse(url.expose())?, &config))
+            }
             _ => None,
         };
-        let host = hostname::get().map_or_else(|_| "localhost".to_owned(), |name| name.to_string_lossy().into_owned());
+        let host = hostname::get()
+            .map_or_else(|_| "localhost".to_owned(), |name| name.to_string_lossy().into_owned());
         Ok(Self {
             shared: Arc::new(Shared {
                 name: name.to_owned(),
@@ -135,9 +138,10 @@ impl Celery {
 
     /// Whether results are kept in the broker's own database, so that one transaction can hold both.
     pub(crate) fn is_one_database(&self) -> bool {
-        self.shared.backend.as_ref().is_none_or(|backend| {
-            backend.endpoint().same_database(self.queues().link().endpoint())
-        })
+        self.shared
+            .backend
+            .as_ref()
+            .is_none_or(|backend| backend.endpoint().same_database(self.queues().link().endpoint()))
     }
 
     /// The result backend.
@@ -180,7 +184,11 @@ impl Celery {
     }
 
     /// Applies a signature on behalf of a running task.
-    pub(crate) async fn apply_for(&self, signature: &Signature, parent: Option<&Request>) -> Result<AsyncResult> {
+    pub(crate) async fn apply_for(
+        &self,
+        signature: &Signature,
+        parent: Option<&Request>,
+    ) -> Result<AsyncResult> {
         let mut outbox = Outbox::new();
         let result = self.with_sender(parent, |sender| {
             canvas::apply(signature.clone(), Vec::new(), Map::new(), Map::new(), sender, &mut outbox)

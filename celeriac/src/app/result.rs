@@ -108,7 +108,9 @@ impl AsyncResult {
 
     async fn get_one(&self, deadline: Duration) -> Result<Value> {
         let meta = self.app.backend()?.wait(self.id(), deadline).await.map_err(|error| match error {
-            BrokerError::Timeout { deadline, .. } => Error::Timeout { task_id: self.id().to_owned(), deadline },
+            BrokerError::Timeout { deadline, .. } => {
+                Error::Timeout { task_id: self.id().to_owned(), deadline }
+            }
             error => error.into(),
         })?;
         match meta.status {

@@ -46,7 +46,8 @@ impl TaskMeta {
         let text = |value: Value| if let Value::Str(text) = value { Some(text) } else { None };
         let result = take("result");
         let traceback = text(take("traceback"));
-        let children = take("children").as_list().map(|items| items.iter().filter_map(ResultRef::from_value).collect());
+        let children =
+            take("children").as_list().map(|items| items.iter().filter_map(ResultRef::from_value).collect());
         let date_done = match take("date_done") {
             Value::Str(text) => DateTime::parse_from_rfc3339(&text).ok().map(|time| time.with_timezone(&Utc)),
             Value::DateTime(time) => Some(time.with_timezone(&Utc)),
@@ -54,7 +55,17 @@ impl TaskMeta {
         };
         let (group_id, parent_id) = (text(take("group_id")), text(take("parent_id")));
         let task_id = text(take("task_id")).unwrap_or_else(|| task_id.to_owned());
-        Ok(Self { task_id, status, result, traceback, children, date_done, group_id, parent_id, extended: fields })
+        Ok(Self {
+            task_id,
+            status,
+            result,
+            traceback,
+            children,
+            date_done,
+            group_id,
+            parent_id,
+            extended: fields,
+        })
     }
 }
 
@@ -115,7 +126,6 @@ impl ChordPart {
         text
     }
 }
-
 
 fn field(text: &mut Vec<u8>, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
     if text.last() != Some(&b'{') {

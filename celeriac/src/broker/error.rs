@@ -51,11 +51,19 @@ impl BrokerError {
     pub fn is_retryable(&self) -> bool {
         match self {
             BrokerError::Connection { .. } | BrokerError::Timeout { .. } => true,
-            BrokerError::Refused { reason, .. } => {
-                ["LOADING", "READONLY", "OOM", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "EXECABORT", "NOREPLICAS"]
-                    .iter()
-                    .any(|code| reason.contains(code))
-            }
+            BrokerError::Refused { reason, .. } => [
+                "LOADING",
+                "READONLY",
+                "OOM",
+                "MASTERDOWN",
+                "CLUSTERDOWN",
+                "TRYAGAIN",
+                "BUSY",
+                "EXECABORT",
+                "NOREPLICAS",
+            ]
+            .iter()
+            .any(|code| reason.contains(code)),
             BrokerError::BadUrl { .. } | BrokerError::Protocol(_) => false,
         }
     }

@@ -52,7 +52,7 @@ pub fn starmap_calls(body: &Body) -> Result<(String, Vec<Vec<Value>>), Exception
 ///
 /// # Errors
 /// The signature is not one of `celery.chunks`.
-pub fn chunks_group(chunks: &Signature) -> Result<Signature, CanvasError> {
+pub(super) fn chunks_group(chunks: &Signature) -> Result<Signature, CanvasError> {
     let argument = |name: &str| chunks.kwargs.get(name).cloned().unwrap_or_default();
     let task = Signature::from_value(&argument("task"))?;
     let items = argument("it");

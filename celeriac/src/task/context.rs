@@ -43,11 +43,21 @@ impl Context {
     }
 
     /// A context for a run in a worker.
-    pub(crate) fn for_run(definition: Arc<TaskDefinition>, request: Request, states: States, app: Celery) -> Self {
+    pub(crate) fn for_run(
+        definition: Arc<TaskDefinition>,
+        request: Request,
+        states: States,
+        app: Celery,
+    ) -> Self {
         Self::with(Some(definition), request, states, Some(app))
     }
 
-    fn with(definition: Option<Arc<TaskDefinition>>, request: Request, states: States, app: Option<Celery>) -> Self {
+    fn with(
+        definition: Option<Arc<TaskDefinition>>,
+        request: Request,
+        states: States,
+        app: Option<Celery>,
+    ) -> Self {
         Self {
             inner: Arc::new(Inner {
                 definition,
@@ -141,7 +151,10 @@ impl Context {
     /// # Errors
     /// Fails the task outside of a worker.
     pub fn app(&self) -> TaskResult<&Celery> {
-        self.inner.app.as_ref().ok_or_else(|| TaskError::builtin("RuntimeError", "the task does not run in a worker"))
+        self.inner
+            .app
+            .as_ref()
+            .ok_or_else(|| TaskError::builtin("RuntimeError", "the task does not run in a worker"))
     }
 
     /// Sends a task, chain, group or chord on behalf of this task: they share its root, and become its children.

@@ -24,7 +24,10 @@ pub(crate) fn definitions(registry: &Arc<std::sync::OnceLock<Registry>>) -> Vec<
                 item => vec![item],
             })
         }),
-        TaskDefinition::from_async("celery.accumulate", |context| async move { accumulate(context.request()) }),
+        TaskDefinition::from_async(
+            "celery.accumulate",
+            |context| async move { accumulate(context.request()) },
+        ),
         TaskDefinition::from_async("celery.backend_cleanup", |_| async { Ok(Value::Null) }),
     ]
 }
@@ -35,19 +38,25 @@ pub(crate) type Registry = std::collections::HashMap<Arc<str>, Arc<TaskDefinitio
 type Call = (Signature, Vec<Value>);
 
 fn each(request: &Request, arguments: fn(Value) -> Vec<Value>) -> Result<Vec<Call>, TaskError> {
-    let missing = |name: &str| TaskError::builtin("TypeError", format!("{}() missing argument {name:?}", request.task));
+    let missing =
+        |name: &str| TaskError::builtin("TypeError", format!("{}() missing argument {name:?}", request.task));
     let mut given = request.body.args.iter();
     let mut argument = |name: &str| {
         given.next().or_else(|| request.body.kwargs.get(name)).cloned().ok_or_else(|| missing(name))
     };
-    let task = Signature::from_value(&argument("task")?).map_err(|error| TaskError::builtin("TypeError", error.to_string()))?;
+    let task = Signature::from_value(&argument("task")?)
+        .map_err(|error| TaskError::builtin("TypeError", error.to_string()))?;
     let Value::List(items) = argument("it")? else {
         return Err(TaskError::builtin("TypeError", "it is not a list"));
     };
     Ok(items.into_iter().map(|item| (task.clone(), arguments(item))).collect())
 }
 
-async fn run_all(context: &Context, registry: &std::sync::OnceLock<Registry>, calls: Vec<Call>) -> TaskResult<Value> {
+async fn run_all(
+    context: &Context,
+    registry: &std::sync::OnceLock<Registry>,
+    calls: Vec<Call>,
+) -> TaskResult<Value> {
     let mut results = Vec::with_capacity(calls.len());
     for (task, args) in calls {
         let definition = registry.get().and_then(|registry| registry.get(task.task.as_str()));

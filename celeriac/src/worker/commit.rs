@@ -20,7 +20,12 @@ use crate::task::{Context, Handler, Request};
 
 impl Runtime {
     /// Commits effects and settles a delivery.
-    pub(crate) async fn finish(self: &Arc<Self>, serial: Option<u64>, disposition: Disposition, effects: Vec<Effect>) {
+    pub(crate) async fn finish(
+        self: &Arc<Self>,
+        serial: Option<u64>,
+        disposition: Disposition,
+        effects: Vec<Effect>,
+    ) {
         self.finish_for(serial, disposition, effects, None).await;
     }
 
@@ -38,7 +43,8 @@ impl Runtime {
         let fresh = request.is_none_or(|request| !request.redelivered());
         let (stores, others): (Vec<Effect>, Vec<Effect>) =
             effects.into_iter().partition(|effect| matches!(effect, Effect::Store(meta) if fresh && Some(meta.task_id.as_str()) == request.map(|request| request.id.as_str()) && meta.status == crate::backend::TaskState::Success));
-        let Lowered { publish, mut results, parts, revoked } = self.insist(|| self.app.lower(others.clone())).await;
+        let Lowered { publish, mut results, parts, revoked } =
+            self.insist(|| self.app.lower(others.clone())).await;
         self.revoke_all(&revoked);
         if let Some(backend) = self.app.redis_backend() {
             for effect in &stores {
@@ -55,7 +61,8 @@ impl Runtime {
         if self.app.is_one_database() {
             commands.extend(results);
             let replies = (!claims.is_empty()).then(oneshot::channel);
-            let (sender, receiver) = replies.map_or((None, None), |(sender, receiver)| (Some(sender), Some(receiver)));
+            let (sender, receiver) =
+                replies.map_or((None, None), |(sender, receiver)| (Some(sender), Some(receiver)));
             self.settle(Settlement { serial, disposition, commands, replies: sender });
             if let (Some(receiver), Some(request)) = (receiver, request) {
                 let (runtime, request) = (Arc::clone(self), request.clone());
@@ -78,7 +85,11 @@ impl Runtime {
     }
 
     /// As [`Runtime::finish_for`] without a delivery; boxed, since a chord's end may end the chord around it.
-    fn finish_boxed<'a>(self: &'a Arc<Self>, effects: Vec<Effect>, request: &'a Request) -> BoxFuture<'a, ()> {
+    fn finish_boxed<'a>(
+        self: &'a Arc<Self>,
+        effects: Vec<Effect>,
+        request: &'a Request,
+    ) -> BoxFuture<'a, ()> {
         Box::pin(self.finish_for(None, Disposition::Ack, effects, Some(request)))
     }
 
@@ -100,7 +111,10 @@ impl Runtime {
     }
 
     /// Repeats a call until it succeeds or fails for good.
-    async fn insist<T: Default, F: Future<Output = Result<T, BrokerError>>>(&self, call: impl Fn() -> F) -> T {
+    async fn insist<T: Default, F: Future<Output = Result<T, BrokerError>>>(
+        &self,
+        call: impl Fn() -> F,
+    ) -> T {
         let mut backoff = Backoff::default();
         loop {
             match call().await {
@@ -147,7 +161,9 @@ impl Runtime {
             Some(Parts::Results(results)) => results,
             Some(Parts::Failed { task_id, exception }) => {
                 let cause = ExceptionInfo::from_value(&exception);
-                return self.fail_chord(backend, part, &canvas::dependency_error(&task_id, &cause), &cause, request).await;
+                return self
+                    .fail_chord(backend, part, &canvas::dependency_error(&task_id, &cause), &cause, request)
+                    .await;
             }
             None => return,
         };
@@ -194,10 +210,20 @@ impl Runtime {
     ) {
         log::error!(group_id = part.group_id.as_str(), error = exception.repr().as_str(); "Chord {} raised: {}", part.group_id, exception.repr());
         let mut outbox = Outbox::new();
-        let traceback = format!("Traceback (most recent call last):\n{}: {}\n", exception.exc_type, exception.text());
+        let traceback =
+            format!("Traceback (most recent call last):\n{}: {}\n", exception.exc_type, exception.text());
         let style = |errback: &Signature| self.errback_style(errback);
         let in_process = self.app.with_sender(Some(request), |sender| {
-            canvas::chord_error(&part.body, exception, cause, Some(&traceback), request, &style, sender, &mut outbox)
+            canvas::chord_error(
+                &part.body,
+                exception,
+                cause,
+                Some(&traceback),
+                request,
+                &style,
+                sender,
+                &mut outbox,
+            )
         });
         match in_process {
             Ok(errbacks) => {
@@ -205,7 +231,9 @@ impl Runtime {
                     self.call_errback(&errback, request, &id, exception, Some(&traceback));
                 }
             }
-            Err(error) => log::error!(error:% = error; "The body of chord {} cannot be failed: {error}", part.group_id),
+            Err(error) => {
+                log::error!(error:% = error; "The body of chord {} cannot be failed: {error}", part.group_id)
+            }
         }
         // Failing the body may complete an outer chord: its parts are returned as those of any task.
         let forget = backend.chord_fail_command(&part.group_id);
@@ -232,7 +260,8 @@ impl Runtime {
     ) {
         let Some(definition) = self.registry.get(errback.task.as_str()).cloned() else { return };
         let mut call = request.clone();
-        let failed = crate::value!({"id": failed_id, "task": request.task.as_str(), "root_id": request.root_id()});
+        let failed =
+            crate::value!({"id": failed_id, "task": request.task.as_str(), "root_id": request.root_id()});
         call.body.args = vec![failed, exception.to_value(), traceback.map(str::to_owned).into()];
         call.body.args.extend(errback.args.iter().cloned());
         call.body.kwargs.clone_from(&errback.kwargs);
@@ -244,9 +273,9 @@ impl Runtime {
                 Handler::Async(function) => function(context).await,
                 Handler::Blocking(function) => {
                     let function = Arc::clone(function);
-                    tokio::task::spawn_blocking(move || function(context)).await.unwrap_or_else(|error| {
-                        Err(crate::task::TaskError::unexpected(error.to_string()))
-                    })
+                    tokio::task::spawn_blocking(move || function(context))
+                        .await
+                        .unwrap_or_else(|error| Err(crate::task::TaskError::unexpected(error.to_string())))
                 }
             };
             if let Err(error) = result {

@@ -31,7 +31,8 @@ enum Reported {
 impl Completion<'_> {
     /// Stores STARTED, if the task wants it.
     pub(crate) fn store_started(&self, request: &Request) {
-        let tracks = self.definition.options.track_started.unwrap_or(self.runtime.config().task_track_started);
+        let tracks =
+            self.definition.options.track_started.unwrap_or(self.runtime.config().task_track_started);
         if !tracks || self.ignores_result(request) {
             return;
         }
@@ -85,12 +86,15 @@ impl Completion<'_> {
     async fn succeed(&self, context: &Context, value: Value) {
         let request = context.request();
         let mut outbox = Outbox::new();
-        let sent = self.runtime.app.with_sender(Some(request), |sender| {
-            canvas::on_success(request, &value, sender, &mut outbox)
-        });
+        let sent = self
+            .runtime
+            .app
+            .with_sender(Some(request), |sender| canvas::on_success(request, &value, sender, &mut outbox));
         if let Err(error) = sent {
             let exception = ExceptionInfo::builtin("ValueError", error.to_string());
-            return self.fail(context, Failure { exception, traceback: None, expected: false }, Reported::ByTask).await;
+            return self
+                .fail(context, Failure { exception, traceback: None, expected: false }, Reported::ByTask)
+                .await;
         }
         let mut effects = outbox.effects;
         if !self.ignores_result(request) {
@@ -118,7 +122,8 @@ impl Completion<'_> {
                 }
             }
             TaskError::SoftTimeLimitExceeded => {
-                let exception = ExceptionInfo::new("billiard.exceptions", "SoftTimeLimitExceeded", Vec::new());
+                let exception =
+                    ExceptionInfo::new("billiard.exceptions", "SoftTimeLimitExceeded", Vec::new());
                 let failure = Failure { exception, traceback: None, expected: false };
                 match canvas::autoretry(context.request(), &failure.exception, &self.definition.options) {
                     Some(retry) => self.retry(context, retry, None).await,
@@ -180,7 +185,9 @@ impl Completion<'_> {
                     self.runtime.call_errback(&errback, request, &request.id, exception, traceback);
                 }
             }
-            Err(error) => log::error!(task_id = request.id.as_str(), error:% = error; "An errback cannot be sent: {error}"),
+            Err(error) => {
+                log::error!(task_id = request.id.as_str(), error:% = error; "An errback cannot be sent: {error}")
+            }
         }
         let disposition = match reported {
             Reported::OnTimeout if !self.acks_on_timeout() => Disposition::Requeue,
@@ -255,14 +262,16 @@ impl Completion<'_> {
     async fn replace(&self, context: &Context, signature: Signature) {
         let request = context.request();
         let mut outbox = Outbox::new();
-        let replaced = self.runtime.app.with_sender(Some(request), |sender| {
-            canvas::replace(request, signature, sender, &mut outbox)
-        });
+        let replaced = self
+            .runtime
+            .app
+            .with_sender(Some(request), |sender| canvas::replace(request, signature, sender, &mut outbox));
         match replaced {
             Ok(_) => self.finish(Disposition::Ack, outbox.effects, Some(request)).await,
             Err(error) => {
                 let exception = ExceptionInfo::celery("ImproperlyConfigured", error.to_string());
-                self.fail(context, Failure { exception, traceback: None, expected: false }, Reported::ByTask).await;
+                self.fail(context, Failure { exception, traceback: None, expected: false }, Reported::ByTask)
+                    .await;
             }
         }
     }
@@ -312,7 +321,8 @@ impl Completion<'_> {
 
     fn stores_errors(&self, request: &Request) -> bool {
         let stores = self.definition.options.store_errors_even_if_ignored;
-        !self.ignores_result(request) || stores.unwrap_or(self.runtime.config().task_store_errors_even_if_ignored)
+        !self.ignores_result(request)
+            || stores.unwrap_or(self.runtime.config().task_store_errors_even_if_ignored)
     }
 
     fn acks_on_timeout(&self) -> bool {
@@ -336,10 +346,14 @@ pub(crate) async fn revoke(
         if !ignores_result(runtime, definition, &request) {
             effects.push(Effect::Store(Box::new(revoked_meta(&request, reason))));
         }
-        if let Some(part) = canvas::chord_part(&request, TaskState::Revoked, revoked_exception(reason).to_value()) {
+        if let Some(part) =
+            canvas::chord_part(&request, TaskState::Revoked, revoked_exception(reason).to_value())
+        {
             effects.push(Effect::ChordPart(Box::new(part)));
         }
-        runtime.finish_for((!acknowledged).then_some(serial), Disposition::Ack, effects, Some(&request)).await;
+        runtime
+            .finish_for((!acknowledged).then_some(serial), Disposition::Ack, effects, Some(&request))
+            .await;
     } else {
         if let Some(id) = headers.id {
             let meta = TaskMeta::new(id, TaskState::Revoked, revoked_exception(reason).to_value());
@@ -362,7 +376,8 @@ fn revoked_exception(reason: &str) -> ExceptionInfo {
 }
 
 fn revoked_meta(request: &Request, reason: &str) -> TaskMeta {
-    let mut meta = TaskMeta::new(request.id.clone(), TaskState::Revoked, revoked_exception(reason).to_value());
+    let mut meta =
+        TaskMeta::new(request.id.clone(), TaskState::Revoked, revoked_exception(reason).to_value());
     meta.group_id.clone_from(&request.headers.group);
     meta.parent_id.clone_from(&request.headers.parent_id);
     meta
@@ -382,7 +397,10 @@ fn extended(request: &Request) -> crate::message::Map {
     .map(|(name, value)| (name.to_owned(), value))
     .collect();
     if let Some(names) = &request.headers.stamped_headers {
-        extended.insert("stamped_headers".to_owned(), names.iter().map(|name| Value::from(name.as_str())).collect());
+        extended.insert(
+            "stamped_headers".to_owned(),
+            names.iter().map(|name| Value::from(name.as_str())).collect(),
+        );
         for name in names {
             extended.insert(name.clone(), request.headers.stamps.get(name).cloned().unwrap_or_default());
         }

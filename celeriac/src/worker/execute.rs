@@ -43,10 +43,12 @@ pub(crate) struct Limits {
 pub(crate) async fn execute(handler: &Handler, context: Context, limits: Limits) -> Ended {
     let run = async {
         match handler {
-            Handler::Async(function) => match AssertUnwindSafe(async { function(context.clone()).await }).catch_unwind().await {
-                Ok(result) => Ended::Returned(result),
-                Err(payload) => panicked(&*payload),
-            },
+            Handler::Async(function) => {
+                match AssertUnwindSafe(async { function(context.clone()).await }).catch_unwind().await {
+                    Ok(result) => Ended::Returned(result),
+                    Err(payload) => panicked(&*payload),
+                }
+            }
             Handler::Blocking(function) => {
                 let (function, context) = (function.clone(), context.clone());
                 let thread = tokio::task::spawn_blocking(move || {

@@ -249,11 +249,15 @@ impl Worker {
             made = Some(Arc::clone(&runtime));
             runtime
         });
-        let Some(runtime) = made else { return Err(Error::Worker("the consumer made no receiver".to_owned())) };
+        let Some(runtime) = made else {
+            return Err(Error::Worker("the consumer made no receiver".to_owned()));
+        };
         for definition in runtime.registry.values() {
             let limit = match definition.options.rate_limit.as_deref().map(RateLimit::parse) {
                 Some(Ok(limit)) => limit,
-                Some(Err(reason)) => return Err(Error::Worker(format!("task {}: {reason}", definition.name))),
+                Some(Err(reason)) => {
+                    return Err(Error::Worker(format!("task {}: {reason}", definition.name)));
+                }
                 None => runtime.config().task_default_rate_limit,
             };
             if let Some(limit) = limit {
@@ -266,7 +270,8 @@ impl Worker {
             gossip: !parts.without_gossip,
         };
         let service = Service::start(runtime.clone(), events, commands, &link, &keys, service).await;
-        let service = service.map_err(|error| Error::Worker(format!("remote control has no thread: {error}")))?;
+        let service =
+            service.map_err(|error| Error::Worker(format!("remote control has no thread: {error}")))?;
         if !parts.without_mingle && config.worker_enable_remote_control {
             mingle(&app.control(), &runtime.state).await;
         }
@@ -280,7 +285,8 @@ impl Worker {
         let finish = CancellationToken::new();
         let stop_fetching = stopping.clone();
         let consuming = tokio::spawn(consumer.run(stop_fetching, finish.clone()));
-        let sweeping = tokio::spawn(Sweeper::new(link, keys, visibility_timeout, |_| {}).run(stopping.clone()));
+        let sweeping =
+            tokio::spawn(Sweeper::new(link, keys, visibility_timeout, |_| {}).run(stopping.clone()));
         let stopped = wait_for_end(&runtime, stop, handles_signals).await;
         shut_down(&runtime, stopped.is_cold).await;
         service.stop().await;
@@ -324,7 +330,8 @@ async fn wait_for_end(runtime: &Arc<Runtime>, stop: CancellationToken, handles_s
             }
         };
     }
-    Stopped { is_cold, is_interrupted: false }
+    let is_interrupted = signals.as_ref().is_some_and(Signals::is_interrupted);
+    Stopped { is_cold, is_interrupted }
 }
 
 async fn shut_down(runtime: &Arc<Runtime>, is_cold: bool) {
@@ -366,7 +373,9 @@ fn check_states(app: &Celery, states: &States) -> Result<()> {
     for task in app.tasks().values() {
         if let Some((_, missing)) = task.states.iter().find(|(state, _)| !states.has(*state)) {
             let name = &task.name;
-            return Err(Error::Worker(format!("task {name} asks for State<{missing}>, which the worker does not have\nhint: add it with Worker::state")));
+            return Err(Error::Worker(format!(
+                "task {name} asks for State<{missing}>, which the worker does not have\nhint: add it with Worker::state"
+            )));
         }
     }
     Ok(())

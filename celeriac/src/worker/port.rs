@@ -170,19 +170,15 @@ impl Runtime {
     }
 }
 
-/// A limit as Celery's tools write it.
-fn rate_text(limit: RateLimit) -> String {
-    let rate = limit.rate();
-    if rate >= 1.0 { format!("{rate}/s") } else { format!("{}/m", (rate * 60.0 * 1e6).round() / 1e6) }
-}
-
 /// Binds a queue to its exchange, so that others find it.
 pub(super) async fn declare(queues: crate::broker::redis::Queues, queue: QueueInfo) {
     let exchange = &queue.exchange;
     if exchange.name.is_empty() {
         return;
     }
-    if let Err(error) = queues.bind(&exchange.name, &exchange.exchange_type, &queue.routing_key, &queue.name).await {
+    if let Err(error) =
+        queues.bind(&exchange.name, &exchange.exchange_type, &queue.routing_key, &queue.name).await
+    {
         log::warn!(queue = queue.name.as_str(), error:% = error; "Queue {} could not be declared: {error}", queue.name);
     }
 }

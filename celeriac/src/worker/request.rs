@@ -7,7 +7,7 @@ use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 
 use super::completion::Completion;
-use super::execute::{Ended, Limits, execute};
+use super::execute::{Limits, execute};
 use super::runtime::Runtime;
 use super::state::Stage;
 use crate::broker::redis::{Disposition, Settlement};
@@ -63,10 +63,12 @@ impl Job {
         }
         let started = Instant::now();
         runtime.events.task_started(&request.id);
-        let completion = Completion { runtime: &runtime, definition: &definition, serial, acknowledged, started };
+        let completion =
+            Completion { runtime: &runtime, definition: &definition, serial, acknowledged, started };
         completion.store_started(&request);
         let limits = limits(&runtime, &definition, request.headers.timelimit, terminate);
-        let context = Context::for_run(Arc::clone(&definition), request, runtime.states.clone(), runtime.app.clone());
+        let context =
+            Context::for_run(Arc::clone(&definition), request, runtime.states.clone(), runtime.app.clone());
         let ended = execute(&definition.handler, context.clone(), limits).await;
         completion.complete(&context, ended).await;
         runtime.forget(serial);
@@ -98,17 +100,5 @@ fn limits(
         soft: asked.soft.or(set.soft).or(options.soft_time_limit).or(seconds(config.task_soft_time_limit)),
         terminate,
         abort: runtime.abort.clone(),
-    }
-}
-
-/// The end of a run, for logs.
-pub(crate) fn ended_name(ended: &Ended) -> &'static str {
-    match ended {
-        Ended::Returned(Ok(_)) => "succeeded",
-        Ended::Returned(Err(_)) => "raised",
-        Ended::Panicked(..) => "panicked",
-        Ended::TimedOut(_) => "timed out",
-        Ended::Terminated => "terminated",
-        Ended::Cancelled => "cancelled",
     }
 }

@@ -36,7 +36,8 @@ impl Revoked {
 
     /// The revoked ids, oldest first.
     pub fn ids(&self) -> Vec<String> {
-        let current = |(added, id): &&(Instant, String)| self.ids.get(id) == Some(added) && added.elapsed() < EXPIRES;
+        let current =
+            |(added, id): &&(Instant, String)| self.ids.get(id) == Some(added) && added.elapsed() < EXPIRES;
         self.order.iter().filter(current).map(|(_, id)| id.clone()).collect()
     }
 
@@ -62,15 +63,24 @@ impl Revoked {
         }
         !self.stamps.is_empty()
             && headers.stamped_headers.iter().flatten().any(|name| {
-                let (Some(revoked), Some(stamp)) = (self.stamps.get(name), headers.stamps.get(name)) else { return false };
-                let stamps = if let Value::List(items) = stamp { items.as_slice() } else { std::slice::from_ref(stamp) };
+                let (Some(revoked), Some(stamp)) = (self.stamps.get(name), headers.stamps.get(name)) else {
+                    return false;
+                };
+                let stamps = if let Value::List(items) = stamp {
+                    items.as_slice()
+                } else {
+                    std::slice::from_ref(stamp)
+                };
                 stamps.iter().any(|stamp| revoked.contains(stamp))
             })
     }
 
     fn purge(&mut self, now: Instant) {
         while let Some((added, id)) = self.order.front() {
-            if self.ids.len() <= LIMIT && now.duration_since(*added) < EXPIRES && self.order.len() <= 2 * LIMIT {
+            if self.ids.len() <= LIMIT
+                && now.duration_since(*added) < EXPIRES
+                && self.order.len() <= 2 * LIMIT
+            {
                 break;
             }
             if self.ids.get(id) == Some(added) {

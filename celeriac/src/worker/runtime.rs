@@ -83,7 +83,8 @@ impl Runtime {
     /// Drops a job that expired or was revoked before it started; `true` when it did.
     pub(crate) fn drop_if_unwanted(self: &Arc<Self>, job: &Job) -> bool {
         let headers = &job.message.headers;
-        let expired = headers.expires(self.timezone).ok().flatten().is_some_and(|expires| Utc::now() > expires);
+        let expired =
+            headers.expires(self.timezone).ok().flatten().is_some_and(|expires| Utc::now() > expires);
         let revoked = {
             let revoked = lock(&self.state.revoked);
             !revoked.is_empty() && revoked.matches(headers)
@@ -92,7 +93,8 @@ impl Runtime {
             return false;
         }
         let reason = if expired { "expired" } else { "revoked" };
-        let (runtime, headers, serial, acknowledged) = (Arc::clone(self), headers.clone(), job.serial, job.acknowledged);
+        let (runtime, headers, serial, acknowledged) =
+            (Arc::clone(self), headers.clone(), job.serial, job.acknowledged);
         let (definition, message) = (Arc::clone(&job.definition), job.message.clone());
         self.background.spawn(async move {
             super::completion::revoke(&runtime, &definition, message, serial, acknowledged, reason).await;
@@ -104,7 +106,13 @@ impl Runtime {
     }
 
     /// Rejects a message of which nothing can be made; stores the failure when its id is known.
-    pub(crate) async fn refuse(self: &Arc<Self>, serial: u64, acknowledged: bool, headers: &Headers, error: &ProtocolError) {
+    pub(crate) async fn refuse(
+        self: &Arc<Self>,
+        serial: u64,
+        acknowledged: bool,
+        headers: &Headers,
+        error: &ProtocolError,
+    ) {
         let id = headers.id.as_deref().or(error.task_id());
         let name = headers.task.as_deref().or(error.task_name()).unwrap_or("unknown");
         log::error!(task_id = id.unwrap_or(""), task_name = name, error:% = error; "Message rejected: {error}");
@@ -112,9 +120,14 @@ impl Runtime {
             let exception = ExceptionInfo::celery("InvalidTaskError", error.to_string());
             self.failure(id, &exception)
         });
-        let serial = (!acknowledged).then_some(serial);
-        self.finish(serial, Disposition::Ack, meta.into_iter().map(|meta| Effect::Store(Box::new(meta))).collect()).await;
-        self.state.requests().retain(|known, _| Some(*known) != serial);
+        let (number, serial) = (serial, (!acknowledged).then_some(serial));
+        self.finish(
+            serial,
+            Disposition::Ack,
+            meta.into_iter().map(|meta| Effect::Store(Box::new(meta))).collect(),
+        )
+        .await;
+        self.forget(number);
     }
 
     fn failure(&self, id: &str, exception: &ExceptionInfo) -> TaskMeta {
@@ -127,7 +140,11 @@ impl Runtime {
         log::error!(task_id = id, task_name = name; "Received unregistered task of type {name:?}: the message is rejected\nhint: add the task with Worker::task, or send it to a queue of a worker that has it");
         let exception = ExceptionInfo::celery("NotRegistered", name);
         self.events.task_failed(id, &exception, None);
-        let effects = if id.is_empty() { Vec::new() } else { vec![Effect::Store(Box::new(self.failure(id, &exception)))] };
+        let effects = if id.is_empty() {
+            Vec::new()
+        } else {
+            vec![Effect::Store(Box::new(self.failure(id, &exception)))]
+        };
         self.settle_later(Some(serial), effects);
     }
 
@@ -149,7 +166,12 @@ impl Runtime {
         if let Some(known) = self.state.requests().get_mut(&job.serial) {
             known.stage = Stage::Scheduled(eta);
         }
-        self.settle(Settlement { serial: Some(job.serial), disposition: Disposition::Hold, commands: Vec::new(), replies: None });
+        self.settle(Settlement {
+            serial: Some(job.serial),
+            disposition: Disposition::Hold,
+            commands: Vec::new(),
+            replies: None,
+        });
         let runtime = Arc::clone(self);
         self.background.spawn(async move {
             let wait = (eta - Utc::now()).to_std().unwrap_or(Duration::ZERO);
@@ -211,7 +233,8 @@ impl Receiver for Runtime {
         let message = match message {
             Ok(message) => message,
             Err(error) => {
-                self.background.spawn(async move { runtime.refuse(serial, false, &Headers::default(), &error).await });
+                self.background
+                    .spawn(async move { runtime.refuse(serial, false, &Headers::default(), &error).await });
                 return Taken::Held;
             }
         };
@@ -236,7 +259,9 @@ impl Receiver for Runtime {
             signum: None,
         };
         let mut job = Job { runtime, definition, message, serial, acknowledged: false, terminate };
-        if let Err(error) = job.message.headers.eta(self.timezone).and(job.message.headers.expires(self.timezone)) {
+        if let Err(error) =
+            job.message.headers.eta(self.timezone).and(job.message.headers.expires(self.timezone))
+        {
             let headers = job.message.headers.clone();
             let runtime = job.runtime;
             self.background.spawn(async move { runtime.refuse(serial, false, &headers, &error).await });
@@ -248,13 +273,13 @@ impl Receiver for Runtime {
         self.events.task_received(&job.message.headers);
         log::debug!(task_id = job.message.headers.id.as_deref().unwrap_or(""), task_name = &*job.definition.name; "Task {}[{}] received", job.definition.name, job.message.headers.id.as_deref().unwrap_or(""));
         self.state.requests().insert(serial, known);
-        let starts_now = job.message.headers.eta.is_none()
-            && !self.rate_limits.limits(&job.definition.name)
-            && self.slots.has_room();
-        if starts_now && !job.acks_late() {
+        let may_start = job.message.headers.eta.is_none() && !self.rate_limits.limits(&job.definition.name);
+        if may_start && !job.acks_late() {
             job.acknowledged = true;
-            job.runtime.clone().slots.submit(job);
-            return Taken::Acknowledged;
+            match self.slots.start_now(job) {
+                Ok(()) => return Taken::Acknowledged,
+                Err(refused) => job = Job { acknowledged: false, ..*refused },
+            }
         }
         job.runtime.clone().accept_job(job);
         Taken::Held
@@ -275,9 +300,12 @@ impl Runtime {
             };
         }
         let headers = message.headers.clone();
-        message.into_task(&self.accept).and_then(|(mut message, body)| {
-            message.set_body(&body, crate::message::Serializer::Json, None)?;
-            Ok(message)
-        }).map_err(|error| (headers, error))
+        message
+            .into_task(&self.accept)
+            .and_then(|(mut message, body)| {
+                message.set_body(&body, crate::message::Serializer::Json, None)?;
+                Ok(message)
+            })
+            .map_err(|error| (headers, error))
     }
 }

@@ -38,6 +38,11 @@ impl Signals {
         })
     }
 
+    /// Whether Ctrl-C was pressed.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.interrupted
+    }
+
     /// The next wish to end.
     pub(crate) async fn next(&mut self) -> Shutdown {
         tokio::select! {

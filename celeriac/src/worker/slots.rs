@@ -26,7 +26,11 @@ impl Slots {
     /// Slots in the present runtime.
     pub(crate) fn new(limit: usize) -> Self {
         let inner = Inner { limit, running: 0, waiting: VecDeque::new(), closed: false };
-        Self { inner: Mutex::new(inner), runners: TaskTracker::new(), handle: tokio::runtime::Handle::current() }
+        Self {
+            inner: Mutex::new(inner),
+            runners: TaskTracker::new(),
+            handle: tokio::runtime::Handle::current(),
+        }
     }
 
     /// How many jobs may run at a time.
@@ -34,16 +38,25 @@ impl Slots {
         lock(&self.inner).limit
     }
 
-    /// Whether a job would start at once.
-    pub(crate) fn has_room(&self) -> bool {
-        let inner = lock(&self.inner);
-        inner.running < inner.limit && !inner.closed
+    /// Starts a job if there is a free slot and nothing waits for one; else gives it back.
+    pub(crate) fn start_now(self: &Arc<Self>, job: Job) -> Result<(), Box<Job>> {
+        let mut inner = lock(&self.inner);
+        if inner.running >= inner.limit || inner.closed || !inner.waiting.is_empty() {
+            return Err(Box::new(job));
+        }
+        inner.running += 1;
+        drop(inner);
+        self.start(job);
+        Ok(())
     }
 
-    /// Starts a job, or lets it wait for a slot.
+    /// Starts a job, lets it wait for a slot, or hands its message back when nothing starts any more.
     pub(crate) fn submit(self: &Arc<Self>, job: Job) {
         let mut inner = lock(&self.inner);
-        if inner.running < inner.limit && !inner.closed {
+        if inner.closed {
+            drop(inner);
+            job.hand_back();
+        } else if inner.running < inner.limit {
             inner.running += 1;
             drop(inner);
             self.start(job);
@@ -95,7 +108,8 @@ impl Slots {
     /// The next job for a slot that became free; `None` gives the slot back.
     fn next(&self) -> Option<Job> {
         let mut inner = lock(&self.inner);
-        let job = if inner.running <= inner.limit && !inner.closed { inner.waiting.pop_front() } else { None };
+        let job =
+            if inner.running <= inner.limit && !inner.closed { inner.waiting.pop_front() } else { None };
         if job.is_none() {
             inner.running -= 1;
         }

@@ -140,7 +140,8 @@ impl RedisBackend {
     pub(crate) async fn extend_claim(&self, group_id: &str, token: &str) -> Result<bool, BrokerError> {
         let keys = [".c", ".s"].map(|suffix| self.group_key(group_id, suffix));
         let seconds = PUBLISH_SECONDS.max(self.claim_seconds()).to_string();
-        let replies = self.run(vec![eval(EXTEND, &keys.each_ref(), &[token.as_bytes(), seconds.as_bytes()])]).await?;
+        let replies =
+            self.run(vec![eval(EXTEND, &keys.each_ref(), &[token.as_bytes(), seconds.as_bytes()])]).await?;
         Ok(replies[0] == Reply::Int(1))
     }
 

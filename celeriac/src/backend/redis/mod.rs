@@ -68,10 +68,6 @@ impl RedisBackend {
         self.link.endpoint()
     }
 
-    pub(crate) fn link(&self) -> &Link {
-        &self.link
-    }
-
     /// The key, and the channel, of a task's record.
     pub fn task_key(&self, task_id: &str) -> String {
         format!("{}celery-task-meta-{task_id}", self.prefix)
@@ -137,11 +133,6 @@ impl RedisBackend {
         }
     }
 
-    /// Subscribes to a task's record before the task is sent, so that no change is missed.
-    pub(crate) async fn watch(&self, task_id: &str) -> waiters::Waiter {
-        self.waiters.watch(self.task_key(task_id)).await
-    }
-
     /// Removes what is stored of a task.
     ///
     /// # Errors
@@ -166,7 +157,9 @@ impl RedisBackend {
     pub async fn restore_group(&self, group_id: &str) -> Result<Option<ResultRef>, BrokerError> {
         let replies = self.link.call(Pipeline::new().cmd("GET").arg(self.group_key(group_id, ""))).await?;
         match &replies[0] {
-            Reply::BulkString(stored) => Ok(json::loads(stored)?.get("result").and_then(ResultRef::from_value)),
+            Reply::BulkString(stored) => {
+                Ok(json::loads(stored)?.get("result").and_then(ResultRef::from_value))
+            }
             _ => Ok(None),
         }
     }

@@ -118,7 +118,9 @@ async fn serve(link: Link, shared: std::sync::Weak<Shared>, mut requests: mpsc::
                     return;
                 }
             }
-            Err(error) => log::warn!(backend:% = link.endpoint(), error:% = error; "Cannot subscribe to results"),
+            Err(error) => {
+                log::warn!(backend:% = link.endpoint(), error:% = error; "Cannot subscribe to results")
+            }
         }
         if shared.strong_count() == 0 {
             return;

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, Pipeline, PushInfo, PushKind, Value, cmd};
+use redis::{Cmd, Pipeline, PushInfo, PushKind, Value};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::ServerClock;
-use super::inflight::{Slots, SLOTS};
+use super::inflight::{SLOTS, Slots};
 use super::link::{replies, server_error};
 use super::transaction::Transaction;
 use super::{Keys, Link};
@@ -39,12 +39,8 @@ pub(crate) const LEASE: Duration = Duration::from_secs(40);
 pub(crate) struct Delivery {
     /// Number of the delivery within this consumer, by which it is settled.
     pub(crate) serial: u64,
-    /// Name of the queue that it came from.
-    pub(crate) queue: Arc<str>,
     /// The message, or why it cannot be read.
     pub(crate) message: Result<Message, ProtocolError>,
-    /// The message as it stood in the queue.
-    pub(crate) raw: Arc<[u8]>,
 }
 
 /// What the receiver of a delivery did with it.
@@ -95,15 +91,6 @@ pub(crate) struct ConsumerHandle {
     settlements: mpsc::UnboundedSender<Settlement>,
     wake: Arc<Notify>,
     queues: Arc<std::sync::Mutex<Vec<Arc<str>>>>,
-    status: Arc<Status>,
-}
-
-/// What the outside may see of the consumer.
-#[derive(Default)]
-pub(crate) struct Status {
-    /// Milliseconds since `started` of the last successful round trip, plus one.
-    last_contact: std::sync::atomic::AtomicU64,
-    connected: std::sync::atomic::AtomicBool,
 }
 
 impl ConsumerHandle {
@@ -127,11 +114,6 @@ impl ConsumerHandle {
     pub(crate) fn set_queues(&self, queues: Vec<Arc<str>>) {
         *self.queues.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = queues;
         self.wake();
-    }
-
-    /// Whether the last round trip succeeded.
-    pub(crate) fn is_connected(&self) -> bool {
-        self.status.connected.load(std::sync::atomic::Ordering::Relaxed)
     }
 }
 
@@ -196,7 +178,6 @@ impl<R: Receiver> Consumer<R> {
             settlements: sender,
             wake: Arc::new(Notify::new()),
             queues: Arc::new(std::sync::Mutex::new(options.queues)),
-            status: Arc::default(),
         };
         Self {
             link,
@@ -227,11 +208,13 @@ impl<R: Receiver> Consumer<R> {
             let (pushes, mut pushed) = mpsc::unbounded_channel();
             match self.connect(pushes).await {
                 Ok(mut connection) => {
-                    let outcome = self.serve(&mut connection, &mut pushed, &mut backoff, &stop_fetching, &finish).await;
-                    self.handle.status.connected.store(false, std::sync::atomic::Ordering::Relaxed);
+                    let outcome =
+                        self.serve(&mut connection, &mut pushed, &mut backoff, &stop_fetching, &finish).await;
                     match outcome {
                         Ok(()) => return,
-                        Err(error) => log::warn!(broker:% = self.link.endpoint(), error:% = error; "Connection to broker lost: reconnecting"),
+                        Err(error) => {
+                            log::warn!(broker:% = self.link.endpoint(), error:% = error; "Connection to broker lost: reconnecting")
+                        }
                     }
                 }
                 Err(error) => {
@@ -250,7 +233,10 @@ impl<R: Receiver> Consumer<R> {
         }
     }
 
-    async fn connect(&mut self, pushes: mpsc::UnboundedSender<PushInfo>) -> Result<MultiplexedConnection, String> {
+    async fn connect(
+        &mut self,
+        pushes: mpsc::UnboundedSender<PushInfo>,
+    ) -> Result<MultiplexedConnection, String> {
         let mut connection = self.link.dedicated(Some(pushes)).await.map_err(|error| error_chain(&error))?;
         let mut hello = Pipeline::new();
         hello.cmd("CLIENT").arg("TRACKING").arg("ON").arg("NOLOOP");
@@ -318,7 +304,8 @@ impl<R: Receiver> Consumer<R> {
             let plan = if fetching { self.plan_fetch(&mut commands) } else { Vec::new() };
             // What this worker itself pushes is not announced to it.
             let pushing = self.transaction.as_ref().is_some_and(Transaction::has_commands);
-            let looking = fetching && self.plan_look(&mut commands, pushing || !plan.is_empty(), &mut last_look);
+            let looking =
+                fetching && self.plan_look(&mut commands, pushing || !plan.is_empty(), &mut last_look);
             let renewing = self.plan_renewal(&mut commands);
             if commands.is_empty() {
                 if finish.is_cancelled() && self.settlements.is_empty() {
@@ -327,8 +314,8 @@ impl<R: Receiver> Consumer<R> {
                 self.wait(pushed, stop_fetching, finish, fetching).await?;
                 continue;
             }
-            let mut found = replies(connection, &mut commands).await.map_err(|error| error.to_string())?.into_iter();
-            self.handle.status.connected.store(true, std::sync::atomic::Ordering::Relaxed);
+            let mut found =
+                replies(connection, &mut commands).await.map_err(|error| error.to_string())?.into_iter();
             if let Some(count) = committing {
                 let answers: Vec<Value> = found.by_ref().take(count).collect();
                 self.finish_transaction(answers).await?;
@@ -373,8 +360,11 @@ impl<R: Receiver> Consumer<R> {
         finish: &CancellationToken,
         fetching: bool,
     ) -> Result<(), String> {
-        let oldest = self.unrecorded.front().and_then(|serial| self.entries.get(serial)).map(|entry| entry.fetched);
-        let until = oldest.map_or(IDLE_POLL, |fetched| (fetched + RECORD_AFTER).saturating_duration_since(Instant::now()));
+        let oldest =
+            self.unrecorded.front().and_then(|serial| self.entries.get(serial)).map(|entry| entry.fetched);
+        let until = oldest
+            .map_or(IDLE_POLL, |fetched| (fetched + RECORD_AFTER).saturating_duration_since(Instant::now()));
+        let until = until.min(self.renewal_interval().saturating_sub(self.renewed.elapsed()));
         tokio::select! {
             biased;
             Some(push) = pushed.recv() => self.note(&push)?,
@@ -401,7 +391,8 @@ impl<R: Receiver> Consumer<R> {
                 };
                 for key in changed {
                     if let Value::BulkString(key) = key
-                        && let Some(source) = self.sources.iter_mut().find(|source| source.key.as_bytes() == &key[..])
+                        && let Some(source) =
+                            self.sources.iter_mut().find(|source| source.key.as_bytes() == &key[..])
                     {
                         source.waiting = source.waiting.max(1);
                     }
@@ -439,7 +430,7 @@ impl<R: Receiver> Consumer<R> {
             Err(_) => entry.tag = uuid::Uuid::new_v4().to_string(),
         }
         self.slots.add(slot);
-        match self.receiver.receive(Delivery { serial, queue, message, raw }) {
+        match self.receiver.receive(Delivery { serial, message }) {
             Taken::Acknowledged => self.slots.settle(slot, entry.raw),
             Taken::Held => {
                 self.entries.insert(serial, entry);
@@ -594,8 +585,12 @@ impl<R: Receiver> Consumer<R> {
         self.first_queue = 0;
     }
 
+    fn renewal_interval(&self) -> Duration {
+        RENEW_EVERY.min(self.visibility_timeout / 4)
+    }
+
     fn plan_renewal(&mut self, commands: &mut Pipeline) -> bool {
-        if self.renewed.elapsed() < RENEW_EVERY.min(self.visibility_timeout / 4) {
+        if self.renewed.elapsed() < self.renewal_interval() {
             return false;
         }
         self.renewed = Instant::now();
@@ -603,8 +598,12 @@ impl<R: Receiver> Consumer<R> {
         let lease_end = self.clock.now() + LEASE.as_secs_f64();
         commands.cmd("ZADD").arg(&self.keys.inflight_index).arg(lease_end).arg(&self.worker);
         let score = self.score();
-        let held: Vec<&str> =
-            self.entries.values().filter(|entry| entry.slot.is_none()).map(|entry| entry.tag.as_str()).collect();
+        let held: Vec<&str> = self
+            .entries
+            .values()
+            .filter(|entry| entry.slot.is_none())
+            .map(|entry| entry.tag.as_str())
+            .collect();
         for tags in held.chunks(500) {
             let command = commands.cmd("ZADD").arg(&self.keys.unacked_index).arg("XX");
             for tag in tags {
@@ -671,13 +670,4 @@ fn error_chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// A command with its arguments, for a settlement.
-pub(crate) fn command(name: &str, arguments: &[&[u8]]) -> Cmd {
-    let mut command = cmd(name);
-    for argument in arguments {
-        command.arg(*argument);
-    }
-    command
 }

@@ -58,7 +58,8 @@ impl Keys {
     /// The keys under those options in that database.
     pub fn new(options: KeysOptions, database: i64) -> Self {
         let prefix = &options.global_keyprefix;
-        let fanout_prefix = options.fanout_prefix.as_deref().unwrap_or("").replace("{db}", &database.to_string());
+        let fanout_prefix =
+            options.fanout_prefix.as_deref().unwrap_or("").replace("{db}", &database.to_string());
         Self {
             fanout_prefix: format!("{prefix}{fanout_prefix}"),
             unacked: format!("{prefix}{}", options.unacked_key),

@@ -27,7 +27,9 @@ struct Inner {
 impl Link {
     /// A link to that database; nothing is connected yet.
     pub fn new(endpoint: Endpoint, connect_timeout: Duration, response_timeout: Option<Duration>) -> Self {
-        Self { inner: Arc::new(Inner { endpoint, connect_timeout, response_timeout, current: Mutex::new(None) }) }
+        Self {
+            inner: Arc::new(Inner { endpoint, connect_timeout, response_timeout, current: Mutex::new(None) }),
+        }
     }
 
     /// Where the link leads.
@@ -88,7 +90,10 @@ impl Link {
         Ok(connection)
     }
 
-    async fn connect(&self, pushes: Option<UnboundedSender<PushInfo>>) -> Result<MultiplexedConnection, RedisError> {
+    async fn connect(
+        &self,
+        pushes: Option<UnboundedSender<PushInfo>>,
+    ) -> Result<MultiplexedConnection, RedisError> {
         let Inner { endpoint, connect_timeout, response_timeout, .. } = &*self.inner;
         let protocol = if pushes.is_some() { ProtocolVersion::RESP3 } else { ProtocolVersion::RESP2 };
         let mut config = AsyncConnectionConfig::new()

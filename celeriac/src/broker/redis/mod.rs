@@ -15,7 +15,9 @@ mod restore;
 mod transaction;
 mod url;
 
-pub(crate) use consumer::{Consumer, ConsumerHandle, ConsumerOptions, Delivery, Disposition, Receiver, Settlement, Taken};
+pub(crate) use consumer::{
+    Consumer, ConsumerHandle, ConsumerOptions, Delivery, Disposition, Receiver, Settlement, Taken,
+};
 pub use fanout::Subscription;
 pub use keys::{Keys, KeysOptions};
 pub use link::Link;

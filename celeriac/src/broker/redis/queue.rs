@@ -64,7 +64,9 @@ impl Queues {
                 commands.push(self.push(&info.routing_key, message));
             } else if self.fanout_exchanges.contains(&info.exchange) {
                 let mut publish = cmd("PUBLISH");
-                publish.arg(self.keys.fanout_channel(&info.exchange, &info.routing_key)).arg(envelope::encode(message));
+                publish
+                    .arg(self.keys.fanout_channel(&info.exchange, &info.routing_key))
+                    .arg(envelope::encode(message));
                 commands.push(publish);
             } else {
                 let queues = self.route(&info.exchange, &info.routing_key).await?;
@@ -79,7 +81,8 @@ impl Queues {
 
     fn push(&self, queue: &str, message: &Message) -> Cmd {
         let mut push = cmd("LPUSH");
-        push.arg(self.keys.queue(queue, message.properties.priority.unwrap_or(0))).arg(envelope::encode(message));
+        push.arg(self.keys.queue(queue, message.properties.priority.unwrap_or(0)))
+            .arg(envelope::encode(message));
         push
     }
 
@@ -94,7 +97,13 @@ impl Queues {
     ///
     /// # Errors
     /// Those of the server.
-    pub async fn bind(&self, exchange: &str, exchange_type: &str, routing_key: &str, queue: &str) -> Result<(), BrokerError> {
+    pub async fn bind(
+        &self,
+        exchange: &str,
+        exchange_type: &str,
+        routing_key: &str,
+        queue: &str,
+    ) -> Result<(), BrokerError> {
         let pattern = if exchange_type == "topic" { topic_pattern(routing_key) } else { String::new() };
         let member = self.keys.binding(routing_key, &pattern, queue);
         let mut bind = Pipeline::new();
@@ -132,5 +141,8 @@ impl Queues {
 }
 
 fn sum(replies: &[Value]) -> u64 {
-    replies.iter().map(|reply| if let Value::Int(length) = reply { u64::try_from(*length).unwrap_or(0) } else { 0 }).sum()
+    replies
+        .iter()
+        .map(|reply| if let Value::Int(length) = reply { u64::try_from(*length).unwrap_or(0) } else { 0 })
+        .sum()
 }

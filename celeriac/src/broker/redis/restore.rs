@@ -89,7 +89,9 @@ impl Sweeper {
                 () = tokio::time::sleep(interval) => {}
             }
             let result = match self.contact().await {
-                Ok(()) if healthy_since.get_or_insert_with(tokio::time::Instant::now).elapsed() < grace => Ok(0),
+                Ok(()) if healthy_since.get_or_insert_with(tokio::time::Instant::now).elapsed() < grace => {
+                    Ok(0)
+                }
                 Ok(()) => self.sweep().await,
                 Err(error) => Err(error),
             };
@@ -132,7 +134,13 @@ impl Sweeper {
     async fn sweep_unacked(&self) -> Result<u64, BrokerError> {
         let cutoff = self.clock.now() - self.visibility_timeout.as_secs_f64();
         let mut find = Pipeline::new();
-        find.cmd("ZREVRANGEBYSCORE").arg(&self.keys.unacked_index).arg(cutoff).arg(0).arg("LIMIT").arg(0).arg(SWEEP_LIMIT);
+        find.cmd("ZREVRANGEBYSCORE")
+            .arg(&self.keys.unacked_index)
+            .arg(cutoff)
+            .arg(0)
+            .arg("LIMIT")
+            .arg(0)
+            .arg(SWEEP_LIMIT);
         let found = self.link.call(&mut find).await?;
         let Value::Array(tags) = &found[0] else { return Ok(0) };
         let mut count = 0;
@@ -221,8 +229,14 @@ impl Sweeper {
     }
 
     /// The lists to which a message goes back.
-    async fn lists_of(&self, raw: &[u8], exchange: &str, routing_key: &str) -> Result<Vec<String>, BrokerError> {
-        let priority = envelope::decode(raw).ok().and_then(|message| message.properties.priority).unwrap_or(0);
+    async fn lists_of(
+        &self,
+        raw: &[u8],
+        exchange: &str,
+        routing_key: &str,
+    ) -> Result<Vec<String>, BrokerError> {
+        let priority =
+            envelope::decode(raw).ok().and_then(|message| message.properties.priority).unwrap_or(0);
         let queues = if exchange.is_empty() {
             vec![routing_key.to_owned()]
         } else {

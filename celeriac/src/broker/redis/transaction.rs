@@ -120,7 +120,11 @@ impl Transaction {
                 Some(reason) => Err(reason),
                 None => Ok(vec![reply]),
             },
-            Some(reply) => Err(answers.iter().chain([&reply]).find_map(server_error).unwrap_or_else(|| format!("{reply:?}"))),
+            Some(reply) => Err(answers
+                .iter()
+                .chain([&reply])
+                .find_map(server_error)
+                .unwrap_or_else(|| format!("{reply:?}"))),
             None => Err("no reply".to_owned()),
         }
     }

@@ -23,9 +23,9 @@ impl Endpoint {
         let bad = |reason: String| BrokerError::BadUrl { url: shown.clone(), reason };
         let info = match url.split_once("://") {
             Some(("redis+socket" | "unix", rest)) => socket(rest).map_err(bad)?,
-            Some(("redis" | "rediss", _)) => {
-                url.into_connection_info().map_err(|error| bad(error.detail().unwrap_or("malformed URL").to_owned()))?
-            }
+            Some(("redis" | "rediss", _)) => url
+                .into_connection_info()
+                .map_err(|error| bad(error.detail().unwrap_or("malformed URL").to_owned()))?,
             Some((scheme, _)) => {
                 return Err(bad(format!("unknown transport {scheme:?}; hint: use redis://HOST:6379/0")));
             }
@@ -92,7 +92,8 @@ fn socket(rest: &str) -> Result<ConnectionInfo, String> {
     for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
         if matches!(name, "virtual_host" | "db") {
             let database = value.trim_start_matches('/').parse();
-            settings = settings.set_db(database.map_err(|_| format!("{name} {value:?} is not a database number"))?);
+            settings =
+                settings.set_db(database.map_err(|_| format!("{name} {value:?} is not a database number"))?);
         }
     }
     if let Some((user, password)) = user_info.and_then(|user_info| user_info.split_once(':')) {
@@ -126,7 +127,8 @@ mod tests {
     #[test]
     fn passwords_are_never_shown() {
         for url in ["redis://:secret@localhost:6379/1", "rediss://user:secret@host/0", "foo://a:secret@b/c"] {
-            let shown = Endpoint::parse(url).map_or_else(|error| error.to_string(), |endpoint| endpoint.to_string());
+            let shown =
+                Endpoint::parse(url).map_or_else(|error| error.to_string(), |endpoint| endpoint.to_string());
             assert!(!shown.contains("secret"), "{shown}");
         }
     }
