@@ -69,7 +69,7 @@ def cases_are_all(options):
 def collect(python, suite, modules):
     """The names of all cases, in the order of the suite."""
     paths = [f"t/integration/test_{module}.py" for module in modules]
-    command = [python, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *paths]
+    command = [python, "-m", "pytest", "--collect-only", "-q", "-p", "celery.contrib.pytest", "-p", "no:cacheprovider", *paths]
     finished = subprocess.run(command, cwd=suite, capture_output=True, text=True)
     cases = [line for line in finished.stdout.splitlines() if "::" in line]
     if finished.returncode or not cases:
