@@ -1,5 +1,7 @@
 //! What the workers here have in common: their command line and their log.
 
+pub mod conformance;
+
 use celeriac::config::Config;
 use celeriac::config::cli::WorkerOptions;
 

@@ -1,0 +1,70 @@
+//! The worker that Celery's tools look at: `celery inspect`, `control`, `events`, Flower, exporters.
+//!
+//! `tests/control/tools_app.py` has the same tasks for Celery's own worker.
+
+use std::time::Duration;
+
+use celeriac::config::Config;
+use celeriac::control::Commands;
+use celeriac::prelude::*;
+use compat_workers::start;
+
+#[celeriac::task(name = "tools.add")]
+async fn add(x: i64, y: i64) -> i64 {
+    x + y
+}
+
+#[celeriac::task(name = "tools.fail")]
+async fn fail(text: String) -> TaskResult<()> {
+    Err(TaskError::builtin("ValueError", text))
+}
+
+/// Succeeds when it is run the second time.
+#[celeriac::task(name = "tools.retry", max_retries = 3)]
+async fn retry(ctx: Context) -> TaskResult<u32> {
+    match ctx.request().retries() {
+        0 => Err(ctx.retry().countdown(0.1).exc(TaskError::builtin("ValueError", "try again")).into()),
+        retries => Ok(retries),
+    }
+}
+
+#[celeriac::task(name = "tools.sleep")]
+async fn sleep(seconds: f64) {
+    tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+}
+
+/// Sleeps on a thread.
+#[celeriac::task(name = "tools.block")]
+fn block(seconds: f64) {
+    std::thread::sleep(Duration::from_secs_f64(seconds));
+}
+
+/// Keeps a thread of the runtime busy, as no async task should.
+#[celeriac::task(name = "tools.spin")]
+async fn spin(seconds: f64) {
+    let start = std::time::Instant::now();
+    while start.elapsed().as_secs_f64() < seconds {
+        std::hint::spin_loop();
+    }
+}
+
+#[celeriac::task(name = "tools.limited", rate_limit = "1/s")]
+async fn limited() {}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let options = start(Config::default());
+    let commands = Commands::default().with("greet", |arguments| async move {
+        Ok(Value::from(format!("hello {}", arguments.text("name").unwrap_or("you"))))
+    });
+    let worker = Worker::from_options("tools", &options)?
+        .commands(commands)
+        .task(add)
+        .task(fail)
+        .task(retry)
+        .task(sleep)
+        .task(block)
+        .task(spin)
+        .task(limited);
+    std::process::exit(worker.run().await?.exit_code());
+}
