@@ -3,7 +3,7 @@
 //! Source: celery 5.7 `celery/canvas.py`, the `apply_async` and `run` methods.
 
 use super::freeze::{Partial, Place, freeze_group, prepare};
-use super::node::{Chord, Kind, Node, append, maybe_list, merge_options};
+use super::node::{Chord, Kind, Node, extend, maybe_list, merge_options};
 use super::outcome::Outcome;
 use super::send::send;
 use super::{CanvasError, Effect, Outbox, Sender};
@@ -116,7 +116,7 @@ fn apply_chain(
     };
     let mut prepared = prepare(steps, Partial::new(&args, kwargs), &place, &errbacks, true, sender)?;
     if let Some(last) = prepared.tasks.first_mut() {
-        link.into_iter().for_each(|callback| append(&mut last.options, "link", callback));
+        extend(&mut last.options, "link", link);
     }
     let Some(first) = prepared.tasks.pop() else { return Ok(None) };
     let mut rest = maybe_list(options.shift_remove("chain"));

@@ -274,6 +274,15 @@ pub(super) fn append(options: &mut Map, key: &str, value: Value) {
     options.insert(key.to_owned(), Value::List(items));
 }
 
+/// Appends several to an option that holds a list (`extend_list_option`).
+pub(super) fn extend(options: &mut Map, key: &str, values: Vec<Value>) {
+    if !values.is_empty() {
+        let mut items = maybe_list(options.get_mut(key).map(std::mem::take));
+        items.extend(values);
+        options.insert(key.to_owned(), Value::List(items));
+    }
+}
+
 /// The members of a canvas; a canvas in their place stands for its own, another signature for itself
 /// (`_maybe_group`).
 fn members(value: Option<Value>) -> Result<Vec<Node>, CanvasError> {

@@ -4,7 +4,7 @@
 
 use super::apply::apply_node;
 use super::freeze::Place;
-use super::node::{Kind, Node, append, maybe_list};
+use super::node::{Kind, Node, extend, maybe_list};
 use super::{CanvasError, Effect, Outbox, Sender};
 use crate::backend::ResultRef;
 use crate::message::{Map, Signature, Value};
@@ -47,9 +47,7 @@ pub fn replace(
     if let Kind::Chain(tasks) = &mut node.kind
         && let Some(last) = tasks.last_mut()
     {
-        for callback in maybe_list(node.options.shift_remove("link")) {
-            append(&mut last.options, "link", callback);
-        }
+        extend(&mut last.options, "link", maybe_list(node.options.shift_remove("link")));
     }
     let nesting = i64::from(request.headers.replaced_task_nesting) + 1;
     if let Kind::Chain(tasks) = &mut node.kind {
