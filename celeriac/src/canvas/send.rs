@@ -13,7 +13,8 @@ use super::routing::destination;
 use super::{CanvasError, Effect, Outbox, Sender};
 use crate::backend::ResultRef;
 use crate::message::{
-    Body, Compression, Embed, Headers, Map, Message, Serializer, Signature, TimeLimit, Value, parse_iso8601,
+    Body, Compression, DeliveryInfo, Embed, Headers, Map, Message, Properties, Serializer, Signature,
+    TimeLimit, Value, parse_iso8601,
 };
 use crate::task::TaskOptions;
 
@@ -70,7 +71,7 @@ pub(super) fn send(
         hard: take_number(&mut options, "time_limit")?,
         soft: take_number(&mut options, "soft_time_limit")?,
     };
-    let (eta, expires, expiration) = take_times(&mut options, sender)?;
+    let times = Times::take(&mut options, sender)?;
     let embed = Embed {
         callbacks: take_signatures(&mut options, "link")?,
         errbacks: take_signatures(&mut options, "link_error")?,
@@ -100,8 +101,8 @@ pub(super) fn send(
         Message::task(task, id.as_str(), Body { args, kwargs, embed }, serializer, compression)?;
     let headers = &mut message.headers;
     headers.shadow = shadow;
-    headers.eta = eta;
-    headers.expires = expires;
+    headers.eta = times.eta.map(Value::Str);
+    headers.expires = times.expires.map(Value::Str);
     headers.group = take_text(&mut options, "group_id");
     headers.group_index = options.shift_remove("group_index").and_then(|index| index.as_i64());
     headers.retries = take_count(&mut options, "retries");
@@ -132,7 +133,25 @@ pub(super) fn send(
         *headers = Headers::from_map(all)?;
     }
 
-    let properties = &mut message.properties;
+    set_properties(&mut message.properties, options, times.expiration, delivery_info, sender)?;
+
+    let sent_event = config.task_send_sent_event.then(|| sent_event(&message));
+    outbox.push(Effect::Publish(Box::new(message)));
+    outbox.effects.extend(sent_event.map(Effect::TaskSent));
+    if adds_to_parent && sender.parent.is_some() {
+        outbox.children.push(ResultRef::task(id.as_str()));
+    }
+    Ok(Outcome::task(id))
+}
+
+/// The properties of a message; options that nobody knows are among them.
+fn set_properties(
+    properties: &mut Properties,
+    mut options: Map,
+    expiration: Option<String>,
+    delivery_info: DeliveryInfo,
+    sender: &Sender<'_>,
+) -> Result<(), CanvasError> {
     properties.reply_to =
         Some(take_text(&mut options, "reply_to").unwrap_or_else(|| sender.reply_to.to_owned()));
     properties.delivery_mode = match options.shift_remove("delivery_mode") {
@@ -145,21 +164,14 @@ pub(super) fn send(
                 2
             }
         }
-        _ => config.task_default_delivery_mode.code(),
+        _ => sender.config.task_default_delivery_mode.code(),
     };
     let priority = take_number(&mut options, "priority")?.unwrap_or_default();
     properties.priority = Some(priority.clamp(0.0, 255.0) as u8);
     properties.expiration = expiration;
     properties.delivery_info = delivery_info;
     properties.extra = options.into_iter().filter(|(_, value)| !value.is_null()).collect();
-
-    let sent_event = config.task_send_sent_event.then(|| sent_event(&message));
-    outbox.push(Effect::Publish(Box::new(message)));
-    outbox.effects.extend(sent_event.map(Effect::TaskSent));
-    if adds_to_parent && sender.parent.is_some() {
-        outbox.children.push(ResultRef::task(id.as_str()));
-    }
-    Ok(Outcome::task(id))
+    Ok(())
 }
 
 /// Adds what a task that is known here declares about publishing (`Task._get_exec_options`, `Task.from_config`).
@@ -184,37 +196,45 @@ fn add_task_options(options: &mut Map, task: &TaskOptions, sender: &Sender<'_>) 
     }
 }
 
-/// The headers `eta` and `expires`, and the property `expiration`.
-fn take_times(
-    options: &mut Map,
-    sender: &Sender<'_>,
-) -> Result<(Option<Value>, Option<Value>, Option<String>), CanvasError> {
-    let timezone = sender.config.timezone.unwrap_or(Tz::UTC);
-    let countdown = take_number(options, "countdown")?.filter(|countdown| *countdown != 0.0);
-    let eta = options.shift_remove("eta").filter(|eta| !eta.is_null());
-    let eta = match (countdown, eta) {
-        (Some(countdown), _) => Some(in_zone(after(sender.now, countdown), timezone)),
-        (None, Some(eta)) => {
-            Some(isoformat(&eta).ok_or_else(|| CanvasError::bad_option("eta", &eta, "a date and time"))?)
-        }
-        (None, None) => None,
-    };
-    let Some(expires) = options.shift_remove("expires").filter(|expires| !expires.is_null()) else {
-        return Ok((eta.map(Value::Str), None, None));
-    };
-    let expires = match expires.as_f64() {
-        Some(seconds) => in_zone(after(sender.now, seconds), timezone),
-        None => isoformat(&expires)
-            .ok_or_else(|| CanvasError::bad_option("expires", &expires, "seconds, or a date and time"))?,
-    };
-    let expiration = parse_iso8601(&expires, timezone).map(|moment| {
-        let left = (moment - sender.now).num_microseconds().unwrap_or(i64::MAX);
-        (left.max(0) / 1000).to_string()
-    });
-    Ok((eta.map(Value::Str), Some(Value::Str(expires)), expiration))
+/// When a task is to run.
+struct Times {
+    /// Header `eta`, ISO 8601.
+    eta: Option<String>,
+    /// Header `expires`, ISO 8601.
+    expires: Option<String>,
+    /// Property `expiration`: milliseconds until it expires.
+    expiration: Option<String>,
 }
 
-pub(super) fn after(now: DateTime<Utc>, seconds: f64) -> DateTime<Utc> {
+impl Times {
+    fn take(options: &mut Map, sender: &Sender<'_>) -> Result<Self, CanvasError> {
+        let timezone = sender.config.timezone.unwrap_or(Tz::UTC);
+        let countdown = take_number(options, "countdown")?.filter(|countdown| *countdown != 0.0);
+        let eta = options.shift_remove("eta").filter(|eta| !eta.is_null());
+        let eta = match (countdown, eta) {
+            (Some(countdown), _) => Some(in_zone(after(sender.now, countdown), timezone)),
+            (None, Some(eta)) => {
+                Some(isoformat(&eta).ok_or_else(|| CanvasError::bad_option("eta", &eta, "a date and time"))?)
+            }
+            (None, None) => None,
+        };
+        let Some(expires) = options.shift_remove("expires").filter(|expires| !expires.is_null()) else {
+            return Ok(Self { eta, expires: None, expiration: None });
+        };
+        let expires = match expires.as_f64() {
+            Some(seconds) => in_zone(after(sender.now, seconds), timezone),
+            None => isoformat(&expires)
+                .ok_or_else(|| CanvasError::bad_option("expires", &expires, "seconds, or a date and time"))?,
+        };
+        let expiration = parse_iso8601(&expires, timezone).map(|moment| {
+            let left = (moment - sender.now).num_microseconds().unwrap_or(i64::MAX);
+            (left.max(0) / 1000).to_string()
+        });
+        Ok(Self { eta, expires: Some(expires), expiration })
+    }
+}
+
+fn after(now: DateTime<Utc>, seconds: f64) -> DateTime<Utc> {
     let microseconds = (seconds * 1e6).round().clamp(-1e17, 1e17) as i64;
     now.checked_add_signed(TimeDelta::microseconds(microseconds)).unwrap_or(now)
 }
