@@ -37,7 +37,7 @@ pub fn entries(config: &Config) -> Result<Vec<Entry>, CompanionScheduleError> {
         Entry::new(
             "compute-daily-metrics",
             "app.tasks.analytics.compute_daily_metrics",
-            Schedule::Crontab(Crontab::from_text("0 1 * * *")?),
+            Schedule::Crontab(Box::new(Crontab::from_text("0 1 * * *")?)),
         )
         .queue(QUEUE),
     ];

@@ -1,4 +1,5 @@
 //! What every store must do, for each of them; and RedBeat's layout in the Redis one.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

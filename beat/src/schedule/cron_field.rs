@@ -43,7 +43,7 @@ pub enum CronFieldError {
     BelowRange(i64, u32),
     /// Neither a number, a text, nor a list of numbers.
     #[error("a number, a text or a list of numbers is expected, not {0}")]
-    InvalidType(Value),
+    InvalidType(String),
 }
 
 impl CronField {
@@ -138,7 +138,7 @@ impl Parser {
     }
 
     fn integer(&self, value: &Value) -> Result<u32, CronFieldError> {
-        self.check(value.as_i64().ok_or_else(|| CronFieldError::InvalidType(value.clone()))?)
+        self.check(value.as_i64().ok_or_else(|| CronFieldError::InvalidType(value.to_string()))?)
     }
 
     fn check(&self, number: i64) -> Result<u32, CronFieldError> {

@@ -34,9 +34,9 @@ pub enum CrontabError {
     #[error("no month of {month_of_year} has a day of {day_of_month}")]
     ImpossibleDate {
         /// The field as written.
-        day_of_month: Value,
+        day_of_month: String,
         /// The field as written.
-        month_of_year: Value,
+        month_of_year: String,
     },
     /// Not five fields.
     #[error("five fields `minute hour day_of_month month_of_year day_of_week` are expected, not {0:?}")]
@@ -68,8 +68,8 @@ impl Crontab {
         let day = crontab.day_of_month.numbers().first().copied().unwrap_or(1);
         if crontab.month_of_year.numbers().iter().all(|month| day > longest(*month)) {
             return Err(CrontabError::ImpossibleDate {
-                day_of_month: crontab.day_of_month.original().clone(),
-                month_of_year: crontab.month_of_year.original().clone(),
+                day_of_month: crontab.day_of_month.original().to_string(),
+                month_of_year: crontab.month_of_year.original().to_string(),
             });
         }
         Ok(crontab)

@@ -15,15 +15,15 @@ pub enum ScheduleError {
         "schedule {0} is not a number of seconds, a crontab text, or a mapping with `every`, with crontab fields, or with \
          `event`, `lat`, `lon`"
     )]
-    Unknown(Value),
+    Unknown(String),
     /// An interval that is no time.
     #[error("interval {0} is not a positive number of seconds")]
-    Interval(Value),
+    Interval(String),
     /// A crontab that is not valid.
     #[error("crontab {text}: {source}")]
     Crontab {
         /// As written.
-        text: Value,
+        text: String,
         /// Why.
         source: CrontabError,
     },
@@ -31,7 +31,7 @@ pub enum ScheduleError {
     #[error("solar schedule {text}: {source}")]
     Solar {
         /// As written.
-        text: Value,
+        text: String,
         /// Why.
         source: SolarError,
     },
@@ -50,10 +50,10 @@ impl Schedule {
         match value {
             Value::Number(_) => interval(value, false),
             Value::String(text) => Crontab::from_text(text)
-                .map(Schedule::Crontab)
-                .map_err(|source| ScheduleError::Crontab { text: value.clone(), source }),
+                .map(|crontab| Schedule::Crontab(Box::new(crontab)))
+                .map_err(|source| ScheduleError::Crontab { text: value.to_string(), source }),
             Value::Object(fields) => from_fields(value, fields),
-            _ => Err(ScheduleError::Unknown(value.clone())),
+            _ => Err(ScheduleError::Unknown(value.to_string())),
         }
     }
 
@@ -89,40 +89,40 @@ fn from_fields(value: &Value, fields: &Map<String, Value>) -> Result<Schedule, S
         None if has("every") => interval_of(value, fields),
         None if has("event") => solar(value, fields),
         None if CRONTAB_FIELDS.iter().any(|name| has(name)) => crontab(value, fields),
-        None => Err(ScheduleError::Unknown(value.clone())),
+        None => Err(ScheduleError::Unknown(value.to_string())),
     }
 }
 
 const CRONTAB_FIELDS: [&str; 5] = ["minute", "hour", "day_of_week", "day_of_month", "month_of_year"];
 
 fn interval_of(value: &Value, fields: &Map<String, Value>) -> Result<Schedule, ScheduleError> {
-    let every = fields.get("every").ok_or_else(|| ScheduleError::Unknown(value.clone()))?;
+    let every = fields.get("every").ok_or_else(|| ScheduleError::Unknown(value.to_string()))?;
     interval(every, fields.get("relative").and_then(Value::as_bool).unwrap_or(false))
 }
 
 fn interval(every: &Value, relative: bool) -> Result<Schedule, ScheduleError> {
-    let every_as_written = every.clone();
+    let every_as_written = every.to_string();
     let seconds = every.as_f64().filter(|seconds| *seconds > 0.0);
     let every = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     every
         .map(|every| Schedule::Interval(Interval { every, relative }))
-        .ok_or_else(|| ScheduleError::Interval(every_as_written))
+        .ok_or(ScheduleError::Interval(every_as_written))
 }
 
 fn crontab(value: &Value, fields: &Map<String, Value>) -> Result<Schedule, ScheduleError> {
     let field = |name: &str| fields.get(name).unwrap_or(&Value::Null);
     let [minute, hour, day_of_week, day_of_month, month_of_year] = CRONTAB_FIELDS.map(field);
     Crontab::new(minute, hour, day_of_week, day_of_month, month_of_year)
-        .map(Schedule::Crontab)
-        .map_err(|source| ScheduleError::Crontab { text: value.clone(), source })
+        .map(|crontab| Schedule::Crontab(Box::new(crontab)))
+        .map_err(|source| ScheduleError::Crontab { text: value.to_string(), source })
 }
 
 fn solar(value: &Value, fields: &Map<String, Value>) -> Result<Schedule, ScheduleError> {
     let event = fields.get("event").and_then(Value::as_str);
     let degrees = |name: &str| fields.get(name).and_then(Value::as_f64);
     let (Some(event), Some(latitude), Some(longitude)) = (event, degrees("lat"), degrees("lon")) else {
-        return Err(ScheduleError::Unknown(value.clone()));
+        return Err(ScheduleError::Unknown(value.to_string()));
     };
     let solar = event.parse().and_then(|event| Solar::new(event, latitude, longitude));
-    solar.map(Schedule::Solar).map_err(|source| ScheduleError::Solar { text: value.clone(), source })
+    solar.map(Schedule::Solar).map_err(|source| ScheduleError::Solar { text: value.to_string(), source })
 }

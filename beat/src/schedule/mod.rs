@@ -49,7 +49,7 @@ pub enum Schedule {
     /// Every so many seconds.
     Interval(Interval),
     /// At matching minutes.
-    Crontab(Crontab),
+    Crontab(Box<Crontab>),
     /// At an event of the sun.
     Solar(Solar),
 }
