@@ -87,7 +87,6 @@ pub(crate) async fn deliver_reminder(
         Ok(Delivery::Retry { after, reason, .. }) => {
             Err(ctx.retry().countdown(after).exc(TaskError::builtin("RuntimeError", reason)).into())
         }
-        Ok(_) => Ok(true),
         Err(error) => {
             log::error!(reminder_id:% = id, error:% = error; "Reminder {id} waits for the database: {error}");
             Err(ctx.retry().countdown(DATABASE_RETRY).exc(error).into())
