@@ -60,7 +60,7 @@ impl RateLimiter {
             Ok(0) => Decision::Allowed,
             Ok(wait_ms) => Decision::Limited { retry_after_seconds: wait_ms.div_ceil(1000).max(1) },
             Err(error) => {
-                log::error!(user:% = user, error:% = error; "Rate limiter error, the request goes through");
+                log::error!(user:% = user, error:% = error; "A rate limiter error: the request goes through");
                 Decision::Allowed
             }
         }

@@ -1,0 +1,470 @@
+//! The contract of the HTTP API, on PostgreSQL and on SQLite.
+
+use companion::{Companion, reminders, settings::Settings};
+use companion_api::{State, routes};
+use compat_tests::{Database, PostgresServer, RedisServer};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use warp::{
+    Filter,
+    filters::BoxedFilter,
+    http::{Response, StatusCode},
+    hyper::body::Bytes,
+    reply::Response as Reply,
+    test::RequestBuilder,
+};
+
+const KEY: &str = "sk-demo-accountability";
+const ADMIN: &str = "adm1n-t0ken";
+
+#[derive(Clone, Copy)]
+enum On {
+    Postgres,
+    Sqlite,
+}
+
+struct Api {
+    routes: BoxedFilter<(Reply,)>,
+    companion: Companion,
+    redis: RedisServer,
+    database: Option<Database>,
+    _folder: TempDir,
+}
+
+impl Api {
+    async fn new(on: On) -> Self {
+        Self::with(on, &[("ADMIN_API_KEY", ADMIN)]).await
+    }
+
+    async fn with(on: On, vars: &[(&str, &str)]) -> Self {
+        let redis = RedisServer::start();
+        let folder = TempDir::new().expect("a temporary folder");
+        let database = match on {
+            On::Postgres => Some(PostgresServer::database()),
+            On::Sqlite => None,
+        };
+        let file = format!("sqlite://{}/companion.db", folder.path().display());
+        let url = database.as_ref().map_or(file.as_str(), Database::url);
+        let outbox = folder.path().join("outbox.jsonl").display().to_string();
+        let base = [
+            ("DATABASE_URL", url),
+            ("REDIS_URL", &redis.url()),
+            ("NOTIFY_FILE", &outbox),
+            ("TZ", "Europe/Berlin"),
+        ];
+        let settings = Settings::from_vars(base.iter().chain(vars).copied()).expect("valid settings");
+        let companion = Companion::open(settings).expect("a companion");
+        companion.store.migrate().await.expect("migrate");
+        companion.store.seed(true).await.expect("seed");
+        let state = State::new(companion.clone()).expect("a state");
+        let routes = routes(state).boxed();
+        Self { routes, companion, redis, database, _folder: folder }
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Response<Bytes> {
+        request.reply(&self.routes).await
+    }
+
+    async fn get(&self, path: &str) -> (StatusCode, Value) {
+        parts(&self.send(user(get(path))).await)
+    }
+
+    async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
+        parts(&self.send(user(post(path)).json(&body)).await)
+    }
+
+    async fn admin(&self, request: RequestBuilder) -> (StatusCode, Value) {
+        parts(&self.send(request.header("x-admin-token", ADMIN)).await)
+    }
+
+    /// The envelopes that wait in the queue `default`.
+    fn queued(&self) -> Vec<Value> {
+        let mut list = redis::cmd("LRANGE");
+        list.arg("default").arg(0).arg(-1);
+        let envelopes: Vec<String> = list.query(&mut self.redis.connection()).expect("redis");
+        envelopes.iter().map(|envelope| serde_json::from_str(envelope).expect("JSON")).collect()
+    }
+}
+
+fn get(path: &str) -> RequestBuilder {
+    warp::test::request().method("GET").path(path)
+}
+
+fn post(path: &str) -> RequestBuilder {
+    warp::test::request().method("POST").path(path)
+}
+
+fn user(request: RequestBuilder) -> RequestBuilder {
+    request.header("x-api-key", KEY)
+}
+
+fn parts(response: &Response<Bytes>) -> (StatusCode, Value) {
+    (response.status(), serde_json::from_slice(response.body()).unwrap_or(Value::Null))
+}
+
+macro_rules! on_both {
+    ($($name:ident)*) => {
+        mod on_postgres {
+            $(#[tokio::test(flavor = "multi_thread")] async fn $name() { super::$name(super::On::Postgres).await; })*
+        }
+        mod on_sqlite {
+            $(#[tokio::test(flavor = "multi_thread")] async fn $name() { super::$name(super::On::Sqlite).await; })*
+        }
+    };
+}
+
+on_both! {
+    a_reminder_is_asked_for_listed_and_canceled
+    a_chat_answers_with_its_actions
+    bad_chat_requests_get_their_clear_errors
+    a_push_token_is_set_and_cleared
+    chosen_reminders_are_queued_again_by_an_operator
+    feature_flags_are_read_and_turned
+    health_tells_what_works
+}
+
+async fn a_reminder_is_asked_for_listed_and_canceled(on: On) {
+    let api = Api::new(on).await;
+    let mut ids = Vec::new();
+    for text in ["first", "second"] {
+        let message = format!("Remind me to do the {text} in 10 minutes");
+        let response = api
+            .send(user(post("/chat")).header("x-request-id", "req-1").json(&json!({ "message": message })))
+            .await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["x-request-id"], "req-1");
+        let body: Value = serde_json::from_slice(response.body()).expect("JSON");
+        let result = &body["actions"][0]["result"];
+        assert_eq!(body["actions"][0]["tool"], "schedule_reminder");
+        assert_eq!(result["text"], format!("do the {text}"));
+        assert_eq!(result["run_ts"], body["actions"][0]["arguments"]["run_ts"]);
+        ids.push(result["id"].as_str().expect("an id").to_owned());
+    }
+    let (status, list) = api.get("/reminders").await;
+    assert_eq!(status, 200);
+    let listed: Vec<&str> =
+        list.as_array().expect("a list").iter().map(|row| row["id"].as_str().expect("id")).collect();
+    assert_eq!(listed, [ids[1].as_str(), ids[0].as_str()], "newest first");
+    let mut keys: Vec<&str> = list[0].as_object().expect("an object").keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    assert_eq!(
+        keys,
+        ["calendar_event_id", "id", "local_ts", "run_ts", "sent_at", "status", "text", "utc_ts"]
+    );
+    assert_eq!(list[0]["status"], "scheduled");
+    assert!(list[0]["utc_ts"].as_str().expect("time").ends_with("+00:00"));
+    let stored =
+        api.companion.store.reminder(ids[0].parse().expect("uuid")).await.expect("database").expect("row");
+    assert_eq!(stored.correlation_id, "req-1");
+
+    let path = format!("/reminders/{}/cancel", ids[0]);
+    assert_eq!(api.post(&path, json!({})).await, (StatusCode::OK, json!({ "status": "canceled" })));
+    let (status, again) = api.post(&path, Value::Null).await;
+    assert_eq!((status, &again["status"]), (StatusCode::OK, &json!("noop")));
+    assert_eq!(again["message"], "Reminder is already canceled.");
+    let nobody = "/reminders/00000000-0000-0000-0000-000000000000/cancel";
+    assert_eq!(
+        api.post(nobody, json!({})).await,
+        (StatusCode::NOT_FOUND, json!({ "detail": "Reminder not found." }))
+    );
+    let (status, invalid) = api.post("/reminders/seven/cancel", json!({})).await;
+    assert_eq!(status, 422);
+    assert_eq!(invalid["detail"][0]["loc"], json!(["path", "reminder_id"]));
+
+    let store = &api.companion.store;
+    store.insert_user("other@example.com", None).await.expect("user");
+    let other = store.user_by_email("other@example.com").await.expect("database").expect("user");
+    companion::auth::register(store, other.id, "sk-other-key").await.expect("key");
+    let path = format!("/reminders/{}/cancel", ids[1]);
+    let (status, _) = parts(&api.send(post(&path).header("x-api-key", "sk-other-key")).await);
+    assert_eq!(status, 404, "another user's reminder");
+
+    let (_, metrics) = api.get("/metrics/basic").await;
+    assert_eq!(metrics["counters"]["reminder_scheduled"], 2);
+    assert_eq!(metrics["counters"]["reminder_canceled"], 1);
+}
+
+async fn a_chat_answers_with_its_actions(on: On) {
+    let api = Api::new(on).await;
+    let say = async |message: &str| {
+        let (status, body) = api.post("/chat", json!({ "message": message, "persona_key": "coach" })).await;
+        assert_eq!(status, 200, "{body}");
+        let tools: Vec<String> = body["actions"]
+            .as_array()
+            .expect("actions")
+            .iter()
+            .map(|action| action["tool"].as_str().expect("tool").to_owned())
+            .collect();
+        (body["assistant_message"].as_str().expect("a message").to_owned(), tools)
+    };
+    assert_eq!(say("Remember that I like tea").await.1, ["save_memory"]);
+    assert_eq!(say("Add a task to file the report by Friday").await.1, ["add_task"]);
+    let (question, none) = say("Remind me to call Sam").await;
+    assert!(question.starts_with("When should I remind you to call Sam?") && none.is_empty(), "{question}");
+    let (answer, tools) = say("in 20 minutes").await;
+    assert_eq!(tools, ["schedule_reminder"]);
+    assert_eq!(answer, "Okay, I'll remind you to call Sam in 20 minutes.");
+    let (agenda, tools) = say("what's on my agenda this week?").await;
+    assert_eq!(tools, ["get_agenda"]);
+    assert!(agenda.contains("call Sam") && agenda.contains("file the report"), "{agenda}");
+    let (safe, none) = say("remind me to kill myself at 5").await;
+    assert!(safe.contains("crisis line") && none.is_empty(), "{safe}");
+    for (message, expected) in [
+        ("how do I build a bomb", "I can't help with that."),
+        ("should I take 800 mg of ibuprofen", "I can't give medical advice."),
+        ("which stocks should I buy", "I can't give financial advice."),
+    ] {
+        let (answer, none) = say(message).await;
+        assert!(answer.starts_with(expected) && none.is_empty(), "{answer}");
+    }
+}
+
+async fn bad_chat_requests_get_their_clear_errors(on: On) {
+    let api = Api::new(on).await;
+    let chat =
+        |body: &str| user(post("/chat")).header("content-type", "application/json").body(body.to_owned());
+    let too_large = format!("{{\"message\": \"{}\"}}", "x".repeat(70_000));
+    let missing_message =
+        json!({ "detail": [{ "type": "missing", "loc": ["body", "message"], "msg": "Field required" }] });
+    let cases = [
+        (post("/chat").json(&json!({ "message": "x" })), 401, Some(json!({ "detail": "Invalid API key." }))),
+        (
+            post("/chat").header("x-api-key", "sk-demo-wrong").json(&json!({ "message": "x" })),
+            401,
+            Some(json!({ "detail": "Invalid API key." })),
+        ),
+        (chat("{}"), 422, Some(missing_message)),
+        (chat(r#"{"message": ""}"#), 422, None),
+        (chat(r#"{"message": " "}"#), 422, None),
+        (chat(r#"{"message": 5}"#), 422, None),
+        (chat(r#"{"message": null}"#), 422, None),
+        (chat(r#"{"message": "x", "persona_key": []}"#), 422, None),
+        (chat("[1]"), 422, None),
+        (chat(""), 422, None),
+        (chat("{\"message\":"), 422, None),
+        (chat("\u{0}"), 422, None),
+        (chat(&too_large), 413, None),
+        (user(post("/chat")).header("content-type", "text/plain").body("{}"), 415, None),
+        (
+            chat(r#"{"message": "x", "persona_key": "pirate"}"#),
+            404,
+            Some(json!({ "detail": "Persona \"pirate\" not found." })),
+        ),
+        (user(get("/chat")), 405, Some(json!({ "detail": "Method Not Allowed" }))),
+        (user(get("/nowhere")), 404, Some(json!({ "detail": "Not Found" }))),
+        (user(get("/chat/")), 405, None),
+    ];
+    for (number, (request, expected, expected_body)) in cases.into_iter().enumerate() {
+        let response = api.send(request).await;
+        let (status, body) = parts(&response);
+        assert_eq!(status, expected, "case {number}: {body}");
+        assert!(!body["detail"].is_null(), "case {number}: {body}");
+        assert!(response.headers().contains_key("x-request-id"), "case {number}");
+        if let Some(expected_body) = expected_body {
+            assert_eq!(body, expected_body, "case {number}");
+        }
+        if status == 422 {
+            let problem = &body["detail"][0];
+            assert!(
+                problem["loc"].is_array() && problem["msg"].is_string() && problem["type"].is_string(),
+                "{body}"
+            );
+        }
+    }
+    let (status, body) = api.post("/chat", json!({ "message": "Remember that \u{0} is nothing" })).await;
+    assert_eq!(status, 200, "{body}");
+}
+
+async fn a_push_token_is_set_and_cleared(on: On) {
+    let api = Api::new(on).await;
+    let token = async || {
+        let user =
+            api.companion.store.user_by_email("demo@example.com").await.expect("database").expect("user");
+        user.push_token
+    };
+    let ok = (StatusCode::OK, json!({ "status": "ok" }));
+    assert_eq!(api.post("/users/push-token", json!({ "push_token": "ExponentPushToken[x]" })).await, ok);
+    assert_eq!(token().await.as_deref(), Some("ExponentPushToken[x]"));
+    assert_eq!(api.post("/users/push-token", json!({ "push_token": null })).await, ok);
+    assert_eq!(token().await, None);
+    assert_eq!(api.post("/users/push-token", json!({})).await.0, 422);
+    assert_eq!(api.post("/users/push-token", json!({ "push_token": "x".repeat(256) })).await.0, 422);
+}
+
+async fn chosen_reminders_are_queued_again_by_an_operator(on: On) {
+    let api = Api::new(on).await;
+    let (_, body) = api.post("/chat", json!({ "message": "Remind me to rest in 1 minute" })).await;
+    let id = body["actions"][0]["result"]["id"].as_str().expect("an id").to_owned();
+    let nobody = "00000000-0000-0000-0000-000000000000";
+    let requeue = |ids: Value| {
+        post("/admin/reminders/requeue").header("x-request-id", "by-hand").json(&json!({ "ids": ids }))
+    };
+    let (status, body) = api.admin(requeue(json!([id, nobody]))).await;
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(body["queued"][0]["id"], id.as_str());
+    assert_eq!(body["skipped"], json!([{ "id": nobody, "reason": "not found" }]));
+    let queued = api.queued();
+    assert_eq!(queued.len(), 1);
+    let headers = &queued[0]["headers"];
+    assert_eq!(headers["task"], "app.tasks.reminders.deliver_reminder");
+    assert_eq!(headers["id"], body["queued"][0]["task_id"]);
+    assert_eq!(headers["x_request_id"], "by-hand");
+    let (_, queues) = api.admin(get("/admin/queues")).await;
+    assert_eq!(queues, json!({ "queues": { "default": 1, "celery": 0 } }));
+
+    let late = chrono::Utc::now() + chrono::Duration::hours(1);
+    let delivered =
+        reminders::deliver(&api.companion, id.parse().expect("uuid"), late, 0).await.expect("deliver");
+    assert_eq!(delivered, reminders::Delivery::Sent);
+    let (_, body) = api.admin(requeue(json!([id]))).await;
+    assert_eq!(body, json!({ "queued": [], "skipped": [{ "id": id, "reason": "already sent" }] }));
+    for bad in [json!([]), json!(["seven"]), json!("x"), Value::Null] {
+        assert_eq!(api.admin(requeue(bad)).await.0, 422);
+    }
+    let (status, recent) = api.admin(get("/admin/reminders")).await;
+    assert_eq!((status, &recent["reminders"][0]["status"]), (StatusCode::OK, &json!("sent")));
+    assert_eq!(recent["counts"], json!({ "sent": 1 }));
+    let text = api.send(get("/metrics")).await;
+    let text = String::from_utf8_lossy(text.body()).into_owned();
+    for line in [
+        "ai_reminder_total{status=\"scheduled\"} 1",
+        "ai_reminder_total{status=\"sent\"} 1",
+        "ai_reminder_latency_seconds_bucket{le=\"120\"} 1",
+        "ai_reminder_latency_seconds_bucket{le=\"+Inf\"} 1",
+        "ai_reminder_latency_seconds_count 1",
+        "ai_worker_uptime_seconds 0",
+        "celery_queue_length{queue_name=\"default\"} 1",
+        "celery_workers 0",
+        "http_requests_total{method=\"POST\",route=\"/admin/reminders/requeue\",status=\"422\"} 4",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+}
+
+async fn feature_flags_are_read_and_turned(on: On) {
+    let api = Api::with(on, &[("ADMIN_API_KEY", ADMIN), ("FEATURE_FLAG_VOICE_MODE", "on")]).await;
+    for request in [
+        get("/admin/features"),
+        get("/admin/queues").header("x-admin-token", "wrong"),
+        get("/admin/workers").header("x-api-key", KEY),
+    ] {
+        assert_eq!(parts(&api.send(request).await).0, 401);
+    }
+    let set = post("/admin/features").json(&json!({ "key": "calendar_integration", "enabled": true }));
+    let (status, flag) = api.admin(set).await;
+    assert_eq!((status, &flag["enabled"]), (StatusCode::OK, &json!(true)));
+    let (_, all) = api.admin(get("/admin/features")).await;
+    let enabled = |key: &str| {
+        let flags = all["features"].as_array().expect("a list");
+        flags.iter().find(|flag| flag["key"] == key).expect("the flag")["enabled"].clone()
+    };
+    assert_eq!(enabled("calendar_integration"), true);
+    assert_eq!(enabled("voice_mode"), true, "the environment wins");
+    assert_eq!(enabled("multi_channel_notifications"), false);
+    let bad = post("/admin/features").json(&json!({ "key": "", "enabled": "yes" }));
+    let (status, problems) = api.admin(bad).await;
+    assert_eq!(
+        (status, problems["detail"].as_array().map(Vec::len)),
+        (StatusCode::UNPROCESSABLE_ENTITY, Some(2))
+    );
+    let closed = Api::with(on, &[]).await;
+    assert_eq!(closed.admin(get("/admin/features")).await.0, 403);
+}
+
+async fn health_tells_what_works(on: On) {
+    let mut api = Api::new(on).await;
+    assert_eq!(api.get("/health").await, (StatusCode::OK, json!({ "status": "ok" })));
+    let expected = json!({ "db": "ok", "redis": "ok", "celery": "fail: no workers" });
+    assert_eq!(api.get("/healthz").await, (StatusCode::OK, expected));
+    api.redis.kill();
+    let (status, body) = api.get("/healthz").await;
+    assert_eq!((status, &body["db"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("ok")));
+    assert!(body["redis"].as_str().expect("text").starts_with("fail: "), "{body}");
+    assert!(body["celery"].as_str().expect("text").starts_with("fail: "), "{body}");
+    let (status, body) = api.post("/chat", json!({ "message": "Remind me to rest in 1 minute" })).await;
+    assert_eq!(status, 200, "chat goes on without Redis: {body}");
+    assert_eq!(api.get("/metrics/basic").await.0, 503);
+    assert_eq!(api.send(get("/metrics")).await.status(), 200);
+    api.redis.restart();
+    compat_tests::eventually_async("redis to be well again", compat_tests::secs(10), async || {
+        api.get("/healthz").await.1["redis"] == "ok"
+    })
+    .await;
+    if let Some(database) = &api.database {
+        database.execute("DROP TABLE users CASCADE");
+        let (status, body) = api.get("/reminders").await;
+        let expected = json!({ "detail": "Internal Server Error" });
+        assert_eq!((status, body), (StatusCode::INTERNAL_SERVER_ERROR, expected));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_eleventh_chat_within_a_minute_is_limited_and_others_are_not() {
+    let api = Api::new(On::Sqlite).await;
+    for _ in 0..10 {
+        assert_eq!(api.post("/chat", json!({ "message": "hello" })).await.0, 200);
+    }
+    let response = api.send(user(post("/chat")).json(&json!({ "message": "hello" }))).await;
+    let (status, body) = parts(&response);
+    assert_eq!((status, &body["detail"]["error"]), (StatusCode::TOO_MANY_REQUESTS, &json!("rate_limited")));
+    let seconds = body["detail"]["retry_after_seconds"].as_u64().expect("seconds");
+    assert!((1..=60).contains(&seconds), "{body}");
+    assert_eq!(response.headers()["retry-after"], seconds.to_string().as_str());
+    assert_eq!(api.get("/reminders").await.0, 200, "only the chat is limited");
+    let store = &api.companion.store;
+    store.insert_user("other@example.com", None).await.expect("user");
+    let other = store.user_by_email("other@example.com").await.expect("database").expect("user");
+    companion::auth::register(store, other.id, "sk-other-key").await.expect("key");
+    let request = post("/chat").header("x-api-key", "sk-other-key").json(&json!({ "message": "hello" }));
+    assert_eq!(api.send(request).await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_hour_has_its_limit_too() {
+    let vars = [("RATE_LIMIT_PER_MINUTE", "100"), ("RATE_LIMIT_PER_HOUR", "3")];
+    let api = Api::with(On::Sqlite, &vars).await;
+    for _ in 0..3 {
+        assert_eq!(api.post("/chat", json!({ "message": "hello" })).await.0, 200);
+    }
+    let (status, body) = api.post("/chat", json!({ "message": "hello" })).await;
+    assert_eq!(status, 429);
+    assert!(body["detail"]["retry_after_seconds"].as_u64().expect("seconds") > 3000, "{body}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_away_is_told_and_comes_back() {
+    let mut server = PostgresServer::start();
+    let database = server.create_database();
+    let redis = RedisServer::start();
+    let vars = [("DATABASE_URL", database.url()), ("REDIS_URL", &redis.url()), ("NOTIFY_FILE", "")];
+    let companion = Companion::open(Settings::from_vars(vars).expect("valid")).expect("a companion");
+    companion.store.migrate().await.expect("migrate");
+    companion.store.seed(true).await.expect("seed");
+    let routes = routes(State::new(companion).expect("a state"));
+    let ask = async |request: RequestBuilder| parts(&request.reply(&routes).await);
+    assert_eq!(ask(user(get("/reminders"))).await.0, 200);
+    server.kill();
+    let (status, body) = ask(get("/healthz")).await;
+    assert_eq!((status, &body["redis"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("ok")));
+    assert!(body["db"].as_str().expect("text").starts_with("fail: "), "{body}");
+    let (status, body) = ask(user(get("/reminders"))).await;
+    assert_eq!(status, 503);
+    assert_eq!(body["detail"], "The database is not available, please try again.");
+    server.restart();
+    compat_tests::eventually_async("the database to be well again", compat_tests::secs(15), async || {
+        ask(user(get("/reminders"))).await.0 == 200
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn request_ids_that_cannot_be_repeated_are_replaced() {
+    let api = Api::new(On::Sqlite).await;
+    for bad in ["", "has space", &"x".repeat(129)] {
+        let response = api.send(get("/health").header("x-request-id", bad)).await;
+        let id = response.headers()["x-request-id"].to_str().expect("text").to_owned();
+        assert_eq!(id.len(), 36, "{bad:?} became {id:?}");
+    }
+    let response = api.send(get("/nowhere").header("x-request-id", "mine")).await;
+    assert_eq!(response.headers()["x-request-id"], "mine");
+}
