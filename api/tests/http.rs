@@ -221,8 +221,7 @@ async fn a_chat_answers_with_its_actions(on: On) {
 
 async fn bad_chat_requests_get_their_clear_errors(on: On) {
     let api = Api::new(on).await;
-    let chat =
-        |body: &str| user(post("/chat")).header("content-type", "application/json").body(body.to_owned());
+    let chat = |body: &str| user(post("/chat")).header("content-type", "application/json").body(body);
     let too_large = format!("{{\"message\": \"{}\"}}", "x".repeat(70_000));
     let missing_message =
         json!({ "detail": [{ "type": "missing", "loc": ["body", "message"], "msg": "Field required" }] });

@@ -8,6 +8,8 @@ use companion::{
     settings::Settings,
     store::{DEMO_EMAIL, NewReminder, User},
 };
+pub(crate) mod peer;
+
 use compat_tests::{Database, PostgresServer, RedisServer};
 use tempfile::TempDir;
 use uuid::Uuid;
