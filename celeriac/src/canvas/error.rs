@@ -55,9 +55,12 @@ pub enum CanvasError {
         /// Task id.
         id: String,
     },
-    /// A signature that is part of a chord is to replace a task.
-    #[error("a signature replacing a task must not be part of a chord")]
+    /// A signature that is part of a chord is to replace a task; the text is Celery's, as the caller of the task sees it.
+    #[error("A signature replacing a task must not be part of a chord")]
     ReplaceInChord,
+    /// A chain without tasks is to replace a task; the text is Celery's, as the caller of the task sees it.
+    #[error("Cannot replace with an empty chain")]
+    ReplaceWithEmptyChain,
 }
 
 impl CanvasError {

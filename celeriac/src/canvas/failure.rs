@@ -199,14 +199,16 @@ fn call_errbacks(
         let mut options = Map::new();
         options.insert("parent_id".to_owned(), Value::from(task_id));
         options.insert("root_id".to_owned(), Value::from(root_id));
-        options.insert("add_to_parent".to_owned(), Value::Bool(false));
         apply_node(group, vec![Value::from(task_id)], &Map::new(), options, sender, outbox)?;
     }
     Ok(in_process)
 }
 
+/// Stores the failure of a chord's body. Celery takes the errbacks sent for it to be its children: they are those of
+/// the task that is running, the last of the header.
 fn store(id: &str, cause: Cause<'_>, sender: &Sender<'_>, outbox: &mut Outbox) {
-    outbox.push(Effect::Store(Box::new(failure_meta(id, cause, sender))));
+    let meta = TaskMeta { children: Some(outbox.children.clone()), ..failure_meta(id, cause, sender) };
+    outbox.push(Effect::Store(Box::new(meta)));
 }
 
 fn failure_meta(id: &str, cause: Cause<'_>, sender: &Sender<'_>) -> TaskMeta {

@@ -29,7 +29,7 @@ pub fn replace(
         return Err(CanvasError::ReplaceInChord);
     }
     if node.is_empty_chain() {
-        return Err(CanvasError::EmptyChain);
+        return Err(CanvasError::ReplaceWithEmptyChain);
     }
     // A group has no end to link to: it becomes a chord that hands on the list of results.
     if node.is_group() {

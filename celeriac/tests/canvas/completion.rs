@@ -167,8 +167,7 @@ fn errbacks_are_sent_as_a_group_with_the_failed_id_or_called_in_process() {
     let errback = only_message(&outbox);
     assert_eq!(body(&errback).args, [Value::from(failed.id.as_str())]);
     assert_eq!(errback.headers.parent_id.as_ref(), Some(&failed.id));
-    assert!(errback.headers.group.is_some());
-    assert_eq!(outbox.children, []);
+    assert_eq!(Some(&outbox.children[0].id), errback.headers.group.as_ref());
 }
 
 #[test]
@@ -198,6 +197,12 @@ fn a_chord_error_fails_the_body_and_what_follows_it() {
     assert_eq!(metas[0].task_id, id_of(&part.body.options));
     assert_eq!(metas[1].task_id, result.id);
     assert_eq!(metas[0].result, exception.to_value());
+    let children = metas[0].children.clone().unwrap_or_default();
+    assert_eq!(
+        Some(&children[0].id),
+        errbacks[0].headers.group.as_ref(),
+        "the errbacks are found by the body's result"
+    );
     assert_eq!(crate::desk::body(&errbacks[0]).args, [Value::from(metas[0].task_id.as_str())]);
 }
 
@@ -267,7 +272,7 @@ fn what_cannot_replace_a_task_is_refused() {
     let mut replace = |signature: Signature| {
         desk.with(None, |sender| canvas::replace(&running, signature, sender, &mut outbox))
     };
-    assert_eq!(replace(chain(Vec::<Signature>::new())), Err(CanvasError::EmptyChain));
+    assert_eq!(replace(chain(Vec::<Signature>::new())), Err(CanvasError::ReplaceWithEmptyChain));
     assert_eq!(replace(s0("noop").option("chord", s0("xsum"))), Err(CanvasError::ReplaceInChord));
 }
 
