@@ -73,6 +73,8 @@ impl Stack {
         lay_out_image(folder.path());
         let sqlite = format!("sqlite://{}", folder.path().join("companion.db").display());
         let database_url = database.as_ref().map_or(sqlite, |database| database.url().to_owned());
+        // reqwest is built without a provider of its own; a second one to install in the same process is refused.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let http = Client::builder().timeout(secs(20)).build().expect("a client");
         Self {
             redis: RedisServer::options().append_only().start(),
