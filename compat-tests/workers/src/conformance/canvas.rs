@@ -93,7 +93,8 @@ async fn rebuild_signature(sig_dict: Value) -> TaskResult<()> {
 
 /// Fails unless the value is a signature, and so is everything in it.
 fn rebuild(value: &Value) -> TaskResult<()> {
-    let signature = Signature::from_value(value).map_err(|error| TaskError::builtin("TypeError", error.to_string()))?;
+    let signature =
+        Signature::from_value(value).map_err(|error| TaskError::builtin("TypeError", error.to_string()))?;
     let tasks = match signature.subtask_type.as_deref() {
         Some("chain" | "group") => signature.kwargs.get("tasks"),
         Some("chord") => {

@@ -43,7 +43,8 @@ fn encoded(value: &Value) -> TaskResult<Vec<u8>> {
         Value::Float(number) => Ok(format!("{number:?}").into_bytes()),
         other => {
             let kind = other.kind();
-            let text = format!("Invalid input of type: '{kind}'. Convert to a bytes, string, int or float first.");
+            let text =
+                format!("Invalid input of type: '{kind}'. Convert to a bytes, string, int or float first.");
             Err(TaskError::exception(ExceptionInfo::new("redis.exceptions", "DataError", vec![text.into()])))
         }
     }
@@ -64,7 +65,12 @@ pub(super) fn register(worker: Worker) -> Worker {
 }
 
 #[celeriac::task(name = "t.integration.tasks.sum_and_record")]
-async fn sum_and_record(ctx: Context, echo: State<Echo>, values: Value, redis_key: String) -> TaskResult<Value> {
+async fn sum_and_record(
+    ctx: Context,
+    echo: State<Echo>,
+    values: Value,
+    redis_key: String,
+) -> TaskResult<Value> {
     let result = python::sum(&values)?;
     echo.push(&redis_key, &Value::from(ctx.request().id.as_str())).await?;
     Ok(result)
@@ -90,7 +96,10 @@ async fn redis_echo_group_id(
 }
 
 #[celeriac::task(name = "t.integration.tasks.redis_count")]
-async fn redis_count(echo: State<Echo>, #[default("redis-count".to_owned())] redis_key: String) -> TaskResult<()> {
+async fn redis_count(
+    echo: State<Echo>,
+    #[default("redis-count".to_owned())] redis_key: String,
+) -> TaskResult<()> {
     echo.count(&redis_key).await
 }
 

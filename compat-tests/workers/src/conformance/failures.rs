@@ -28,7 +28,11 @@ pub(super) fn unpickleable_exception(foo: &Value) -> TaskError {
         Value::List(vec![foo.clone()]),
         format!("UnpickleableException({})", repr.trim_matches(['[', ']'])).into(),
     ];
-    TaskError::exception(ExceptionInfo::new("celery.utils.serialization", "UnpickleableExceptionWrapper", args))
+    TaskError::exception(ExceptionInfo::new(
+        "celery.utils.serialization",
+        "UnpickleableExceptionWrapper",
+        args,
+    ))
 }
 
 #[celeriac::task(name = "t.integration.tasks.raise_error")]

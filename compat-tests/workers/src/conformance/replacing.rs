@@ -42,7 +42,9 @@ async fn record_replaced_task_nesting(
     }
     // Keeps the caller's result queue when results go over RPC.
     let reply_to = ctx.request().properties.reply_to.clone();
-    Err(ctx.replace(record_replaced_task_nesting::s(replacements - 1, Some(nesting)).option("reply_to", reply_to)))
+    Err(ctx.replace(
+        record_replaced_task_nesting::s(replacements - 1, Some(nesting)).option("reply_to", reply_to),
+    ))
 }
 
 #[celeriac::task(name = "t.integration.tasks.add_replaced_with_chain")]
@@ -52,7 +54,11 @@ async fn add_replaced_with_chain(ctx: Context, x: Value, y: Value) -> TaskResult
 }
 
 #[celeriac::task(name = "t.integration.tasks.replace_with_chain")]
-async fn replace_with_chain(ctx: Context, #[args] args: Vec<Value>, #[kwargs] options: Map) -> TaskResult<()> {
+async fn replace_with_chain(
+    ctx: Context,
+    #[args] args: Vec<Value>,
+    #[kwargs] options: Map,
+) -> TaskResult<()> {
     let steps = chain([Signature::new(identity::NAME).args(args), identity::signature().into()]);
     Err(ctx.replace(steps.link(echoing(&options))))
 }

@@ -64,7 +64,11 @@ async fn return_request_time_limits(ctx: Context) -> Value {
     time_limits(&ctx)
 }
 
-#[celeriac::task(name = "t.integration.tasks.task_with_declared_time_limits", time_limit = 60, soft_time_limit = 45)]
+#[celeriac::task(
+    name = "t.integration.tasks.task_with_declared_time_limits",
+    time_limit = 60,
+    soft_time_limit = 45
+)]
 async fn task_with_declared_time_limits(ctx: Context) -> Value {
     time_limits(&ctx)
 }

@@ -54,7 +54,12 @@ async fn retry_unpickleable(ctx: Context, foo: Value, _bar: Value, retry_kwargs:
 }
 
 #[celeriac::task(name = "t.integration.tasks.retry_with_args_after_kwargs", max_retries = 1)]
-async fn retry_with_args_after_kwargs(ctx: Context, foo: i64, bar: i64, label: Option<Value>) -> TaskResult<Value> {
+async fn retry_with_args_after_kwargs(
+    ctx: Context,
+    foo: i64,
+    bar: i64,
+    label: Option<Value>,
+) -> TaskResult<Value> {
     if ctx.request().retries() == 0 {
         return Err(ctx.retry().args([foo + 1, bar + 1]).countdown(0).into());
     }
@@ -123,7 +128,11 @@ async fn retry_once_priority(
 }
 
 #[celeriac::task(name = "t.integration.tasks.retry_once_headers", max_retries = 1)]
-async fn retry_once_headers(ctx: Context, #[args] _args: Vec<Value>, #[kwargs] options: Map) -> TaskResult<Value> {
+async fn retry_once_headers(
+    ctx: Context,
+    #[args] _args: Vec<Value>,
+    #[kwargs] options: Map,
+) -> TaskResult<Value> {
     if ctx.request().retries() == 0 {
         return Err(retry_with(&ctx, &options).into());
     }
@@ -139,7 +148,11 @@ async fn retry_once_headers(ctx: Context, #[args] _args: Vec<Value>, #[kwargs] o
 )]
 async fn auto_retry_class_task(ctx: Context) -> TaskResult<u32> {
     match ctx.request().retries() {
-        0 => Err(TaskError::exception(celeriac::backend::ExceptionInfo::new("builtins", "ValueError", Vec::new()))),
+        0 => Err(TaskError::exception(celeriac::backend::ExceptionInfo::new(
+            "builtins",
+            "ValueError",
+            Vec::new(),
+        ))),
         retries => Ok(retries),
     }
 }
