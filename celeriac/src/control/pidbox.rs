@@ -7,6 +7,7 @@ use super::commands::{Commands, Failed};
 use super::mailbox::{ReplyTo, Request};
 use super::panel::Panel;
 use crate::broker::redis::Queues;
+use crate::events::LogicalClock;
 use crate::message::{Accept, Map, Message, Serializer, Value};
 
 /// The mailbox of one worker; cheap to clone.
@@ -17,15 +18,16 @@ pub(super) struct Pidbox {
     pub(super) queues: Queues,
     pub(super) accept: Accept,
     pub(super) serializer: Serializer,
+    /// The mailbox's own time: as in Celery's worker, clients do not move the worker's clock, they only step it.
+    pub(super) clock: LogicalClock,
 }
 
 impl Pidbox {
     /// Takes a message: carries its command out if this worker is meant, and answers if that is wanted.
     pub(super) async fn receive(self, message: Message) {
-        let clock = &self.panel.state().clock;
-        clock.forward();
+        self.panel.state().clock.forward();
         let sent_at = message.headers.extra.get("clock").and_then(Value::as_i64).unwrap_or(0);
-        clock.adjust(u64::try_from(sent_at).unwrap_or(0));
+        self.clock.adjust(u64::try_from(sent_at).unwrap_or(0));
         let request = match Request::decode(&message, &self.accept) {
             Ok(request) => request,
             Err(error) => {
@@ -59,8 +61,8 @@ impl Pidbox {
     }
 
     async fn answer(&self, reply_to: &ReplyTo, answer: Value) {
-        let state = self.panel.state();
-        let message = reply_to.message(&state.hostname, answer, state.clock.forward(), self.serializer);
+        let hostname = &self.panel.state().hostname;
+        let message = reply_to.message(hostname, answer, self.clock.forward(), self.serializer);
         let outcome = match message {
             Ok(message) => bindings::answer(&self.queues, reply_to, &message).await,
             Err(error) => Err(error),

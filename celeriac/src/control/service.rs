@@ -13,7 +13,7 @@ use super::panel::Panel;
 use super::pidbox::Pidbox;
 use super::worker_port::WorkerPort;
 use crate::broker::redis::{Keys, Link, Queues, Subscription};
-use crate::events::{Dispatcher, Vitals, events_of, publish_until};
+use crate::events::{Dispatcher, LogicalClock, Vitals, events_of, publish_until};
 use crate::message::{Accept, Message, Serializer, Signature};
 use crate::worker::state::{Stage, lock};
 
@@ -79,6 +79,7 @@ impl Service {
             queues,
             accept: Accept::new(names).unwrap_or_default(),
             serializer: Serializer::from_name(config.task_serializer.as_str()).unwrap_or_default(),
+            clock: LogicalClock::default(),
         };
         let stop = CancellationToken::new();
         let (ready, is_ready) = oneshot::channel();

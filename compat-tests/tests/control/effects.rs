@@ -1,0 +1,258 @@
+//! What control commands do to a Rust worker.
+
+use std::time::{Duration, Instant};
+
+use compat_tests::{eventually, secs};
+use serde_json::json;
+
+use crate::stage::{SOON, Stage};
+
+#[test]
+fn a_revoked_task_never_runs_and_is_stored_as_revoked() {
+    let stage = Stage::new();
+    let mut worker = stage.rust_worker("-n rs@host -c 2 -E");
+    let states = stage.script(
+        r#"
+scheduled = add.apply_async((1, 2), countdown=2)
+other = add.apply_async((1, 2), countdown=2)
+wait_until("scheduled", lambda: len(ask("scheduled", ["rs@host"])["rs@host"]) == 2)
+app.control.revoke(scheduled.id, reply=True, timeout=5, destination=["rs@host"])
+stored_at_once = app.AsyncResult(scheduled.id).state
+unknown = "11111111-1111-4111-8111-111111111111"
+app.control.revoke(unknown)
+wait_until("revoked", lambda: unknown in ask("revoked", ["rs@host"])["rs@host"])
+late = add.apply_async((1, 2), task_id=unknown)
+wait_until("done", lambda: other.ready() and late.ready())
+time.sleep(0.2)
+show([stored_at_once, app.AsyncResult(scheduled.id).state, late.state, other.get(), ask("stats", ["rs@host"])["rs@host"]["total"]])
+"#,
+    );
+    assert_eq!(states, json!(["REVOKED", "REVOKED", "REVOKED", 3, {"tools.add": 1}]));
+    assert!(worker.is_running());
+}
+
+#[test]
+fn a_running_task_is_terminated() {
+    let stage = Stage::new();
+    let _worker = stage.rust_worker("-n rs@host -c 2");
+    let answers = stage.script(
+        r#"
+running = sleep.delay(60)
+wait_until("active", lambda: ask("active", ["rs@host"])["rs@host"])
+started = time.monotonic()
+reply = ask("revoke", ["rs@host"], task_id=running.id, terminate=True, signal="SIGTERM")
+try:
+    running.get(timeout=5)
+    raised = None
+except Exception as error:
+    raised = type(error).__name__
+stamped = sleep.s(60)
+stamped.stamp(tenant="acme")
+second = stamped.apply_async()
+wait_until("active", lambda: ask("active", ["rs@host"])["rs@host"])
+by_stamp = ask("revoke_by_stamped_headers", ["rs@host"], headers={"tenant": ["acme"]}, terminate=True)
+wait_until("revoked", lambda: second.state == "REVOKED")
+show([reply["rs@host"]["ok"] == f"terminate: {running.id}", raised, running.state, by_stamp["rs@host"],
+      ask("active", ["rs@host"])["rs@host"], time.monotonic() - started < 20])
+"#,
+    );
+    let by_stamp = "headers defaultdict(<class 'set'>, {'tenant': {'acme'}}) revoked";
+    assert_eq!(answers, json!([true, "TaskRevokedError", "REVOKED", {"ok": by_stamp}, [], true]));
+}
+
+#[test]
+fn rate_limits_hold_and_can_be_taken_back() {
+    let stage = Stage::new();
+    let _worker = stage.rust_worker("-n rs@host -c 8");
+    let answers = stage.script(
+        r#"
+ask("rate_limit", ["rs@host"], task_name="tools.add", rate_limit="5/s")
+started = time.monotonic()
+results = [add.delay(1, n) for n in range(11)]
+[result.get(timeout=20) for result in results]
+limited = time.monotonic() - started
+registered = ask("registered", ["rs@host"])["rs@host"][0]
+ask("rate_limit", ["rs@host"], task_name="tools.add", rate_limit="0")
+started = time.monotonic()
+results = [add.delay(1, n) for n in range(11)]
+[result.get(timeout=20) for result in results]
+show([limited, time.monotonic() - started, registered])
+"#,
+    );
+    let (limited, free) = (answers[0].as_f64().unwrap(), answers[1].as_f64().unwrap());
+    assert!((1.8..6.0).contains(&limited), "11 tasks at 5/s took {limited} s");
+    assert!(free < 1.5, "11 tasks without a limit took {free} s");
+    assert_eq!(answers[2], "tools.add [rate_limit=5/s]");
+}
+
+#[test]
+fn time_limits_are_set_for_tasks_to_come() {
+    let stage = Stage::new();
+    let _worker = stage.rust_worker("-n rs@host -c 2");
+    let answers = stage.script(
+        r#"
+ask("time_limit", ["rs@host"], task_name="tools.sleep", hard=0.5)
+result = sleep.delay(30)
+try:
+    result.get(timeout=10)
+    raised = None
+except Exception as error:
+    raised = type(error).__name__
+items = ask("registered", ["rs@host"], taskinfoitems=["time_limit"])["rs@host"]
+show([raised, [item for item in items if "time_limit" in item]])
+"#,
+    );
+    assert_eq!(answers, json!(["TimeLimitExceeded", ["tools.sleep [time_limit=0.5]"]]));
+}
+
+#[test]
+fn queues_are_consumed_and_cancelled_on_command() {
+    let stage = Stage::new();
+    let _worker = stage.rust_worker("-n rs@host -Q first -c 2");
+    let answers = stage.script(
+        r#"
+waiting = add.apply_async((1, 2), queue="extra")
+names = lambda: [queue["name"] for queue in ask("active_queues", ["rs@host"])["rs@host"]]
+before = names()
+ask("add_consumer", ["rs@host"], queue="extra")
+value = waiting.get(timeout=10)
+during = names()
+ask("cancel_consumer", ["rs@host"], queue="extra")
+wait_until("cancelled", lambda: "extra" not in names())
+left = add.apply_async((1, 2), queue="extra")
+other = add.apply_async((3, 4), queue="first")
+show([before, value, during, names(), other.get(timeout=10), left.state])
+"#,
+    );
+    assert_eq!(answers, json!([["first"], 3, ["first", "extra"], ["first"], 7, "PENDING"]));
+    let waiting: i64 = redis::cmd("LLEN").arg("extra").query(&mut stage.redis.connection()).unwrap();
+    assert_eq!(waiting, 1);
+}
+
+#[test]
+fn the_pool_grows_and_shrinks() {
+    let stage = Stage::new();
+    let _worker = stage.rust_worker("-n rs@host -c 1 --prefetch-multiplier 4");
+    let answers = stage.script(
+        r#"
+stats = lambda: ask("stats", ["rs@host"])["rs@host"]
+active = lambda: len(ask("active", ["rs@host"])["rs@host"])
+[sleep.delay(3) for _ in range(3)]
+wait_until("one runs", lambda: active() == 1)
+before = stats()
+ask("pool_grow", ["rs@host"], n=2)
+wait_until("three run", lambda: active() == 3)
+grown = stats()
+ask("pool_shrink", ["rs@host"], n=2)
+shrunk = stats()
+values = [[each["pool"]["max-concurrency"], each["prefetch_count"]] for each in (before, grown, shrunk)]
+show([values, ask("pool_shrink", ["rs@host"], n=1)["rs@host"]])
+"#,
+    );
+    let error = "ValueError(\"Can't shrink pool. All processes busy!\")";
+    assert_eq!(answers, json!([[[1, 4], [3, 12], [1, 4]], {"error": error}]));
+}
+
+#[test]
+fn autoscaling_follows_the_load_between_its_bounds() {
+    let stage = Stage::new();
+    let _worker = stage.rust_worker("-n rs@host --autoscale 4,1");
+    let answers = stage.script(
+        r#"
+stats = lambda: ask("stats", ["rs@host"])["rs@host"]
+refused = ask("pool_grow", ["rs@host"], n=1)["rs@host"]
+first = stats()["autoscaler"]
+[sleep.delay(20) for _ in range(8)]
+wait_until("four run", lambda: len(ask("active", ["rs@host"])["rs@host"]) == 4)
+reply = ask("autoscale", ["rs@host"], max=6, min=2)["rs@host"]
+wait_until("six run", lambda: len(ask("active", ["rs@host"])["rs@host"]) == 6)
+last = stats()["autoscaler"]
+show([refused, {key: first[key] for key in ("max", "min", "current")}, reply, {key: last[key] for key in ("max", "min", "current")}])
+"#,
+    );
+    let refused = "pool_grow is not supported with autoscale. Adjust autoscale range instead.";
+    assert_eq!(
+        answers,
+        json!([
+            {"error": refused},
+            {"max": 4, "min": 1, "current": 1},
+            {"ok": "autoscale now max=6 min=2"},
+            {"max": 6, "min": 2, "current": 6},
+        ])
+    );
+}
+
+#[test]
+fn a_shutdown_command_ends_a_worker_warm() {
+    let stage = Stage::new();
+    let mut worker = stage.rust_worker("-n rs@host -c 1");
+    let result = stage.script(
+        r#"
+result = sleep.delay(1)
+wait_until("active", lambda: ask("active", ["rs@host"])["rs@host"])
+app.control.shutdown(destination=["rs@host"])
+result.get(timeout=10)
+show(result.state)
+"#,
+    );
+    assert_eq!(result, "SUCCESS");
+    assert!(worker.wait(SOON).success());
+    assert_eq!(stage.celery("status").run().status.code(), Some(69), "nobody answers any more");
+}
+
+/// A ping is answered within 100 ms while 10,000 tasks are queued and all slots are busy.
+fn assert_pings_are_quick(task: &str, concurrency: usize, running: usize) {
+    let stage = Stage::new();
+    let _worker = stage.rust_worker(&format!("-n rs@host -c {concurrency} -E"));
+    let slowest = stage.script(&format!(
+        r#"
+with app.pool.acquire(block=True) as connection:
+    producer = app.amqp.Producer(connection)
+    for _ in range(10_000):
+        app.send_task("{task}", (0.5,), producer=producer, ignore_result=True)
+wait_until("all slots are busy", lambda: len(ask("active", ["rs@host"], safe=True)["rs@host"]) >= {running})
+times = []
+inspect = app.control.inspect(["rs@host"], timeout=5)
+for _ in range(100):
+    started = time.monotonic()
+    assert inspect.ping() == {{"rs@host": {{"ok": "pong"}}}}
+    times.append(time.monotonic() - started)
+times.sort()
+show(times)
+"#
+    ));
+    let times: Vec<f64> = slowest.as_array().unwrap().iter().map(|time| time.as_f64().unwrap()).collect();
+    // The rest of the machine may take a slice of a few answers.
+    assert!(times[97] < 0.1, "ping while {task} keeps all slots busy: {:?}", &times[90..]);
+}
+
+#[test]
+fn a_worker_whose_slots_are_blocked_answers_a_ping_within_100_ms() {
+    assert_pings_are_quick("tools.block", 8, 8);
+}
+
+#[test]
+fn a_worker_whose_runtime_is_kept_busy_answers_a_ping_within_100_ms() {
+    // As many tasks that never yield as the runtime has threads.
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    assert_pings_are_quick("tools.spin", 8 * threads, threads);
+}
+
+#[test]
+fn the_broker_may_go_and_come_back() {
+    let mut stage = Stage::new();
+    let worker = stage.rust_worker("-n rs@host -c 2");
+    for _ in 0..3 {
+        stage.redis.kill();
+        assert!(!worker.lines().is_empty());
+        stage.redis.restart();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let client = stage.client();
+        let started = Instant::now();
+        eventually("the worker answers again", secs(10), || {
+            let inspect = client.control().inspect().timeout(Duration::from_millis(500));
+            runtime.block_on(inspect.ping()).is_ok_and(|nodes| nodes == ["rs@host"])
+        });
+        assert!(started.elapsed() < secs(6), "{:?}", started.elapsed());
+    }
+}

@@ -1,0 +1,76 @@
+//! Workers of both kinds that know of each other.
+
+use compat_tests::{eventually, secs};
+use serde_json::json;
+
+use crate::stage::{SOON, Stage};
+
+#[test]
+fn one_python_and_two_rust_workers_are_one_fleet() {
+    let stage = Stage::new();
+    let mut python = stage.python_worker("-n py@host -c 1");
+    stage.script("ask('revoke', ['py@host'], task_id=['old-1', 'old-2'])\nshow(1)");
+    let one = stage.rust_worker("-n r1@host -c 1");
+    eventually("mingled", SOON, || !one.lines_with("sync with 1 nodes complete").is_empty());
+    let _two = stage.rust_worker("-n r2@host -c 1");
+    let answers = stage.script(
+        r#"
+nodes = ["py@host", "r1@host", "r2@host"]
+shared = {node: sorted(ids) for node, ids in ask("revoked", nodes).items()}
+status = cli("status")
+clocks = []
+for _ in range(20):
+    clocks.append({node: answer["clock"] for node, answer in ask("clock", nodes).items()})
+backwards = [node for node in nodes if any(later[node] <= earlier[node] for earlier, later in zip(clocks, clocks[1:]))]
+last = list(ask("clock", nodes).values())
+spread = max(each["clock"] for each in last) - min(each["clock"] for each in last)
+app.control.revoke("everywhere")
+wait_until("all know", lambda: all("everywhere" in ids for ids in ask("revoked", nodes).values()))
+show([shared, status, backwards, spread < 50])
+"#,
+    );
+    let old = json!(["old-1", "old-2"]);
+    assert_eq!(answers[0], json!({"py@host": old, "r1@host": old, "r2@host": old}));
+    assert!(answers[1][1].as_str().unwrap().contains("3 nodes online."), "{}", answers[1]);
+    assert_eq!((&answers[2], &answers[3]), (&json!([]), &json!(true)));
+
+    // A Python worker that comes later learns from the Rust ones.
+    assert!(python.terminate(secs(20)).success());
+    let _late = stage.python_worker("-n late@host -c 1");
+    let known = stage.script("show(sorted(ask('revoked', ['late@host'])['late@host']))");
+    assert_eq!(known, json!(["everywhere", "old-1", "old-2"]));
+}
+
+#[test]
+fn workers_elect_one_who_does_the_action() {
+    let stage = Stage::new();
+    let one = stage.rust_worker("-n r1@host -c 1");
+    let two = stage.rust_worker("-n r2@host -c 1");
+    let _python = stage.python_worker("-n py@host -c 1");
+    let states = stage.script(
+        r#"
+time.sleep(2.5)  # until heartbeats have made the workers known to each other
+signatures = [add.s(1, n).set(task_id=f"elected-{n}") for n in range(3)]
+for n, signature in enumerate(signatures):
+    app.control.election(f"election-{n}", "task", dict(signature))
+    time.sleep(0.5)
+results = [app.AsyncResult(f"elected-{n}") for n in range(3)]
+wait_until("the actions are done", lambda: all(result.ready() for result in results))
+show([[result.get() for result in results], sum(sum(stats["total"].values()) for stats in ask("stats", ["py@host", "r1@host", "r2@host"]).values())])
+"#,
+    );
+    assert_eq!(states, json!([[1, 2, 3], 3]), "{:?} {:?}", one.lines(), two.lines());
+}
+
+#[test]
+fn a_worker_that_goes_silent_is_missed_by_the_others() {
+    let stage = Stage::new();
+    let one = stage.rust_worker("-n r1@host -c 1 --heartbeat-interval 1");
+    let mut two = stage.rust_worker("-n r2@host -c 1 --heartbeat-interval 1");
+    let mut three = stage.rust_worker("-n r3@host -c 1 --heartbeat-interval 1");
+    std::thread::sleep(secs(2));
+    two.kill();
+    assert!(three.terminate(SOON).success());
+    eventually("it is missed", secs(12), || !one.lines_with("missed heartbeat from r2@host").is_empty());
+    assert!(one.lines_with("missed heartbeat from r3@host").is_empty(), "who says goodbye is not missed");
+}

@@ -1,0 +1,59 @@
+"""The tasks of tools-worker for Celery's own worker and command line."""
+import os
+import time
+
+from celery import Celery
+from celery.worker.control import inspect_command
+
+app = Celery("tools")
+app.conf.update(
+    broker_url=os.environ["CELERY_BROKER_URL"],
+    result_backend=os.environ["CELERY_RESULT_BACKEND"],
+    broker_connection_retry_on_startup=True,
+    worker_pool_restarts=True,
+)
+
+
+@app.task(name="tools.add")
+def add(x, y):
+    return x + y
+
+
+@app.task(name="tools.fail")
+def fail(text):
+    raise ValueError(text)
+
+
+@app.task(name="tools.retry", bind=True, max_retries=3)
+def retry(self):
+    if self.request.retries == 0:
+        raise self.retry(countdown=0.1, exc=ValueError("try again"))
+    return self.request.retries
+
+
+@app.task(name="tools.sleep")
+def sleep(seconds):
+    time.sleep(seconds)
+
+
+@app.task(name="tools.block")
+def block(seconds):
+    time.sleep(seconds)
+
+
+@app.task(name="tools.spin")
+def spin(seconds):
+    end = time.time() + seconds
+    while time.time() < end:
+        pass
+
+
+@app.task(name="tools.limited", rate_limit="1/s")
+def limited():
+    pass
+
+
+@inspect_command(args=[("name", str)], signature="[NAME]")
+def greet(state, name="you", **kwargs):
+    """Greet somebody."""
+    return f"hello {name}"
