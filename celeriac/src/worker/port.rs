@@ -120,7 +120,7 @@ impl WorkerPort for Runtime {
             for id in ids {
                 let stored = async {
                     let current = backend.fetch(&id).await?.map(|meta| meta.status);
-                    if current.is_none_or(|status| !status.is_ready() && status != TaskState::Started) {
+                    if current.is_none_or(|status| is_not_started(&status)) {
                         let exception = ExceptionInfo::celery("TaskRevokedError", "revoked");
                         backend.store(&TaskMeta::new(id.clone(), TaskState::Revoked, exception.to_value())).await?;
                     }
@@ -167,6 +167,17 @@ impl Runtime {
         current.options.soft_time_limit = limits.soft.or(current.options.soft_time_limit);
         current.options.rate_limit = rate.or(current.options.rate_limit);
         Arc::new(current)
+    }
+}
+
+/// Whether no worker has started the task yet: a custom state, such as PROGRESS, was set by one that has.
+///
+/// Source: celery 5.7 `_revoke` in `celery/worker/control.py`.
+fn is_not_started(state: &TaskState) -> bool {
+    match state {
+        TaskState::Pending | TaskState::Retry => true,
+        TaskState::Custom(name) => matches!(name.as_str(), "RECEIVED" | "REJECTED"),
+        _ => false,
     }
 }
 
