@@ -1,5 +1,7 @@
 //! Tasks that fail, are rejected, or run into a limit.
 
+#![expect(clippy::disallowed_names, reason = "the suite passes these arguments by name")]
+
 use celeriac::backend::{ExceptionInfo, TaskMeta, TaskState};
 use celeriac::prelude::*;
 

@@ -1,6 +1,7 @@
 //! The tasks of Celery's own integration suite (`t/integration/tasks.py` of celery 5.7), under their names there.
 
 mod canvas;
+mod commands;
 mod echo;
 mod failures;
 mod numbers;
@@ -13,8 +14,9 @@ use celeriac::Worker;
 
 pub use echo::Echo;
 
-/// The worker with all tasks of the suite.
-pub fn with_tasks(worker: Worker) -> Worker {
+/// The worker with all tasks and control commands of the suite.
+pub fn with_suite(worker: Worker) -> Worker {
+    let worker = worker.commands(commands::commands());
     [
         numbers::register,
         echo::register,

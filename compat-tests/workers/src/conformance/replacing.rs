@@ -49,7 +49,7 @@ async fn record_replaced_task_nesting(
 
 #[celeriac::task(name = "t.integration.tasks.add_replaced_with_chain")]
 async fn add_replaced_with_chain(ctx: Context, x: Value, y: Value) -> TaskResult<()> {
-    let steps: [Signature; 2] = [add::s(x, y, None).into(), identity::signature().into()];
+    let steps: [Signature; 2] = [add::s(x, y, None).into(), identity::signature()];
     Err(ctx.replace(chain(steps)))
 }
 
@@ -59,7 +59,7 @@ async fn replace_with_chain(
     #[args] args: Vec<Value>,
     #[kwargs] options: Map,
 ) -> TaskResult<()> {
-    let steps = chain([Signature::new(identity::NAME).args(args), identity::signature().into()]);
+    let steps = chain([Signature::new(identity::NAME).args(args), identity::signature()]);
     Err(ctx.replace(steps.link(echoing(&options))))
 }
 
@@ -69,7 +69,7 @@ async fn replace_with_chain_which_raises(
     #[args] args: Vec<Value>,
     #[kwargs] options: Map,
 ) -> TaskResult<()> {
-    let steps = chain([Signature::new(identity::NAME).args(args), raise_error::signature().into()]);
+    let steps = chain([Signature::new(identity::NAME).args(args), raise_error::signature()]);
     Err(ctx.replace(steps.link_error(echoing(&options))))
 }
 
@@ -122,7 +122,7 @@ async fn fail_replaced(ctx: Context, #[args] args: Vec<Value>) -> TaskResult<()>
 async fn replace_with_stamped_task(ctx: Context, replace_with: Option<Value>) -> TaskResult<()> {
     let replacement = match &replace_with {
         Some(signature) => Signature::from_value(signature)?,
-        None => replaced_with_me::signature().into(),
+        None => replaced_with_me::signature(),
     };
     Err(ctx.replace(replacement.stamp([("StampOnReplace", "This is the replaced task")])))
 }

@@ -1,5 +1,7 @@
 //! Tasks that run again.
 
+#![expect(clippy::disallowed_names, reason = "the suite passes these arguments by name")]
+
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use celeriac::message::Map;

@@ -1,0 +1,90 @@
+//! The worker that fault tests kill: its tasks leave a trace of every run in another Redis (`FAULTS_RECORD_URL`).
+//!
+//! `tests/faults/faults_app.py` has the same tasks for Celery's own worker.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use celeriac::config::Config;
+use celeriac::prelude::*;
+use compat_workers::{start, variable};
+use redis::AsyncCommands;
+use redis::aio::MultiplexedConnection;
+use tokio::sync::OnceCell;
+
+/// Where runs are recorded.
+struct Record {
+    client: redis::Client,
+    connection: OnceCell<MultiplexedConnection>,
+}
+
+impl Record {
+    async fn add(&self, list: &str, entry: i64) -> TaskResult<()> {
+        let connect = || self.client.get_multiplexed_async_connection();
+        let mut connection = self.connection.get_or_try_init(connect).await?.clone();
+        Ok(connection.rpush(list, entry).await?)
+    }
+}
+
+async fn run(record: &Record, number: i64, seconds: f64) -> TaskResult<i64> {
+    record.add("started", number).await?;
+    tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+    record.add("done", number).await?;
+    Ok(number)
+}
+
+#[celeriac::task(name = "faults.late", acks_late = true)]
+async fn late(record: State<Record>, number: i64, seconds: f64) -> TaskResult<i64> {
+    run(&record, number, seconds).await
+}
+
+#[celeriac::task(name = "faults.early")]
+async fn early(record: State<Record>, number: i64, seconds: f64) -> TaskResult<i64> {
+    run(&record, number, seconds).await
+}
+
+/// A step of a chain: the number before plus one.
+#[celeriac::task(name = "faults.step", acks_late = true)]
+async fn step(record: State<Record>, number: i64) -> TaskResult<i64> {
+    record.add("steps", number).await?;
+    Ok(number + 1)
+}
+
+/// The body of a chord.
+#[celeriac::task(name = "faults.sum", acks_late = true)]
+async fn sum(record: State<Record>, numbers: Vec<i64>) -> TaskResult<i64> {
+    let sum = numbers.iter().sum();
+    record.add("sums", sum).await?;
+    Ok(sum)
+}
+
+/// Kills its worker.
+#[celeriac::task(name = "faults.poison", acks_late = true)]
+async fn poison(record: State<Record>, number: i64) -> TaskResult<()> {
+    record.add("started", number).await?;
+    std::process::abort()
+}
+
+#[celeriac::task(name = "faults.reject", acks_late = true)]
+async fn reject(_number: i64) -> TaskResult<()> {
+    Err(TaskError::Reject { reason: "not today".to_owned(), requeue: false })
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let options = start(Config::default());
+    let url = variable("FAULTS_RECORD_URL", "redis://127.0.0.1:6379/1");
+    let record = Record {
+        client: redis::Client::open(url).context("FAULTS_RECORD_URL")?,
+        connection: OnceCell::new(),
+    };
+    let worker = Worker::from_options("faults", &options)?
+        .state(record)
+        .task(late)
+        .task(early)
+        .task(step)
+        .task(sum)
+        .task(poison)
+        .task(reject);
+    std::process::exit(worker.run().await?.exit_code());
+}
