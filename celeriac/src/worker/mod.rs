@@ -5,6 +5,7 @@ mod builtins;
 mod chords;
 mod commit;
 mod completion;
+mod deduplicate;
 mod execute;
 mod panics;
 mod port;
@@ -15,8 +16,10 @@ mod runtime;
 mod signals;
 mod slots;
 pub mod state;
+mod statedb;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -27,7 +30,7 @@ pub use revoked::Revoked;
 
 use crate::app::{Celery, Error, Result};
 use crate::broker::redis::{Consumer, ConsumerOptions, Sweeper};
-use crate::config::{Concurrency, Config, NodeName, RateLimit};
+use crate::config::{Concurrency, Config, NodeName, RateLimit, expand_node_format};
 use crate::control::{Commands, Service, ServiceOptions, WorkerPort, mingle};
 use crate::events::{Dispatcher, DispatcherOptions};
 use crate::message::{Accept, Serializer};
@@ -38,6 +41,7 @@ use runtime::Runtime;
 use signals::{Shutdown, Signals};
 use slots::Slots;
 use state::WorkerState;
+use statedb::StateDb;
 
 /// A worker that is being set up.
 ///
@@ -192,9 +196,7 @@ impl Worker {
         let Self { app, states, hostname, queues, stop, handles_signals, parts, commands, autoscale } = self;
         check_states(&app, &states)?;
         let config = app.config();
-        let hostname = match hostname.as_deref() {
-            name => NodeName::expand(name).to_string(),
-        };
+        let hostname = NodeName::expand(hostname.as_deref()).to_string();
         let concurrency = match autoscale {
             Some(bounds) => bounds.min,
             None => config.worker_concurrency.unwrap_or(Concurrency::Auto).slots(),
@@ -202,6 +204,12 @@ impl Worker {
         let queues = queues.unwrap_or_else(|| default_queues(&app));
         let registry = registry(&app);
         let state = Arc::new(WorkerState::new(hostname.clone()));
+        let statedb = match statedb_path(config, &hostname) {
+            Some(path) => {
+                Some(StateDb::open(path, &state).map_err(|error| Error::Worker(error.to_string()))?)
+            }
+            None => None,
+        };
         let (stopping, abort) = (CancellationToken::new(), CancellationToken::new());
         let visibility_timeout = config.broker_transport_options.visibility_timeout();
         let options = ConsumerOptions {
@@ -210,14 +218,13 @@ impl Worker {
             visibility_timeout,
         };
         let accept = accept(config)?;
-        let timezone = config.timezone_or_utc();
         let events = Dispatcher::new(
             DispatcherOptions {
                 hostname: hostname.clone(),
                 clock: state.clock.clone(),
                 exchange: config.event_exchange.clone(),
                 serializer: Serializer::from_name(config.event_serializer.as_str()).unwrap_or_default(),
-                timezone,
+                timezone: config.timezone_or_utc(),
             },
             config.worker_send_task_events,
         );
@@ -227,7 +234,6 @@ impl Worker {
         let consumer = Consumer::new(link.clone(), Arc::clone(&keys), options, |consumer| {
             let runtime = Arc::new_cyclic(|this| Runtime {
                 accept,
-                timezone,
                 state,
                 states,
                 consumer,
@@ -283,6 +289,7 @@ impl Worker {
         }
         log::info!(worker = hostname.as_str(), concurrency, queues:? = queues; "{hostname} ready: {} task(s), concurrency {concurrency}, queues {}", runtime.registry.len(), queues.join(", "));
         let finish = CancellationToken::new();
+        let keeping = statedb.map(|file| tokio::spawn(file.keep(Arc::clone(&runtime.state), finish.clone())));
         let stop_fetching = stopping.clone();
         let consuming = tokio::spawn(consumer.run(stop_fetching, finish.clone()));
         let sweeping =
@@ -291,7 +298,7 @@ impl Worker {
         shut_down(&runtime, stopped.is_cold).await;
         service.stop().await;
         finish.cancel();
-        for part in [consuming, sweeping] {
+        for part in [consuming, sweeping].into_iter().chain(keeping) {
             if let Err(error) = part.await {
                 log::error!(error:% = error; "A part of the worker failed: {error}");
             }
@@ -361,6 +368,12 @@ fn default_queues(app: &Celery) -> Vec<String> {
         Some(queues) => queues.0.iter().map(|queue| queue.name.clone()).collect(),
         None => vec![app.config().task_default_queue.clone()],
     }
+}
+
+/// `worker_state_db`, in which `%h`, `%n` and `%d` stand for host, name and domain.
+fn statedb_path(config: &Config, hostname: &str) -> Option<PathBuf> {
+    let path = config.worker_state_db.as_deref().filter(|path| !path.is_empty())?;
+    Some(expand_node_format(path, &NodeName::expand(Some(hostname))).into())
 }
 
 fn accept(config: &Config) -> Result<Accept> {

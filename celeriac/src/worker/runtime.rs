@@ -28,7 +28,6 @@ use crate::task::{States, TaskDefinition};
 pub(crate) struct Runtime {
     pub(crate) app: Celery,
     pub(crate) accept: Accept,
-    pub(crate) timezone: Tz,
     pub(crate) state: Arc<WorkerState>,
     pub(crate) states: States,
     pub(crate) consumer: ConsumerHandle,
@@ -83,8 +82,7 @@ impl Runtime {
     /// Drops a job that expired or was revoked before it started; `true` when it did.
     pub(crate) fn drop_if_unwanted(self: &Arc<Self>, job: &Job) -> bool {
         let headers = &job.message.headers;
-        let expired =
-            headers.expires(self.timezone).ok().flatten().is_some_and(|expires| Utc::now() > expires);
+        let expired = headers.expires(Tz::UTC).ok().flatten().is_some_and(|expires| Utc::now() > expires);
         let revoked = {
             let revoked = lock(&self.state.revoked);
             !revoked.is_empty() && revoked.matches(headers)
@@ -156,7 +154,7 @@ impl Runtime {
 
     /// Takes a job that may be started: now, at its eta, or when its rate limit allows.
     fn accept_job(self: &Arc<Self>, job: Job) {
-        match job.message.headers.eta(self.timezone) {
+        match job.message.headers.eta(Tz::UTC) {
             Ok(Some(eta)) if eta > Utc::now() => self.schedule(job, eta),
             _ => self.reserve(job),
         }
@@ -220,11 +218,10 @@ impl Receiver for Runtime {
         } else {
             0
         };
-        let held = requests.len() - scheduled;
-        match self.prefetch_limit() {
-            Some(limit) => limit.saturating_sub(held),
-            None => usize::MAX,
-        }
+        let Some(limit) = self.prefetch_limit() else { return usize::MAX };
+        // Each task that waits for its eta widens the window by one (celery 5.7 `celery/worker/consumer/tasks.py`).
+        let widest = self.config().worker_eta_task_limit.map_or(usize::MAX, |most| limit.max(most as usize));
+        (limit + scheduled).min(widest).saturating_sub(requests.len())
     }
 
     fn receive(&self, delivery: Delivery) -> Taken {
@@ -240,7 +237,8 @@ impl Receiver for Runtime {
         };
         let message = match self.upgraded(message) {
             Ok(message) => message,
-            Err((headers, error)) => {
+            Err(refused) => {
+                let (headers, error) = *refused;
                 self.background.spawn(async move { runtime.refuse(serial, false, &headers, &error).await });
                 return Taken::Held;
             }
@@ -259,9 +257,7 @@ impl Receiver for Runtime {
             signum: None,
         };
         let mut job = Job { runtime, definition, message, serial, acknowledged: false, terminate };
-        if let Err(error) =
-            job.message.headers.eta(self.timezone).and(job.message.headers.expires(self.timezone))
-        {
+        if let Err(error) = job.message.headers.eta(Tz::UTC).and(job.message.headers.expires(Tz::UTC)) {
             let headers = job.message.headers.clone();
             let runtime = job.runtime;
             self.background.spawn(async move { runtime.refuse(serial, false, &headers, &error).await });
@@ -288,14 +284,14 @@ impl Receiver for Runtime {
 
 impl Runtime {
     /// A message of protocol 1 as one of protocol 2.
-    fn upgraded(&self, message: Message) -> Result<Message, (Headers, ProtocolError)> {
+    fn upgraded(&self, message: Message) -> Result<Message, Box<(Headers, ProtocolError)>> {
         if message.headers.task.is_some() {
             let headers = &message.headers;
             return match headers.id {
                 Some(_) => Ok(message),
                 None => {
                     let error = ProtocolError::bad_body("the message has a task name and no id");
-                    Err((message.headers, error))
+                    Err(Box::new((message.headers, error)))
                 }
             };
         }
@@ -306,6 +302,6 @@ impl Runtime {
                 message.set_body(&body, crate::message::Serializer::Json, None)?;
                 Ok(message)
             })
-            .map_err(|error| (headers, error))
+            .map_err(|error| Box::new((headers, error)))
     }
 }

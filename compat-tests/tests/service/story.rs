@@ -85,9 +85,12 @@ async fn an_unconfigured_client_reaches_the_worker_through_celerys_own_queue() {
 }
 
 #[tokio::test]
-async fn beat_publishes_the_scan_and_ends_on_a_signal() {
+async fn beat_publishes_the_scan_every_minute_and_ends_on_a_signal() {
     let stack = Stack::new(On::Sqlite);
+    let (_api, _worker) = stack.start_api_and_worker().await;
     let mut beat = stack.start("companion-beat");
-    beat.wait_for_line("send-due-reminders", SOON);
+    let reminder = stack.remind("stretch in 1 second").await;
+    beat.wait_for_line("Sending due task send-due-reminders", secs(75));
+    stack.await_status(&reminder, "sent").await;
     assert!(beat.terminate(secs(10)).success());
 }
