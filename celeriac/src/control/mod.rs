@@ -27,7 +27,7 @@ mod worker_port;
 
 pub use arguments::Arguments;
 pub use client::{Broadcast, Control, ControlReply, Replies};
-pub use commands::{Commands, Failed};
+pub use commands::{BuiltIns, Commands, Failed};
 pub use info::{
     AutoscalerInfo, DeliveryInfo, ExchangeInfo, QueueInfo, ScheduledTask, StoredTask, TaskInfo, WorkerStats,
 };

@@ -3,6 +3,7 @@
 //! Names, arguments and answers are those of celery 5.7 `celery/worker/control.py`; samples
 //! `compat-tests/vectors/control`.
 
+mod built_ins;
 mod configuration;
 mod consumers;
 mod events;
@@ -24,6 +25,7 @@ use super::panel::Panel;
 use super::{mingle, python};
 use crate::message::{Map, Value};
 use crate::worker::state::lock;
+pub use built_ins::BuiltIns;
 
 /// What a command answers.
 pub(super) type Answer = Result<Value, Failed>;
@@ -104,6 +106,20 @@ impl Commands {
     {
         let handler: Later = Box::new(move |_, arguments| Box::pin(command(arguments)));
         self.add(&[name], Parameters { required: &[], optional: &[], others: true }, Handler::Later(handler));
+        self
+    }
+
+    /// As [`Commands::with`], for a command that is made of built-in ones.
+    #[must_use]
+    pub fn with_built_ins<F, R>(mut self, name: &str, command: F) -> Self
+    where
+        F: Fn(BuiltIns, Arguments) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Value, Failed>> + Send + 'static,
+    {
+        let handler: Later =
+            Box::new(move |panel, arguments| Box::pin(command(BuiltIns::new(panel), arguments)));
+        let parameters = Parameters { required: &[], optional: &[], others: true };
+        self.add(&[name], parameters, Handler::Later(handler));
         self
     }
 
