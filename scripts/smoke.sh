@@ -2,8 +2,8 @@
 # Verifies the whole stack: boots it, checks its health, migrates, seeds, runs one chat turn, sees a reminder fire,
 # prints the metrics. Exit status 0 when all of that worked.
 #
-# Uses infra/compose.yaml where a Docker engine answers, else scripts/up on SQLite and a private Redis, with a folder
-# and a port of its own. SMOKE_URL checks a stack that runs already (with SMOKE_API_KEY).
+# Uses infra/compose.yaml where a Docker engine answers, else (or with SMOKE_WITHOUT_DOCKER=1) scripts/up on SQLite and a
+# private Redis, with a folder and a port of its own. SMOKE_URL checks a stack that runs already (with SMOKE_API_KEY).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -26,7 +26,7 @@ boot() {
     if [ -n "${SMOKE_URL:-}" ]; then
         url=$SMOKE_URL
         say "checking $url"
-    elif docker info >/dev/null 2>&1 && docker compose version >/dev/null 2>&1; then
+    elif [ -z "${SMOKE_WITHOUT_DOCKER:-}" ] && docker info >/dev/null 2>&1 && docker compose version >/dev/null 2>&1; then
         boot_compose
     else
         boot_up
@@ -46,7 +46,7 @@ boot_up() {
     local port=18000
     while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((port + 1)); done
     url=http://127.0.0.1:$port
-    say "no Docker engine; booting scripts/up at $url"
+    say "booting scripts/up at $url"
     env -u PORT -u REDIS_URL -u APP_REDIS__URL -u APP_DATABASE__URL -u DATABASE_URL API_PORT="$port" \
         RUN_DIR="$work/run" ./scripts/up >"$work/log" 2>&1 &
     up_pid=$!

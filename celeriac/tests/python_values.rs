@@ -1,4 +1,5 @@
 //! Values against what Python and Celery make of them (`fixtures/python_values.py`).
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use celeriac::message::repr::{repr, repr_args, repr_kwargs, saferepr};
 use celeriac::message::{Value, json};

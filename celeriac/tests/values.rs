@@ -1,4 +1,5 @@
 //! Values to and from Rust types, and through every serializer.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, HashMap};
 
