@@ -102,7 +102,12 @@ impl Celery {
     /// The same application that knows one more task.
     #[must_use]
     pub fn task(mut self, task: impl Task) -> Self {
-        let definition = task.definition();
+        let mut definition = task.definition();
+        if let Some(annotations) = &self.shared.config.task_annotations
+            && let Err(wrong) = definition.annotate(annotations)
+        {
+            wrong.iter().for_each(|reason| log::error!("{reason}"));
+        }
         Arc::make_mut(&mut self.tasks).insert(Arc::clone(&definition.name), definition);
         self
     }

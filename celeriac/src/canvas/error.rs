@@ -43,6 +43,9 @@ pub enum CanvasError {
         /// What it may be.
         expected: &'static str,
     },
+    /// The task's soft time limit would never be reached; the text is Celery's.
+    #[error("soft_time_limit must be less than or equal to time_limit")]
+    SoftLimitAboveHard,
     /// A frozen signature occurs twice where its result is awaited.
     #[error("result {id} would follow itself: the same frozen signature is used twice")]
     RecursiveResult {

@@ -52,7 +52,7 @@ pub(super) fn send(
     let config = sender.config;
     let local = (sender.tasks)(task);
     if let Some(local) = &local {
-        add_task_options(&mut options, local, sender);
+        add_task_options(&mut options, local, sender)?;
     }
     UNSENT.iter().for_each(|option| drop(options.shift_remove(*option)));
     let adds_to_parent = take_add_to_parent(&mut options);
@@ -175,9 +175,14 @@ fn set_properties(
 }
 
 /// Adds what a task that is known here declares about publishing (`Task._get_exec_options`, `Task.from_config`).
-fn add_task_options(options: &mut Map, task: &TaskOptions, sender: &Sender<'_>) {
+fn add_task_options(options: &mut Map, task: &TaskOptions, sender: &Sender<'_>) -> Result<(), CanvasError> {
     let config = sender.config;
     let seconds = |limit: Option<std::time::Duration>| limit.map(|limit| limit.as_secs_f64());
+    let hard = task.time_limit.or(seconds(config.task_time_limit));
+    let soft = task.soft_time_limit.or(seconds(config.task_soft_time_limit));
+    if hard.zip(soft).is_some_and(|(hard, soft)| hard > 0.0 && soft > hard) {
+        return Err(CanvasError::SoftLimitAboveHard);
+    }
     let declared = [
         ("queue", Value::from(task.queue.clone())),
         ("routing_key", task.routing_key.clone().into()),
@@ -186,14 +191,15 @@ fn add_task_options(options: &mut Map, task: &TaskOptions, sender: &Sender<'_>) 
         ("expires", task.expires.into()),
         ("serializer", task.serializer.clone().into()),
         ("compression", task.compression.clone().into()),
-        ("time_limit", task.time_limit.or(seconds(config.task_time_limit)).into()),
-        ("soft_time_limit", task.soft_time_limit.or(seconds(config.task_soft_time_limit)).into()),
+        ("time_limit", hard.into()),
+        ("soft_time_limit", soft.into()),
     ];
     for (option, value) in declared {
         if !value.is_null() {
             options.entry(option.to_owned()).or_insert(value);
         }
     }
+    Ok(())
 }
 
 /// When a task is to run.

@@ -1,5 +1,6 @@
 //! Tasks: the registered, named units of work.
 
+mod annotations;
 mod arguments;
 mod context;
 mod definition;

@@ -23,8 +23,9 @@ pub(crate) struct Completion<'a> {
 /// Who reports a failure: the task itself, or the worker about it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reported {
+    /// The message of a late-acked task goes by `acks_on_failure`.
     ByTask,
-    /// The message of a late-acked task goes by `acks_on_timeout` instead of `acks_on_failure`.
+    /// The message of a late-acked task goes by `acks_on_timeout` instead.
     OnTimeout,
 }
 
@@ -189,10 +190,7 @@ impl Completion<'_> {
                 log::error!(task_id = request.id.as_str(), error:% = error; "An errback cannot be sent: {error}")
             }
         }
-        let disposition = match reported {
-            Reported::OnTimeout if !self.acks_on_timeout() => Disposition::Requeue,
-            _ => Disposition::Ack,
-        };
+        let disposition = self.disposition_after_failure(request, reported);
         self.finish(disposition, effects, Some(request)).await;
         self.runtime.events.task_failed(&request.id, exception, traceback);
     }
@@ -325,8 +323,26 @@ impl Completion<'_> {
             || stores.unwrap_or(self.runtime.config().task_store_errors_even_if_ignored)
     }
 
-    fn acks_on_timeout(&self) -> bool {
-        self.definition.options.acks_on_timeout.unwrap_or(self.runtime.config().acks_on_timeout())
+    /// What becomes of the message: without `acks_on_failure` it is rejected, without `acks_on_timeout` it comes back.
+    fn disposition_after_failure(&self, request: &Request, reported: Reported) -> Disposition {
+        if self.acknowledged {
+            return Disposition::Ack;
+        }
+        let (config, options) = (self.runtime.config(), &self.definition.options);
+        let (acks, disposition) = match reported {
+            // On Redis a message that is rejected for good is gone, as one that is acknowledged.
+            Reported::ByTask => {
+                (options.acks_on_failure.unwrap_or(config.acks_on_failure()), Disposition::Ack)
+            }
+            Reported::OnTimeout => {
+                (options.acks_on_timeout.unwrap_or(config.acks_on_timeout()), Disposition::Requeue)
+            }
+        };
+        if acks {
+            return Disposition::Ack;
+        }
+        self.runtime.events.task_rejected(&request.id, disposition == Disposition::Requeue);
+        disposition
     }
 }
 

@@ -62,9 +62,14 @@ impl Job {
             known.acknowledged = acknowledged;
         }
         let started = Instant::now();
-        runtime.events.task_started(&request.id);
         let completion =
             Completion { runtime: &runtime, definition: &definition, serial, acknowledged, started };
+        if let Some(earlier) = runtime.earlier_success(&request, !acknowledged).await {
+            completion.skip(&request, earlier).await;
+            runtime.forget(serial);
+            return;
+        }
+        runtime.events.task_started(&request.id);
         completion.store_started(&request);
         let limits = limits(&runtime, &definition, request.headers.timelimit, terminate);
         let context =

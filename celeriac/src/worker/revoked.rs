@@ -18,15 +18,37 @@ pub struct Revoked {
     ids: HashMap<String, Instant>,
     order: VecDeque<(Instant, String)>,
     stamps: HashMap<String, Vec<Value>>,
+    changes: u64,
 }
 
 impl Revoked {
     /// Adds an id.
     pub fn add(&mut self, id: impl Into<String>) {
+        self.add_aged(id, Duration::ZERO);
+    }
+
+    /// Adds an id that was revoked so long ago; older ones are to be added first.
+    pub(crate) fn add_aged(&mut self, id: impl Into<String>, age: Duration) {
         let (id, now) = (id.into(), Instant::now());
-        self.ids.insert(id.clone(), now);
-        self.order.push_back((now, id));
+        let Some(added) = now.checked_sub(age).filter(|_| age < EXPIRES) else {
+            return;
+        };
+        self.ids.insert(id.clone(), added);
+        self.order.push_back((added, id));
+        self.changes += 1;
         self.purge(now);
+    }
+
+    /// How often something was added.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// The revoked ids with the time since, oldest first.
+    pub(crate) fn ages(&self) -> impl Iterator<Item = (&str, Duration)> {
+        let current =
+            |(added, id): &&(Instant, String)| self.ids.get(id) == Some(added) && added.elapsed() < EXPIRES;
+        self.order.iter().filter(current).map(|(added, id)| (id.as_str(), added.elapsed()))
     }
 
     /// Whether the id is revoked.
@@ -36,9 +58,7 @@ impl Revoked {
 
     /// The revoked ids, oldest first.
     pub fn ids(&self) -> Vec<String> {
-        let current =
-            |(added, id): &&(Instant, String)| self.ids.get(id) == Some(added) && added.elapsed() < EXPIRES;
-        self.order.iter().filter(current).map(|(_, id)| id.clone()).collect()
+        self.ages().map(|(id, _)| id.to_owned()).collect()
     }
 
     /// Whether nothing is revoked.
@@ -48,7 +68,13 @@ impl Revoked {
 
     /// Revokes every task with one of those values of a stamp.
     pub fn add_stamp(&mut self, name: &str, values: Vec<Value>) {
-        self.stamps.entry(name.to_owned()).or_default().extend(values);
+        self.changes += 1;
+        let known = self.stamps.entry(name.to_owned()).or_default();
+        for value in values {
+            if !known.contains(&value) {
+                known.push(value);
+            }
+        }
     }
 
     /// The revoked stamps.

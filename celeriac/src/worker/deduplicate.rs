@@ -1,0 +1,50 @@
+//! `worker_deduplicate_successful_tasks`: a redelivered task that has succeeded already is not run again.
+//!
+//! Source: celery 5.7 `trace_task` in `celery/app/trace.py`.
+
+use std::sync::Arc;
+
+use super::completion::Completion;
+use super::runtime::Runtime;
+use crate::backend::{TaskMeta, TaskState};
+use crate::broker::redis::Disposition;
+use crate::canvas::{self, Outbox};
+use crate::task::Request;
+
+impl Runtime {
+    /// The stored success of a late-acked task that comes again, if such tasks are not to be run twice.
+    pub(crate) async fn earlier_success(&self, request: &Request, acks_late: bool) -> Option<TaskMeta> {
+        if !acks_late || !request.redelivered() || !self.config().worker_deduplicate_successful_tasks {
+            return None;
+        }
+        match self.app.redis_backend()?.fetch(&request.id).await {
+            Ok(meta) => meta.filter(|meta| meta.status == TaskState::Success),
+            Err(error) => {
+                log::warn!(task_id = request.id.as_str(), error:% = error; "Whether {} succeeded before is not known, it is run: {error}", request.id);
+                None
+            }
+        }
+    }
+}
+
+impl Completion<'_> {
+    /// Ends a run that is not needed: what was to follow is sent unless the stored record has children.
+    pub(crate) async fn skip(&self, request: &Request, earlier: TaskMeta) {
+        let (id, name) = (request.id.as_str(), request.display_name());
+        log::info!(task_id = id, task_name = request.task.as_str(); "Task {name}[{id}] ignored: Task already completed successfully.");
+        let runtime: &Arc<Runtime> = self.runtime;
+        let mut outbox = Outbox::new();
+        if earlier.children.as_ref().is_none_or(Vec::is_empty) {
+            let sent = runtime.app.with_sender(Some(request), |sender| {
+                canvas::on_success(request, &earlier.result, sender, &mut outbox)
+            });
+            if let Err(error) = sent {
+                log::error!(task_id = id, error:% = error; "What follows the deduplicated task {id} cannot be sent, it is requeued: {error}");
+                runtime.events.task_rejected(id, true);
+                return runtime.finish_for(Some(self.serial), Disposition::Requeue, Vec::new(), None).await;
+            }
+        }
+        runtime.finish_for(Some(self.serial), Disposition::Ack, outbox.effects, Some(request)).await;
+        runtime.events.task_succeeded(id, &earlier.result, self.started.elapsed().as_secs_f64());
+    }
+}
