@@ -77,6 +77,7 @@ fn result_commands(backend: &RedisBackend, effect: Effect) -> Vec<Cmd> {
     match effect {
         Effect::ChordSize { group_id, size } => backend.chord_size_commands(&group_id, size as u64),
         Effect::ChordGrow { group_id, by } => vec![backend.chord_grow_command(&group_id, by as i64)],
+        Effect::ChordFailed { group_id } => vec![backend.chord_fail_command(&group_id)],
         Effect::SaveGroup(group) => backend.save_group_commands(&group),
         Effect::Store(meta) => backend.store_commands(&meta, false),
         _ => Vec::new(),

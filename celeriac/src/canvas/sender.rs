@@ -57,6 +57,11 @@ pub enum Effect {
         /// Number of parts.
         size: usize,
     },
+    /// End a chord that failed.
+    ChordFailed {
+        /// The chord's group id.
+        group_id: String,
+    },
     /// Make a chord wait for more parts.
     ChordGrow {
         /// The chord's group id.

@@ -6,6 +6,7 @@ use futures_util::future::BoxFuture;
 use redis::Cmd;
 use tokio::sync::oneshot;
 
+use super::chords::Claim;
 use super::runtime::Runtime;
 use super::state::lock;
 use crate::app::Lowered;
@@ -27,6 +28,34 @@ impl Runtime {
         effects: Vec<Effect>,
     ) {
         self.finish_for(serial, disposition, effects, None).await;
+    }
+
+    /// Commits the mere success of a task without waiting for anything; gives the effects back if there is more to do.
+    pub(crate) fn finish_now(
+        &self,
+        serial: Option<u64>,
+        disposition: Disposition,
+        effects: Vec<Effect>,
+        request: &Request,
+    ) -> Result<(), Vec<Effect>> {
+        let is_simple = self.app.is_one_database()
+            && !request.redelivered()
+            && effects.iter().all(|effect| matches!(effect, Effect::Store(meta) if meta.task_id == request.id));
+        if !is_simple {
+            return Err(effects);
+        }
+        let mut commands = Vec::new();
+        if let Some(backend) = self.app.redis_backend() {
+            for effect in &effects {
+                if let Effect::Store(meta) = effect {
+                    commands.extend(backend.store_commands(meta, true));
+                }
+            }
+        }
+        if serial.is_some() || !commands.is_empty() {
+            self.settle(Settlement { serial, disposition, commands, replies: None });
+        }
+        Ok(())
     }
 
     /// As [`Runtime::finish`], for the request that the effects belong to.
@@ -53,9 +82,9 @@ impl Runtime {
                 }
             }
         }
-        let claims: Vec<Claim> = parts.into_iter().map(Claim::new).collect();
+        let claims: Vec<Claim> = parts.into_iter().map(|part| Claim::new(part, request)).collect();
         if let Some(backend) = self.app.redis_backend() {
-            results.extend(claims.iter().map(|claim| backend.chord_part_command(&claim.part, &claim.token)));
+            results.extend(claims.iter().map(|claim| claim.command(backend)));
         }
         let mut commands = publish;
         if self.app.is_one_database() {
@@ -145,7 +174,7 @@ impl Runtime {
                 Some(reply) => reply.clone(),
                 // The reply was lost; counting a part again changes nothing.
                 None => {
-                    let command = || vec![backend.chord_part_command(&claim.part, &claim.token)];
+                    let command = || vec![claim.command(backend)];
                     self.insist(|| backend.run(command())).await.into_iter().next().unwrap_or_default()
                 }
             };
@@ -155,14 +184,20 @@ impl Runtime {
         }
     }
 
-    async fn complete_chord(self: &Arc<Self>, backend: &RedisBackend, claim: &Claim, request: &Request) {
+    /// Sends the body of a chord that is claimed.
+    pub(super) async fn complete_chord(
+        self: &Arc<Self>,
+        backend: &RedisBackend,
+        claim: &Claim,
+        request: &Request,
+    ) {
         let part = &claim.part;
         let parts = match self.insist(|| async { self.chord_results(backend, part).await.map(Some) }).await {
             Some(Parts::Results(results)) => results,
             Some(Parts::Failed { task_id, exception }) => {
                 let cause = ExceptionInfo::from_value(&exception);
                 return self
-                    .fail_chord(backend, part, &canvas::dependency_error(&task_id, &cause), &cause, request)
+                    .fail_chord(part, &canvas::dependency_error(&task_id, &cause), &cause, request)
                     .await;
             }
             None => return,
@@ -177,7 +212,7 @@ impl Runtime {
         });
         if let Err(error) = sent {
             let exception = ExceptionInfo::celery("ChordError", format!("Callback error: {error}"));
-            return self.fail_chord(backend, part, &exception, &exception, request).await;
+            return self.fail_chord(part, &exception, &exception, request).await;
         }
         let Lowered { publish, results, .. } = self.insist(|| self.app.lower(outbox.effects.clone())).await;
         let clean = backend.chord_clean_command(&part.group_id, &claim.token);
@@ -202,7 +237,6 @@ impl Runtime {
 
     async fn fail_chord(
         self: &Arc<Self>,
-        backend: &RedisBackend,
         part: &ChordPart,
         exception: &ExceptionInfo,
         cause: &ExceptionInfo,
@@ -236,8 +270,7 @@ impl Runtime {
             }
         }
         // Failing the body may complete an outer chord: its parts are returned as those of any task.
-        let forget = backend.chord_fail_command(&part.group_id);
-        self.insist(|| backend.run(vec![forget.clone()])).await;
+        outbox.effects.push(Effect::ChordFailed { group_id: part.group_id.clone() });
         self.finish_boxed(outbox.effects, request).await;
     }
 
@@ -289,17 +322,5 @@ impl Runtime {
             let mut revoked = lock(&self.state.revoked);
             ids.iter().for_each(|id| revoked.add(id.clone()));
         }
-    }
-}
-
-/// A chord's part and the token under which it claims the chord.
-struct Claim {
-    part: ChordPart,
-    token: String,
-}
-
-impl Claim {
-    fn new(part: ChordPart) -> Self {
-        Self { part, token: uuid::Uuid::new_v4().simple().to_string() }
     }
 }

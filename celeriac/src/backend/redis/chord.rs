@@ -7,12 +7,14 @@ use redis::{Cmd, Pipeline, Value as Reply, cmd};
 use super::RedisBackend;
 use crate::backend::{ChordPart, TaskState};
 use crate::broker::BrokerError;
-use crate::broker::redis::eval;
+use crate::broker::redis::{eval, texts};
 use crate::message::{Value, json};
 
-/// Adds a part once, counts, and lets one caller claim the complete chord.
+/// Adds a part once, counts, and lets one caller claim the complete chord; what was claimed is registered, so that
+/// another worker goes on when this one dies.
 ///
-/// Keys: parts, difference, size, members, group, claim. Returns parts, difference, size, and whether it is claimed.
+/// Keys: parts, difference, size, members, group, claim, claimed chords, their completing parts. Returns parts,
+/// difference, size, and whether it is claimed.
 const PART: &str = r"
 if redis.call('GET', KEYS[6]) == 'done' then return {-1, 0, 0, 0} end
 local member = ARGV[1] .. ':' .. ARGV[4]
@@ -29,9 +31,28 @@ local more = redis.call('GET', KEYS[2])
 local size = redis.call('GET', KEYS[3])
 local claimed = 0
 if size and count == tonumber(size) + tonumber(more or 0) then
-  if redis.call('SET', KEYS[6], ARGV[8], 'NX', 'EX', ARGV[7]) then claimed = 1 end
+  if redis.call('SET', KEYS[6], ARGV[8], 'NX', 'EX', ARGV[7]) then
+    claimed = 1
+    redis.call('ZADD', KEYS[7], redis.call('TIME')[1] + ARGV[7], ARGV[9])
+    redis.call('HSET', KEYS[8], ARGV[9], ARGV[10])
+  end
 end
 return {count, more, size, claimed}";
+
+/// Claims a registered chord whose owner is gone. Returns its completing part, or nothing when there is nothing to do.
+const RECLAIM: &str = r"
+if redis.call('EXISTS', KEYS[2]) == 0 or redis.call('GET', KEYS[1]) == 'done' then
+  redis.call('ZREM', KEYS[3], ARGV[1])
+  redis.call('HDEL', KEYS[4], ARGV[1])
+  return false
+end
+if not redis.call('SET', KEYS[1], ARGV[2], 'NX', 'EX', ARGV[3]) then return false end
+redis.call('ZADD', KEYS[3], redis.call('TIME')[1] + ARGV[3], ARGV[1])
+return redis.call('HGET', KEYS[4], ARGV[1])";
+
+/// The registered chords whose claim has ended.
+const OVERDUE: &str =
+    "return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', redis.call('TIME')[1], 'LIMIT', 0, 100)";
 
 /// Keeps the claim for longer while the body is published.
 const EXTEND: &str = r"
@@ -48,6 +69,15 @@ const CLEAN: &str = r"
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 for i = 2, 5 do redis.call('DEL', KEYS[i]) end
 redis.call('SET', KEYS[1], 'done', 'EX', ARGV[2])
+redis.call('ZREM', KEYS[6], ARGV[3])
+redis.call('HDEL', KEYS[7], ARGV[3])
+return 1";
+
+/// Ends a chord that failed: a late copy of a part does not fail it again.
+const FAIL: &str = r"
+redis.call('DEL', KEYS[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('HDEL', KEYS[3], ARGV[1])
 return 1";
 
 /// How long a claim lasts while its owner publishes the body, in seconds (kombu's publish retries and a margin).
@@ -88,13 +118,17 @@ impl RedisBackend {
         grow
     }
 
-    /// The command that returns a part; `token` claims the chord if this part completes it.
-    pub(crate) fn chord_part_command(&self, part: &ChordPart, token: &str) -> Cmd {
+    /// The command that returns a part; `token` claims the chord if this part completes it, and `completing` is what
+    /// another worker then needs to go on in place of this one.
+    pub(crate) fn chord_part_command(&self, part: &ChordPart, token: &str, completing: &[u8]) -> Cmd {
         let id = &part.group_id;
-        let keys = [".j", ".t", ".s", ".d", "", ".c"].map(|suffix| self.group_key(id, suffix));
+        let [parts, more, size, members, group, claim] =
+            [".j", ".t", ".s", ".d", "", ".c"].map(|suffix| self.group_key(id, suffix));
+        let [claimed, completed_by] = self.claimed_keys();
+        let keys = [parts, more, size, members, group, claim, claimed, completed_by];
         let index = part.group_index.map_or_else(|| "+inf".to_owned(), |index| index.to_string());
         let group_expires = self.chord_expires.max(self.expires);
-        let arguments: [&[u8]; 8] = [
+        let arguments: [&[u8]; 10] = [
             part.task_id.as_bytes(),
             &part.encode(),
             if self.ordered { b"1" } else { b"0" },
@@ -103,6 +137,8 @@ impl RedisBackend {
             &group_expires.to_string().into_bytes(),
             &self.claim_seconds().to_string().into_bytes(),
             token.as_bytes(),
+            id.as_bytes(),
+            completing,
         ];
         eval(PART, &keys.each_ref(), &arguments)
     }
@@ -147,16 +183,48 @@ impl RedisBackend {
 
     /// The command that ends a chord whose body is sent in the same transaction.
     pub(crate) fn chord_clean_command(&self, group_id: &str, token: &str) -> Cmd {
-        let keys = [".c", ".j", ".t", ".s", ".d"].map(|suffix| self.group_key(group_id, suffix));
+        let [claim, parts, more, size, members] =
+            [".c", ".j", ".t", ".s", ".d"].map(|suffix| self.group_key(group_id, suffix));
+        let [claimed, completed_by] = self.claimed_keys();
+        let keys = [claim, parts, more, size, members, claimed, completed_by];
         let seconds = (self.claim_seconds() * 2).max(300).to_string();
-        eval(CLEAN, &keys.each_ref(), &[token.as_bytes(), seconds.as_bytes()])
+        eval(CLEAN, &keys.each_ref(), &[token.as_bytes(), seconds.as_bytes(), group_id.as_bytes()])
     }
 
     /// The command that ends a chord that failed: a late copy of a part does not fail it again.
     pub(crate) fn chord_fail_command(&self, group_id: &str) -> Cmd {
-        let mut forget = cmd("DEL");
-        forget.arg(self.group_key(group_id, ".s"));
-        forget
+        let [claimed, completed_by] = self.claimed_keys();
+        let keys = [self.group_key(group_id, ".s"), claimed, completed_by];
+        eval(FAIL, &keys.each_ref(), &[group_id.as_bytes()])
+    }
+
+    /// The chords that were claimed and neither ended nor failed within the time of their claim.
+    pub(crate) async fn overdue_chords(&self) -> Result<Vec<String>, BrokerError> {
+        let [claimed, _] = self.claimed_keys();
+        Ok(texts(&self.run(vec![eval(OVERDUE, &[&claimed], &[])]).await?[0]))
+    }
+
+    /// Claims an overdue chord and returns what its completing part has left for this; `None` when somebody else is
+    /// at it, or nothing is left to do.
+    pub(crate) async fn reclaim_chord(
+        &self,
+        group_id: &str,
+        token: &str,
+    ) -> Result<Option<Vec<u8>>, BrokerError> {
+        let [claim, size] = [".c", ".s"].map(|suffix| self.group_key(group_id, suffix));
+        let [claimed, completed_by] = self.claimed_keys();
+        let keys = [claim, size, claimed, completed_by];
+        let seconds = self.claim_seconds().to_string();
+        let arguments: [&[u8]; 3] = [group_id.as_bytes(), token.as_bytes(), seconds.as_bytes()];
+        match self.run(vec![eval(RECLAIM, &keys.each_ref(), &arguments)]).await?.pop() {
+            Some(Reply::BulkString(completing)) => Ok(Some(completing)),
+            _ => Ok(None),
+        }
+    }
+
+    /// The sorted set of claimed chords by the end of their claim, and the hash of the parts that completed them.
+    fn claimed_keys(&self) -> [String; 2] {
+        ["celeriac.chords", "celeriac.chords.completing"].map(|name| format!("{}{name}", self.prefix))
     }
 
     /// How long a missing result of a part is waited for.

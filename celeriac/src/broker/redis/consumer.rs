@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::clock::ServerClock;
 use super::inflight::{SLOTS, Slots};
 use super::link::{replies, server_error};
+use super::restore::renew_lease;
 use super::transaction::Transaction;
 use super::{Keys, Link};
 use crate::backoff::Backoff;
@@ -242,7 +243,7 @@ impl<R: Receiver> Consumer<R> {
         hello.cmd("CLIENT").arg("TRACKING").arg("ON").arg("NOLOOP");
         hello.cmd("TIME");
         hello.cmd("GET").arg(self.keys.committed(&self.worker));
-        hello.cmd("ZADD").arg(&self.keys.inflight_index).arg(0).arg(&self.worker);
+        hello.add_command(renew_lease(&self.keys, &self.worker));
         for slot in 0..SLOTS {
             hello.cmd("LRANGE").arg(self.keys.inflight(&self.worker, slot)).arg(0).arg(-1);
         }
@@ -299,11 +300,11 @@ impl<R: Receiver> Consumer<R> {
             if self.transaction.is_none() {
                 self.transaction = self.gather();
             }
-            let committing = self.transaction.as_ref().map(|transaction| transaction.write(&mut commands));
+            let committing = self.transaction.as_mut().map(|transaction| transaction.write(&mut commands));
             let fetching = !stop_fetching.is_cancelled();
             let plan = if fetching { self.plan_fetch(&mut commands) } else { Vec::new() };
             // What this worker itself pushes is not announced to it.
-            let pushing = self.transaction.as_ref().is_some_and(Transaction::has_commands);
+            let pushing = self.transaction.as_ref().is_some_and(Transaction::wrote_commands);
             let looking =
                 fetching && self.plan_look(&mut commands, pushing || !plan.is_empty(), &mut last_look);
             let renewing = self.plan_renewal(&mut commands);
@@ -314,11 +315,19 @@ impl<R: Receiver> Consumer<R> {
                 self.wait(pushed, stop_fetching, finish, fetching).await?;
                 continue;
             }
-            let mut found =
-                replies(connection, &mut commands).await.map_err(|error| error.to_string())?.into_iter();
+            let mut found = match replies(connection, &mut commands).await {
+                Ok(found) => found.into_iter(),
+                Err(error) => {
+                    self.keep_transaction(&commands);
+                    return Err(error.to_string());
+                }
+            };
             if let Some(count) = committing {
                 let answers: Vec<Value> = found.by_ref().take(count).collect();
-                self.finish_transaction(answers).await?;
+                if let Err(reason) = self.finish_transaction(answers) {
+                    self.keep_transaction(&commands);
+                    return Err(reason);
+                }
             }
             let mut refused = None;
             for (source, slot) in plan {
@@ -613,8 +622,15 @@ impl<R: Receiver> Consumer<R> {
         true
     }
 
+    /// Keeps the transaction that was written into a pipeline and not confirmed.
+    fn keep_transaction(&mut self, written: &Pipeline) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.take_back(written);
+        }
+    }
+
     /// Reads the replies of the transaction in flight.
-    async fn finish_transaction(&mut self, answers: Vec<Value>) -> Result<(), String> {
+    fn finish_transaction(&mut self, answers: Vec<Value>) -> Result<(), String> {
         let Some(transaction) = self.transaction.take() else { return Ok(()) };
         match transaction.outcome(answers) {
             Ok(replies) => {

@@ -22,5 +22,5 @@ pub use fanout::Subscription;
 pub use keys::{Keys, KeysOptions};
 pub use link::Link;
 pub use queue::Queues;
-pub(crate) use restore::{Sweeper, eval};
+pub(crate) use restore::{Sweeper, eval, texts};
 pub use url::Endpoint;

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bindings::matching_queues;
 use super::clock::ServerClock;
+use super::consumer::LEASE;
 use super::inflight::SLOTS;
 use super::{Keys, Link};
 use crate::broker::BrokerError;
@@ -44,6 +45,9 @@ local lease = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if lease and tonumber(lease) <= tonumber(ARGV[2]) then return redis.call('ZREM', KEYS[1], ARGV[1]) end
 return 0";
 
+/// Renews the lease of a worker by the server's time.
+const RENEW_LEASE: &str = "return redis.call('ZADD', KEYS[1], redis.call('TIME')[1] + ARGV[1], ARGV[2])";
+
 /// Gives the lock of a sweep back.
 const RELEASE: &str = r"
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
@@ -53,8 +57,8 @@ return 0";
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// How long a sweeper waits after it came, so that workers that lost the server too can renew first.
 const GRACE: Duration = Duration::from_secs(10);
-/// How long the lock of a sweep lasts at most, as kombu's does.
-const MUTEX_MILLISECONDS: u64 = 300_000;
+/// How long the lock of a sweep lasts at most. It only saves work: what is moved is compared at that moment.
+const MUTEX_MILLISECONDS: u64 = 15_000;
 /// Most messages that one sweep brings back.
 const SWEEP_LIMIT: usize = 10_000;
 
@@ -180,9 +184,8 @@ impl Sweeper {
     async fn sweep_inflight(&self) -> Result<u64, BrokerError> {
         let keys = &self.keys;
         let mut find = Pipeline::new();
-        // A worker writes 0 while it connects and the end of its lease right after.
         let cutoff = self.clock.now();
-        find.cmd("ZRANGEBYSCORE").arg(&keys.inflight_index).arg("(0").arg(cutoff);
+        find.cmd("ZRANGEBYSCORE").arg(&keys.inflight_index).arg("-inf").arg(cutoff);
         let found = self.link.call(&mut find).await?;
         let Value::Array(workers) = &found[0] else { return Ok(0) };
         let mut count = 0;
@@ -261,6 +264,12 @@ fn split_unacked(stored: &[u8]) -> Option<(&[u8], String, String)> {
         _ => None,
     };
     Some((raw.get().as_bytes(), text(exchange)?, text(routing_key)?))
+}
+
+/// The command that registers a worker's in-flight lists, or keeps them registered.
+pub(crate) fn renew_lease(keys: &Keys, worker: &str) -> redis::Cmd {
+    let seconds = LEASE.as_secs().to_string();
+    eval(RENEW_LEASE, &[&keys.inflight_index], &[seconds.as_bytes(), worker.as_bytes()])
 }
 
 /// `EVAL` with the script's text: always found, whatever server answers.

@@ -1,0 +1,10 @@
+//! Nothing is lost whatever is killed: faults against real servers, with a record of every run.
+//!
+//! `FAULTS_SOAK=10` repeats the loops of faults ten times as often.
+
+mod kills;
+mod outages;
+mod shutdown;
+mod stage;
+mod stock;
+mod visibility;

@@ -1,0 +1,32 @@
+//! Celery's own workers in the fleet: each side restores what the other held.
+
+use compat_tests::secs;
+
+use crate::stage::{REPAIRED, Stage};
+
+#[test]
+fn a_stock_worker_runs_what_a_dead_rust_worker_held() {
+    let stage = Stage::new();
+    stage.send("faults.late", 0, 10, 3.0);
+    let mut victim = stage.worker("victim", 10);
+    stage.await_runs("started", 10, secs(20));
+    victim.kill();
+    let _stock = stage.stock_worker(4);
+    // kombu sweeps at every tenth tick of its loop, and the lease must end first.
+    stage.await_runs("done", 10, secs(100));
+    stage.await_empty();
+    stage.report("a stock worker restores", "done", 10);
+}
+
+#[test]
+fn a_rust_worker_runs_what_a_dead_stock_worker_held() {
+    let stage = Stage::new();
+    stage.send("faults.late", 0, 10, 4.0);
+    let mut victim = stage.stock_worker(2);
+    stage.await_runs("started", 2, secs(20));
+    victim.kill();
+    let _heir = stage.worker("heir", 10);
+    stage.await_runs("done", 10, REPAIRED);
+    stage.await_empty();
+    stage.report("a rust worker restores", "done", 10);
+}
