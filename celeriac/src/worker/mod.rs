@@ -287,6 +287,7 @@ impl Worker {
         if runtime.autoscale.bounds().is_some() {
             runtime.background.spawn(Autoscale::run(Arc::clone(&runtime)));
         }
+        runtime.background.spawn(chords::recover(Arc::clone(&runtime)));
         log::info!(worker = hostname.as_str(), concurrency, queues:? = queues; "{hostname} ready: {} task(s), concurrency {concurrency}, queues {}", runtime.registry.len(), queues.join(", "));
         let finish = CancellationToken::new();
         let keeping = statedb.map(|file| tokio::spawn(file.keep(Arc::clone(&runtime.state), finish.clone())));
