@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Runs Celery's own integration suite against a worker outside of the test process, in shards side by side.
 
-  run.py --worker target/debug/conformance-worker     ours; compares with the control group's result
-  run.py --control                                    Celery's own worker; writes control-VERSION.json
+  run.py                          ours: target/debug/conformance-worker; compares with the control group's result
+  run.py --control                Celery's own worker, the control group; writes control-VERSION.json
 
 Cases that the control group does not pass cannot be held against us and are left out, unless --all is given. Exit
 status 0 when each case that the control group passes is passed or stands in allowed.toml, and nothing there is passed.
@@ -22,13 +22,14 @@ from sources import python_with, suite_of
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 MODULES = ["tasks", "canvas", "inspect", "group_chains", "redis_backend", "worker", "serialization", "connection_recovery"]
 GOOD = {"passed", "skipped", "xfailed"}
 
 
 def main():
     options = arguments()
-    folder = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "suite"
+    folder = TARGET / "suite"
     suite = suite_of(options.celery, folder)
     python = python_with(options.celery, folder)
     control = load_control(options.celery)
@@ -50,7 +51,7 @@ def main():
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--worker", default=ROOT / "target/debug/conformance-worker", help="the worker to test")
+    parser.add_argument("--worker", default=TARGET / "debug/conformance-worker", help="the worker to test")
     parser.add_argument("--worker-arguments", default="", help="more arguments for it")
     parser.add_argument("--control", action="store_true", help="test Celery's own worker instead")
     parser.add_argument("--celery", default="5.7.0", metavar="VERSION", help="version of Celery and of its suite")
@@ -67,8 +68,8 @@ def cases_are_all(options):
 
 
 def collect(python, suite, modules):
-    """The names of all cases, in the order of the suite."""
-    paths = [f"t/integration/test_{module}.py" for module in modules]
+    """The names of all cases, in the order of the suite; older suites lack some of the modules."""
+    paths = [path for module in modules if (suite / (path := f"t/integration/test_{module}.py")).exists()]
     command = [python, "-m", "pytest", "--collect-only", "-q", "-p", "celery.contrib.pytest", "-p", "no:cacheprovider", *paths]
     finished = subprocess.run(command, cwd=suite, capture_output=True, text=True)
     cases = [line for line in finished.stdout.splitlines() if "::" in line]
@@ -93,11 +94,11 @@ def control_worker(python):
 def run(cases, control, worker, python, suite, folder, options):
     """Runs the cases in shards; returns what became of each case."""
     weights = {case: known["seconds"] for case, known in control.items()}
-    place = folder / ("control" if options.control else "ours")
+    database = options.backend_database
+    place = folder / f"{'control' if options.control else 'ours'}-{options.celery}-{database}"
     shards = []
     try:
         for number, part in enumerate(split(cases, weights, options.shards)):
-            database = options.backend_database
             shards.append(Shard(place / str(number), part, worker, python, suite, HERE, database))
         print(f"{len(cases)} cases in {len(shards)} shards, logs in {place}", flush=True)
         results = {}
@@ -147,6 +148,8 @@ def compare(results, control, options):
             rows.append((short(case), known[case], result["outcome"], result["reason"]))
     table(("case", "Celery's", "ours", "why"), rows)
     print(f"{len(rows)} differences, {failures} of them not allowed")
+    good = sum(not bad(case) for case in results)
+    print(f"{good} passed, {failures} failed, {len(results) - good - failures} skipped")
     return 1 if failures else 0
 
 

@@ -31,9 +31,9 @@ def python_with(version, folder):
     pins = REQUIREMENTS.read_text().splitlines()
     if f"celery=={version}" in pins:
         return ROOT / ".venv" / "bin" / "python"
-    # An older Celery may want another kombu, vine, billiard, ...: only what the suite itself uses is pinned.
+    # An older Celery wants the kombu and redis-py of its time: kombu's versions follow Celery's, the rest is pip's choice.
     direct = [line for line in (ROOT / "compat-tests" / "requirements.in").read_text().splitlines() if line and line[0] != "#"]
-    wanted = [f"celery[redis]=={version}", *(line for line in direct if not line.startswith(("celery", "flower", "poetry")))]
+    wanted = [f"celery[redis]=={version}", f"kombu=={version.rpartition('.')[0]}.*", *(line for line in direct if not line.startswith(("celery", "flower", "poetry")))]
     stamp = hashlib.sha256("\n".join(wanted).encode()).hexdigest()
     place = folder / f"venv-{version}"
     if not (place / stamp).exists():
