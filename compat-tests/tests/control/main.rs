@@ -2,8 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod answers;
+mod browser;
 mod client;
 mod effects;
 mod events;
 mod fleet;
+mod flower;
 mod stage;
