@@ -325,7 +325,8 @@ async fn wait_for_end(runtime: &Arc<Runtime>, stop: CancellationToken, handles_s
     runtime.stopping.cancel();
     runtime.consumer.wake();
     let waiting = runtime.slots.close();
-    waiting.into_iter().chain(runtime.rate_limits.drain()).for_each(request::Job::hand_back);
+    // The last first: each goes in front of the one before.
+    waiting.into_iter().chain(runtime.rate_limits.drain()).rev().for_each(request::Job::hand_back);
     let mut is_cold = first == Shutdown::Cold;
     let soft = runtime.config().worker_soft_shutdown_timeout;
     if is_cold && !soft.is_zero() {
