@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use celeriac::message::{Body, Headers, Map, Signature, Value};
+use celeriac::message::{Body, Headers, Map, Properties, Signature, Value};
 use celeriac::prelude::*;
 use celeriac::task::{Handler, Parameter, ParameterKind, Pool, Request, Retry, States, Task, TaskSignature};
 use celeriac::value;
@@ -15,7 +15,7 @@ fn request(task: &str, args: Value, kwargs: Value) -> Request {
     let (Value::List(args), Value::Map(kwargs)) = (args, kwargs) else { panic!("a list and a mapping") };
     let body = Body { args, kwargs, ..Body::default() };
     let headers = Headers { task: Some(task.to_owned()), id: Some("id-1".to_owned()), ..Headers::default() };
-    Request::new(headers, Default::default(), body, "celery@test")
+    Request::new(headers, Properties::default(), body, "celery@test")
 }
 
 async fn run_with(task: impl Task, args: Value, kwargs: Value, states: States) -> TaskResult<Value> {
@@ -230,7 +230,7 @@ async fn a_retry_keeps_its_exception_and_grows_its_pause() {
     let definition = Arc::new(retrying.definition());
     let retry = async |how: &str, retries: u32| {
         let mut request = request("retrying", Value::List(vec![how.into()]), nothing());
-        request.headers.retries = retries;
+        std::sync::Arc::make_mut(&mut request.headers).retries = retries;
         match run_request(Arc::clone(&definition), request, States::default()).await {
             Err(TaskError::Retry(retry)) => *retry,
             other => panic!("no retry: {other:?}"),

@@ -10,6 +10,9 @@ use companion::settings::Settings;
 use companion::{Companion, logging};
 use companion_tasks::{QUEUE, register};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How often the uptime is told.
 const UPTIME_EVERY: Duration = Duration::from_secs(10);
 

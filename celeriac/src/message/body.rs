@@ -146,7 +146,7 @@ impl Message {
         Err(self.headers.bad_header(missing.to_owned(), mismatch))
     }
 
-    fn task_body(&self, accept: &Accept) -> Result<TaskBody, ProtocolError> {
+    pub(super) fn task_body(&self, accept: &Accept) -> Result<TaskBody, ProtocolError> {
         if self.content_type == Serializer::Json.content_type() {
             accept.check(&self.content_type)?;
             super::serializer::check_encoding(&self.content_encoding)?;
@@ -174,7 +174,7 @@ impl Message {
     }
 }
 
-enum TaskBody {
+pub(super) enum TaskBody {
     Triple(Body),
     /// Protocol 1, or the hybrid of both.
     Object(Map),

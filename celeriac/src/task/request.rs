@@ -1,5 +1,7 @@
 //! A delivery turned into work: everything that a task may know about its own call.
 
+use std::sync::Arc;
+
 use crate::message::{Body, DeliveryInfo, Headers, Properties};
 
 /// One run of a task: its headers, arguments, and how it came here.
@@ -11,9 +13,9 @@ pub struct Request {
     /// Task id.
     pub id: String,
     /// The message's headers.
-    pub headers: Headers,
+    pub headers: Arc<Headers>,
     /// The message's properties.
-    pub properties: Properties,
+    pub properties: Arc<Properties>,
     /// Arguments and the signatures that follow.
     pub body: Body,
     /// Node name of the worker.
@@ -22,7 +24,13 @@ pub struct Request {
 
 impl Request {
     /// The request of a task message.
-    pub fn new(headers: Headers, properties: Properties, body: Body, hostname: &str) -> Self {
+    pub fn new(
+        headers: impl Into<Arc<Headers>>,
+        properties: impl Into<Arc<Properties>>,
+        body: Body,
+        hostname: &str,
+    ) -> Self {
+        let (headers, properties) = (headers.into(), properties.into());
         Self {
             task: headers.task.clone().unwrap_or_default(),
             id: headers.id.clone().unwrap_or_default(),

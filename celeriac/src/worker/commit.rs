@@ -40,7 +40,9 @@ impl Runtime {
     ) -> Result<(), Vec<Effect>> {
         let is_simple = self.app.is_one_database()
             && !request.redelivered()
-            && effects.iter().all(|effect| matches!(effect, Effect::Store(meta) if meta.task_id == request.id));
+            && effects
+                .iter()
+                .all(|effect| matches!(effect, Effect::Store(meta) if meta.task_id == request.id));
         if !is_simple {
             return Err(effects);
         }

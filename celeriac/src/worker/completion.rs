@@ -22,7 +22,7 @@ pub(crate) struct Completion<'a> {
 
 /// Who reports a failure: the task itself, or the worker about it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Reported {
+pub(crate) enum Reported {
     /// The message of a late-acked task goes by `acks_on_failure`.
     ByTask,
     /// The message of a late-acked task goes by `acks_on_timeout` instead.
@@ -74,6 +74,7 @@ impl Completion<'_> {
                 let exception = ExceptionInfo::new("billiard.exceptions", "TimeLimitExceeded", vec![limit]);
                 self.report_failure(context, &exception, None, Reported::OnTimeout).await;
             }
+            Ended::Lost(text) => self.lost(context, text).await,
             Ended::Terminated => {
                 let signum = self.runtime.state.requests().get(&self.serial).and_then(|known| known.signum);
                 self.runtime.events.task_revoked(&request.id, true, signum, false);
@@ -84,7 +85,7 @@ impl Completion<'_> {
         }
     }
 
-    async fn succeed(&self, context: &Context, value: Value) {
+    pub(crate) async fn succeed(&self, context: &Context, value: Value) {
         let request = context.request();
         let mut outbox = Outbox::new();
         let sent = self
@@ -93,9 +94,8 @@ impl Completion<'_> {
             .with_sender(Some(request), |sender| canvas::on_success(request, &value, sender, &mut outbox));
         if let Err(error) = sent {
             let exception = ExceptionInfo::builtin("ValueError", error.to_string());
-            return self
-                .fail(context, Failure { exception, traceback: None, expected: false }, Reported::ByTask)
-                .await;
+            let failure = Failure { exception, traceback: None, expected: false };
+            return Box::pin(self.fail(context, failure, Reported::ByTask)).await;
         }
         let mut effects = outbox.effects;
         if !self.ignores_result(request) {
@@ -109,7 +109,10 @@ impl Completion<'_> {
             effects.push(Effect::ChordPart(Box::new(part)));
         }
         let runtime = self.started.elapsed().as_secs_f64();
-        self.finish(Disposition::Ack, effects, Some(request)).await;
+        let serial = (!self.acknowledged).then_some(self.serial);
+        if let Err(effects) = self.runtime.finish_now(serial, Disposition::Ack, effects, request) {
+            Box::pin(self.finish(Disposition::Ack, effects, Some(request))).await;
+        }
         log::info!(task_id = request.id.as_str(), task_name = request.task.as_str(), correlation_id = correlation_id(request), duration_ms = runtime * 1e3; "Task {}[{}] succeeded in {runtime:.6}s", request.display_name(), request.id);
         self.runtime.events.task_succeeded(&request.id, &value, runtime);
     }
@@ -155,7 +158,7 @@ impl Completion<'_> {
         self.report_failure(context, &exception, Some(&traceback), reported).await;
     }
 
-    async fn report_failure(
+    pub(super) async fn report_failure(
         &self,
         context: &Context,
         exception: &ExceptionInfo,
@@ -195,7 +198,7 @@ impl Completion<'_> {
         self.runtime.events.task_failed(&request.id, exception, traceback);
     }
 
-    async fn retry(&self, context: &Context, retry: Retry, traceback: Option<String>) {
+    pub(super) async fn retry(&self, context: &Context, retry: Retry, traceback: Option<String>) {
         let request = context.request();
         let mut outbox = Outbox::new();
         let sent = self.runtime.app.with_sender(Some(request), |sender| {
@@ -298,7 +301,12 @@ impl Completion<'_> {
         self.finish(Disposition::Ack, effects, Some(request)).await;
     }
 
-    async fn finish(&self, disposition: Disposition, effects: Vec<Effect>, request: Option<&Request>) {
+    pub(super) async fn finish(
+        &self,
+        disposition: Disposition,
+        effects: Vec<Effect>,
+        request: Option<&Request>,
+    ) {
         let serial = (!self.acknowledged).then_some(self.serial);
         self.runtime.finish_for(serial, disposition, effects, request).await;
     }

@@ -12,11 +12,13 @@ use crate::canvas::{self, Outbox};
 use crate::task::Request;
 
 impl Runtime {
-    /// The stored success of a late-acked task that comes again, if such tasks are not to be run twice.
-    pub(crate) async fn earlier_success(&self, request: &Request, acks_late: bool) -> Option<TaskMeta> {
-        if !acks_late || !request.redelivered() || !self.config().worker_deduplicate_successful_tasks {
-            return None;
-        }
+    /// Whether a task that comes again is not to be run if it has succeeded before: a late-acked one.
+    pub(crate) fn deduplicates(&self, request: &Request, acknowledged: bool) -> bool {
+        !acknowledged && self.config().worker_deduplicate_successful_tasks && request.redelivered()
+    }
+
+    /// The success that is stored of a task.
+    pub(crate) async fn earlier_success(&self, request: &Request) -> Option<TaskMeta> {
         match self.app.redis_backend()?.fetch(&request.id).await {
             Ok(meta) => meta.filter(|meta| meta.status == TaskState::Success),
             Err(error) => {

@@ -19,6 +19,8 @@ pub(crate) enum Ended {
     Panicked(String, Option<String>),
     /// The hard limit, in seconds, passed.
     TimedOut(f64),
+    /// The process that ran it died.
+    Lost(String),
     /// Somebody revoked the running task.
     Terminated,
     /// The worker is shutting down cold.
@@ -85,7 +87,7 @@ async fn soft_limit(seconds: Option<f64>, context: &Context) {
     }
 }
 
-async fn after(seconds: Option<f64>) {
+pub(crate) async fn after(seconds: Option<f64>) {
     match seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
         Some(duration) => tokio::time::sleep(duration).await,
         None => std::future::pending().await,

@@ -9,6 +9,7 @@ mod deduplicate;
 mod execute;
 mod panics;
 mod port;
+mod processes;
 mod rate_limits;
 mod request;
 mod revoked;
@@ -36,6 +37,7 @@ use crate::events::{Dispatcher, DispatcherOptions};
 use crate::message::{Accept, Serializer};
 use crate::task::{States, Task, TaskDefinition};
 use autoscale::{Autoscale, Bounds};
+use processes::{Child, Processes, is_child};
 use rate_limits::RateLimits;
 use runtime::Runtime;
 use signals::{Shutdown, Signals};
@@ -203,6 +205,12 @@ impl Worker {
         };
         let queues = queues.unwrap_or_else(|| default_queues(&app));
         let registry = registry(&app);
+        if is_child() {
+            let child = Child { accept: accept(config)?, app: app.clone(), states, registry, hostname };
+            let served = child.serve().await;
+            served.map_err(|error| Error::Worker(format!("a child process lost its worker: {error}")))?;
+            return Ok(Stopped { is_cold: false, is_interrupted: false });
+        }
         let state = Arc::new(WorkerState::new(hostname.clone()));
         let statedb = match statedb_path(config, &hostname) {
             Some(path) => {
@@ -238,6 +246,7 @@ impl Worker {
                 states,
                 consumer,
                 slots: Arc::new(Slots::new(concurrency)),
+                processes: Processes::new(app.config()),
                 rate_limits: RateLimits::default(),
                 events: events.clone(),
                 autoscale: Autoscale::new(autoscale),
@@ -326,7 +335,7 @@ async fn wait_for_end(runtime: &Arc<Runtime>, stop: CancellationToken, handles_s
     runtime.consumer.wake();
     let waiting = runtime.slots.close();
     // The last first: each goes in front of the one before.
-    waiting.into_iter().chain(runtime.rate_limits.drain()).rev().for_each(request::Job::hand_back);
+    waiting.into_iter().chain(runtime.rate_limits.drain()).rev().for_each(|job| job.hand_back());
     let mut is_cold = first == Shutdown::Cold;
     let soft = runtime.config().worker_soft_shutdown_timeout;
     if is_cold && !soft.is_zero() {
@@ -348,6 +357,7 @@ async fn shut_down(runtime: &Arc<Runtime>, is_cold: bool) {
         runtime.abort.cancel();
     }
     runtime.slots.idle().await;
+    runtime.processes.close().await;
     runtime.background.close();
     // Chords and results of the last tasks; the broker may be away, so not for ever.
     if tokio::time::timeout(Duration::from_secs(30), runtime.background.wait()).await.is_err() {

@@ -43,7 +43,10 @@ impl WorkerPort for Runtime {
         PoolInfo {
             implementation: "celeriac.worker:Slots".to_owned(),
             max_concurrency: self.slots.limit(),
-            processes: vec![self.state.pid],
+            processes: match self.processes.pids() {
+                pids if pids.is_empty() => vec![self.state.pid],
+                pids => pids,
+            },
             max_tasks_per_child: config.worker_max_tasks_per_child,
             timeouts: [seconds(config.task_soft_time_limit), seconds(config.task_time_limit)],
         }
@@ -55,7 +58,8 @@ impl WorkerPort for Runtime {
     }
 
     fn restart_pool(&self) {
-        log::info!("Restarting the pool: tasks share the worker's process, there is nothing to replace");
+        log::info!("Restarting the pool: child processes are replaced, other tasks share the worker's");
+        self.processes.restart();
     }
 
     fn autoscaler(&self) -> Option<AutoscalerInfo> {

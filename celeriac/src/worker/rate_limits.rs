@@ -18,13 +18,13 @@ struct Bucket {
     /// Time between two starts.
     interval: Duration,
     next: Instant,
-    waiting: VecDeque<Job>,
+    waiting: VecDeque<Box<Job>>,
     is_served: bool,
 }
 
 impl RateLimits {
     /// Sets the limit of a task in starts per second; 0 removes it.
-    pub(crate) fn set(&self, task: &Arc<str>, per_second: f64) -> Vec<Job> {
+    pub(crate) fn set(&self, task: &Arc<str>, per_second: f64) -> Vec<Box<Job>> {
         let mut buckets = lock(&self.buckets);
         if per_second <= 0.0 {
             return buckets.remove(task).map_or_else(Vec::new, |bucket| bucket.waiting.into());
@@ -48,7 +48,7 @@ impl RateLimits {
     }
 
     /// The job, if it may start now; else it is kept and started when its limit allows.
-    pub(crate) fn admit(&self, runtime: &Arc<Runtime>, job: Job) -> Option<Job> {
+    pub(crate) fn admit(&self, runtime: &Arc<Runtime>, job: Box<Job>) -> Option<Box<Job>> {
         let mut buckets = lock(&self.buckets);
         if buckets.is_empty() {
             return Some(job);
@@ -70,12 +70,12 @@ impl RateLimits {
     }
 
     /// The jobs that wait, on shutdown.
-    pub(crate) fn drain(&self) -> Vec<Job> {
+    pub(crate) fn drain(&self) -> Vec<Box<Job>> {
         lock(&self.buckets).values_mut().flat_map(|bucket| bucket.waiting.drain(..)).collect()
     }
 
     /// The next job of a task, or when to ask again; `None` when none waits.
-    fn next(&self, task: &str) -> Option<Result<Job, Instant>> {
+    fn next(&self, task: &str) -> Option<Result<Box<Job>, Instant>> {
         let mut buckets = lock(&self.buckets);
         let bucket = buckets.get_mut(task)?;
         let now = Instant::now();

@@ -7,18 +7,20 @@ use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 
 use super::completion::Completion;
-use super::execute::{Limits, execute};
+use super::execute::{Ended, Limits, execute};
 use super::runtime::Runtime;
 use super::state::Stage;
 use crate::broker::redis::{Disposition, Settlement};
-use crate::message::{Message, TimeLimit};
+use crate::message::{EncodedBody, Headers, Message, Properties, TimeLimit};
 use crate::task::{Context, Request, TaskDefinition};
 
 /// A message that was accepted for running.
 pub(crate) struct Job {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) definition: Arc<TaskDefinition>,
-    pub(crate) message: Message,
+    pub(crate) headers: Arc<Headers>,
+    pub(crate) properties: Arc<Properties>,
+    pub(crate) body: Arc<EncodedBody>,
     pub(crate) serial: u64,
     pub(crate) acknowledged: bool,
     pub(crate) terminate: CancellationToken,
@@ -31,7 +33,7 @@ impl Job {
     }
 
     /// Runs the task and settles its message.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(mut self: Box<Self>) {
         let runtime = Arc::clone(&self.runtime);
         if runtime.drop_if_unwanted(&self) {
             return;
@@ -46,16 +48,22 @@ impl Job {
                 replies: None,
             });
         }
-        let Self { definition, message, serial, acknowledged, terminate, .. } = self;
-        let headers = message.headers.clone();
-        let (message, body) = match message.into_task(&runtime.accept) {
-            Ok(task) => task,
-            Err(error) => {
-                runtime.refuse(serial, acknowledged, &headers, &error).await;
-                return;
+        let hostname = &runtime.state.hostname;
+        let request = match self.body.decode_triple(&runtime.accept) {
+            Ok(Some(body)) => {
+                Request::new(Arc::clone(&self.headers), Arc::clone(&self.properties), body, hostname)
             }
+            // Only the hybrid form, a body of protocol 1 under headers of protocol 2, is read otherwise.
+            _ => match self.whole_message().into_task(&runtime.accept) {
+                Ok((message, body)) => Request::new(message.headers, message.properties, body, hostname),
+                Err(error) => {
+                    return Box::pin(runtime.refuse(self.serial, self.acknowledged, &self.headers, &error))
+                        .await;
+                }
+            },
         };
-        let request = Request::new(message.headers, message.properties, body, &runtime.state.hostname);
+        let Self { definition, serial, acknowledged, terminate, body, .. } = *self;
+        drop(body);
         runtime.state.count(&definition.name);
         if let Some(known) = runtime.state.requests().get_mut(&serial) {
             known.stage = Stage::Active(Utc::now());
@@ -64,8 +72,10 @@ impl Job {
         let started = Instant::now();
         let completion =
             Completion { runtime: &runtime, definition: &definition, serial, acknowledged, started };
-        if let Some(earlier) = runtime.earlier_success(&request, !acknowledged).await {
-            completion.skip(&request, earlier).await;
+        if runtime.deduplicates(&request, acknowledged)
+            && let Some(earlier) = Box::pin(runtime.earlier_success(&request)).await
+        {
+            Box::pin(completion.skip(&request, earlier)).await;
             runtime.forget(serial);
             return;
         }
@@ -74,13 +84,26 @@ impl Job {
         let limits = limits(&runtime, &definition, request.headers.timelimit, terminate);
         let context =
             Context::for_run(Arc::clone(&definition), request, runtime.states.clone(), runtime.app.clone());
-        let ended = execute(&definition.handler, context.clone(), limits).await;
-        completion.complete(&context, ended).await;
+        let ended = if runtime.runs_in_process(&definition) {
+            Box::pin(runtime.execute_in_process(&definition, &context, limits, serial)).await
+        } else {
+            execute(&definition.handler, context.clone(), limits).await
+        };
+        match ended {
+            // What nearly every task comes to stays small; the rest is put aside.
+            Ended::Returned(Ok(value)) => completion.succeed(&context, value).await,
+            ended => Box::pin(completion.complete(&context, ended)).await,
+        }
         runtime.forget(serial);
     }
 
+    /// The message as it came.
+    pub(crate) fn whole_message(&self) -> Message {
+        Message::from_parts((*self.headers).clone(), (*self.properties).clone(), (*self.body).clone())
+    }
+
     /// Gives the message back to its queue, to be delivered next.
-    pub(crate) fn hand_back(self) {
+    pub(crate) fn hand_back(self: Box<Self>) {
         self.runtime.settle(Settlement {
             serial: Some(self.serial),
             disposition: Disposition::Restore,

@@ -30,9 +30,7 @@ impl Revoked {
     /// Adds an id that was revoked so long ago; older ones are to be added first.
     pub(crate) fn add_aged(&mut self, id: impl Into<String>, age: Duration) {
         let (id, now) = (id.into(), Instant::now());
-        let Some(added) = now.checked_sub(age).filter(|_| age < EXPIRES) else {
-            return;
-        };
+        let Some(added) = now.checked_sub(age).filter(|_| age < EXPIRES) else { return };
         self.ids.insert(id.clone(), added);
         self.order.push_back((added, id));
         self.changes += 1;

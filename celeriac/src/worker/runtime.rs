@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::autoscale::Autoscale;
+use super::processes::Processes;
 use super::rate_limits::RateLimits;
 use super::request::Job;
 use super::slots::Slots;
@@ -32,6 +33,7 @@ pub(crate) struct Runtime {
     pub(crate) states: States,
     pub(crate) consumer: ConsumerHandle,
     pub(crate) slots: Arc<Slots>,
+    pub(crate) processes: Processes,
     pub(crate) rate_limits: RateLimits,
     pub(crate) events: Dispatcher,
     pub(crate) autoscale: Autoscale,
@@ -81,7 +83,7 @@ impl Runtime {
 
     /// Drops a job that expired or was revoked before it started; `true` when it did.
     pub(crate) fn drop_if_unwanted(self: &Arc<Self>, job: &Job) -> bool {
-        let headers = &job.message.headers;
+        let headers = &job.headers;
         let expired = headers.expires(Tz::UTC).ok().flatten().is_some_and(|expires| Utc::now() > expires);
         let revoked = {
             let revoked = lock(&self.state.revoked);
@@ -93,7 +95,7 @@ impl Runtime {
         let reason = if expired { "expired" } else { "revoked" };
         let (runtime, headers, serial, acknowledged) =
             (Arc::clone(self), headers.clone(), job.serial, job.acknowledged);
-        let (definition, message) = (Arc::clone(&job.definition), job.message.clone());
+        let (definition, message) = (Arc::clone(&job.definition), job.whole_message());
         self.background.spawn(async move {
             super::completion::revoke(&runtime, &definition, message, serial, acknowledged, reason).await;
             runtime.forget(serial);
@@ -153,14 +155,14 @@ impl Runtime {
     }
 
     /// Takes a job that may be started: now, at its eta, or when its rate limit allows.
-    fn accept_job(self: &Arc<Self>, job: Job) {
-        match job.message.headers.eta(Tz::UTC) {
+    fn accept_job(self: &Arc<Self>, job: Box<Job>) {
+        match job.headers.eta(Tz::UTC) {
             Ok(Some(eta)) if eta > Utc::now() => self.schedule(job, eta),
             _ => self.reserve(job),
         }
     }
 
-    fn schedule(self: &Arc<Self>, job: Job, eta: chrono::DateTime<Utc>) {
+    fn schedule(self: &Arc<Self>, job: Box<Job>, eta: chrono::DateTime<Utc>) {
         if let Some(known) = self.state.requests().get_mut(&job.serial) {
             known.stage = Stage::Scheduled(eta);
         }
@@ -186,7 +188,7 @@ impl Runtime {
     }
 
     /// Takes a job that is due.
-    pub(crate) fn reserve(self: &Arc<Self>, job: Job) {
+    pub(crate) fn reserve(self: &Arc<Self>, job: Box<Job>) {
         if self.stopping.is_cancelled() {
             job.hand_back();
         } else if let Some(job) = self.rate_limits.admit(self, job) {
@@ -249,16 +251,29 @@ impl Receiver for Runtime {
             return Taken::Held;
         };
         let terminate = CancellationToken::new();
+        let (headers, properties, body) = message.into_parts();
+        let (headers, properties, body) = (Arc::new(headers), Arc::new(properties), Arc::new(body));
         let known = Known {
-            message: Arc::new(message.clone()),
+            headers: Arc::clone(&headers),
+            properties: Arc::clone(&properties),
+            body: Arc::clone(&body),
             stage: Stage::Reserved,
             acknowledged: false,
             terminate: terminate.clone(),
             signum: None,
         };
-        let mut job = Job { runtime, definition, message, serial, acknowledged: false, terminate };
-        if let Err(error) = job.message.headers.eta(Tz::UTC).and(job.message.headers.expires(Tz::UTC)) {
-            let headers = job.message.headers.clone();
+        let mut job = Box::new(Job {
+            runtime,
+            definition,
+            headers,
+            properties,
+            body,
+            serial,
+            acknowledged: false,
+            terminate,
+        });
+        if let Err(error) = job.headers.eta(Tz::UTC).and(job.headers.expires(Tz::UTC)) {
+            let headers = job.headers.clone();
             let runtime = job.runtime;
             self.background.spawn(async move { runtime.refuse(serial, false, &headers, &error).await });
             return Taken::Held;
@@ -266,15 +281,18 @@ impl Receiver for Runtime {
         if job.runtime.drop_if_unwanted(&job) {
             return Taken::Held;
         }
-        self.events.task_received(&job.message.headers);
-        log::debug!(task_id = job.message.headers.id.as_deref().unwrap_or(""), task_name = &*job.definition.name; "Task {}[{}] received", job.definition.name, job.message.headers.id.as_deref().unwrap_or(""));
+        self.events.task_received(&job.headers);
+        log::debug!(task_id = job.headers.id.as_deref().unwrap_or(""), task_name = &*job.definition.name; "Task {}[{}] received", job.definition.name, job.headers.id.as_deref().unwrap_or(""));
         self.state.requests().insert(serial, known);
-        let may_start = job.message.headers.eta.is_none() && !self.rate_limits.limits(&job.definition.name);
+        let may_start = job.headers.eta.is_none() && !self.rate_limits.limits(&job.definition.name);
         if may_start && !job.acks_late() {
             job.acknowledged = true;
             match self.slots.start_now(job) {
                 Ok(()) => return Taken::Acknowledged,
-                Err(refused) => job = Job { acknowledged: false, ..*refused },
+                Err(refused) => {
+                    job = refused;
+                    job.acknowledged = false;
+                }
             }
         }
         job.runtime.clone().accept_job(job);

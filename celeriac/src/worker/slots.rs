@@ -18,7 +18,7 @@ pub(crate) struct Slots {
 struct Inner {
     limit: usize,
     running: usize,
-    waiting: VecDeque<Job>,
+    waiting: VecDeque<Box<Job>>,
     closed: bool,
 }
 
@@ -39,10 +39,10 @@ impl Slots {
     }
 
     /// Starts a job if there is a free slot and nothing waits for one; else gives it back.
-    pub(crate) fn start_now(self: &Arc<Self>, job: Job) -> Result<(), Box<Job>> {
+    pub(crate) fn start_now(self: &Arc<Self>, job: Box<Job>) -> Result<(), Box<Job>> {
         let mut inner = lock(&self.inner);
         if inner.running >= inner.limit || inner.closed || !inner.waiting.is_empty() {
-            return Err(Box::new(job));
+            return Err(job);
         }
         inner.running += 1;
         drop(inner);
@@ -51,7 +51,7 @@ impl Slots {
     }
 
     /// Starts a job, lets it wait for a slot, or hands its message back when nothing starts any more.
-    pub(crate) fn submit(self: &Arc<Self>, job: Job) {
+    pub(crate) fn submit(self: &Arc<Self>, job: Box<Job>) {
         let mut inner = lock(&self.inner);
         if inner.closed {
             drop(inner);
@@ -81,7 +81,7 @@ impl Slots {
     }
 
     /// Lets nothing start any more and returns what waited.
-    pub(crate) fn close(&self) -> Vec<Job> {
+    pub(crate) fn close(&self) -> Vec<Box<Job>> {
         self.runners.close();
         let mut inner = lock(&self.inner);
         inner.closed = true;
@@ -93,7 +93,7 @@ impl Slots {
         self.runners.wait().await;
     }
 
-    fn start(self: &Arc<Self>, first: Job) {
+    fn start(self: &Arc<Self>, first: Box<Job>) {
         let slots = Arc::clone(self);
         let run = async move {
             let mut job = Some(first);
@@ -106,7 +106,7 @@ impl Slots {
     }
 
     /// The next job for a slot that became free; `None` gives the slot back.
-    fn next(&self) -> Option<Job> {
+    fn next(&self) -> Option<Box<Job>> {
         let mut inner = lock(&self.inner);
         let job =
             if inner.running <= inner.limit && !inner.closed { inner.waiting.pop_front() } else { None };

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 
 use super::revoked::Revoked;
 use crate::events::LogicalClock;
-use crate::message::Message;
+use crate::message::{EncodedBody, Headers, Properties};
 
 /// State that all parts of a worker share.
 pub struct WorkerState {
@@ -32,8 +32,12 @@ pub struct WorkerState {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Known {
-    /// Its message.
-    pub message: Arc<Message>,
+    /// Its message's headers.
+    pub headers: Arc<Headers>,
+    /// Its message's properties.
+    pub properties: Arc<Properties>,
+    /// Its message's body, still encoded.
+    pub body: Arc<EncodedBody>,
     /// How far it is.
     pub stage: Stage,
     /// Whether its message is acknowledged.

@@ -116,7 +116,8 @@ fn restore(content: &[u8], state: &WorkerState) -> Result<(), String> {
     }
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let mut revoked = lock(&state.revoked);
-    let mut ids: Vec<(&str, Duration)> = content
+    // As they are written, the oldest first.
+    let ids: Vec<(&str, Duration)> = content
         .get("revoked")
         .and_then(Value::as_map)
         .into_iter()
@@ -126,7 +127,6 @@ fn restore(content: &[u8], state: &WorkerState) -> Result<(), String> {
             Some((id.as_str(), now.saturating_sub(time)))
         })
         .collect();
-    ids.sort_by_key(|(_, age)| std::cmp::Reverse(*age));
     ids.into_iter().for_each(|(id, age)| revoked.add_aged(id, age));
     for (name, values) in content.get("stamps").and_then(Value::as_map).into_iter().flatten() {
         revoked.add_stamp(name, values.as_list().unwrap_or_default().to_vec());

@@ -52,9 +52,9 @@ fn a_retry_without_a_time_waits_as_long_as_the_task_says() {
 fn the_last_retry_is_counted_from_the_limit_of_the_retry_or_of_the_task() {
     let desk = Desk::new();
     let mut request = request(&only_message(&desk.apply(s("retry", [1]).kwarg("x", "y"), value!({}))));
-    request.headers.retries = 2;
+    std::sync::Arc::make_mut(&mut request.headers).retries = 2;
     assert!(retry(&desk, &request, &Retry::default()).is_ok(), "the third of three");
-    request.headers.retries = 3;
+    std::sync::Arc::make_mut(&mut request.headers).retries = 3;
     let text = format!("Can't retry vec.retry[{}] args:(1,) kwargs:{{'x': 'y'}}", request.id);
     let exceeded = ExceptionInfo::celery("MaxRetriesExceededError", text);
     assert_eq!(retry(&desk, &request, &Retry::default()), Err(RetryError::MaxRetriesExceeded(exceeded)));
@@ -69,8 +69,9 @@ fn the_last_retry_is_counted_from_the_limit_of_the_retry_or_of_the_task() {
 fn a_retry_goes_back_to_the_exchange_that_it_came_from_unless_it_names_a_queue() {
     let desk = Desk::new();
     let mut request = request(&only_message(&desk.apply(s("retry", [1]), value!({}))));
-    request.properties.delivery_info.exchange = "topics".to_owned();
-    request.properties.delivery_info.routing_key = "a.b".to_owned();
+    let properties = std::sync::Arc::make_mut(&mut request.properties);
+    properties.delivery_info.exchange = "topics".to_owned();
+    properties.delivery_info.routing_key = "a.b".to_owned();
     let destination = |message: Message| {
         let info = message.properties.delivery_info;
         (info.exchange, info.routing_key)
@@ -95,9 +96,9 @@ fn automatic_retries_follow_class_names_and_back_off() {
         canvas::autoretry(request, &refused, options).unwrap().countdown
     };
     assert_eq!(countdown(&request, &options), Some(2.0));
-    request.headers.retries = 3;
+    std::sync::Arc::make_mut(&mut request.headers).retries = 3;
     assert_eq!(countdown(&request, &options), Some(16.0));
-    request.headers.retries = 60;
+    std::sync::Arc::make_mut(&mut request.headers).retries = 60;
     assert_eq!(countdown(&request, &options), Some(600.0));
     options.retry_jitter = true;
     assert!((0.0..=600.0).contains(&countdown(&request, &options).unwrap()));

@@ -5,6 +5,9 @@ pub mod conformance;
 use celeriac::config::Config;
 use celeriac::config::cli::WorkerOptions;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Reads the command line over the program's settings and starts the log.
 pub fn start(base: Config) -> WorkerOptions {
     let options = WorkerOptions::parse_over(base);

@@ -86,8 +86,8 @@ impl RedisBackend {
         if !fresh {
             return vec![eval(STORE_UNLESS_SUCCESS, &[&key], &[&value, expires.to_string().as_bytes()])];
         }
-        let mut publish = cmd("PUBLISH");
-        publish.arg(&key).arg(&value);
+        let mut publish = Cmd::with_capacity(3, key.len() + value.len() + 8);
+        publish.arg("PUBLISH").arg(&key).arg(&value);
         vec![set(&key, &value, expires), publish]
     }
 
@@ -191,8 +191,8 @@ fn set(key: &str, value: &[u8], expires: u64) -> Cmd {
         set.arg(key).arg(value);
         set
     } else {
-        let mut set = cmd("SETEX");
-        set.arg(key).arg(expires).arg(value);
+        let mut set = Cmd::with_capacity(4, key.len() + value.len() + 16);
+        set.arg("SETEX").arg(key).arg(expires).arg(value);
         set
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct Transaction {
     commands: Vec<Cmd>,
     listeners: Vec<Listener>,
     own: Vec<Cmd>,
+    /// How many commands of each kind are in the pipeline.
+    written: (usize, usize),
 }
 
 /// Who waits for the replies of which commands.
@@ -36,9 +38,9 @@ impl Transaction {
         listed + self.commands.len() + self.own.len() == 0
     }
 
-    /// Whether it does more than bookkeeping.
-    pub(crate) fn has_commands(&self) -> bool {
-        !self.commands.is_empty()
+    /// Whether more than bookkeeping was written.
+    pub(crate) fn wrote_commands(&self) -> bool {
+        self.written.0 > 0
     }
 
     /// Adds commands of a settlement.
@@ -92,20 +94,30 @@ impl Transaction {
         }
     }
 
-    /// Appends the transaction and returns how many replies it will have.
-    pub(crate) fn write(&self, pipeline: &mut Pipeline) -> usize {
-        let alone = self.commands.len() + self.own.len() == 1;
-        if !alone {
+    /// Appends the transaction and returns how many replies it will have. The commands go into the pipeline; until the
+    /// server has confirmed them they can be taken back from there.
+    pub(crate) fn write(&mut self, pipeline: &mut Pipeline) -> usize {
+        self.written = (self.commands.len(), self.own.len());
+        let count = self.commands.len() + self.own.len();
+        if count > 1 {
             pipeline.cmd("MULTI");
         }
-        for command in self.commands.iter().chain(&self.own) {
-            pipeline.add_command(command.clone());
+        for command in self.commands.drain(..).chain(self.own.drain(..)) {
+            pipeline.add_command(command);
         }
-        if alone {
+        if count == 1 {
             return 1;
         }
         pipeline.cmd("EXEC");
-        self.commands.len() + self.own.len() + 2
+        count + 2
+    }
+
+    /// Takes the commands back from the pipeline that they were written into.
+    pub(crate) fn take_back(&mut self, pipeline: &Pipeline) {
+        let (commands, own) = self.written;
+        let mut written = pipeline.cmd_iter().skip(usize::from(commands + own > 1)).cloned();
+        self.commands.extend(written.by_ref().take(commands));
+        self.own.extend(written.take(own));
     }
 
     /// The replies to the commands, or why nothing was carried out.

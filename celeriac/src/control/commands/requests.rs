@@ -38,7 +38,7 @@ pub(super) fn query_task(panel: &Panel, arguments: &Arguments) -> Answer {
     let held = held(panel);
     let mut found = Map::new();
     for id in ids {
-        let Some(known) = held.iter().find(|known| known.message.headers.id.as_deref() == Some(&id)) else {
+        let Some(known) = held.iter().find(|known| known.headers.id.as_deref() == Some(&id)) else {
             continue;
         };
         let state = match known.stage {
@@ -63,7 +63,7 @@ fn held(panel: &Panel) -> Vec<Known> {
 }
 
 fn info(panel: &Panel, known: &Known, safe: bool) -> TaskInfo {
-    let (headers, properties) = (&known.message.headers, &known.message.properties);
+    let (headers, properties) = (&known.headers, &known.properties);
     let delivery = &properties.delivery_info;
     let task = headers.task.clone().unwrap_or_default();
     let is_shown = |shadow: &&String| !shadow.is_empty();
@@ -93,8 +93,8 @@ fn info(panel: &Panel, known: &Known, safe: bool) -> TaskInfo {
 
 /// The arguments; as their `repr` when asked for safely, or when they cannot be read.
 fn arguments(known: &Known, safe: bool) -> (Value, Value) {
-    let headers = &known.message.headers;
-    let body = if safe { None } else { known.message.body(&Accept::all()).ok() };
+    let headers = &known.headers;
+    let body = if safe { None } else { known.body.decode(&Accept::all()).ok() };
     match body {
         Some(body) => (Value::List(body.args), Value::Map(body.kwargs)),
         None => {

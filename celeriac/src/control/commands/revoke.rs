@@ -75,7 +75,7 @@ pub(super) fn by_stamped_headers(panel: &Panel, arguments: &Arguments) -> Answer
         .collect();
     for (serial, known) in active {
         for (name, values) in &headers {
-            let Some(stamp) = known.message.headers.stamps.get(name) else { continue };
+            let Some(stamp) = known.headers.stamps.get(name) else { continue };
             let common: Vec<String> = listed(stamp)
                 .iter()
                 .filter(|value| listed(values).contains(value))
@@ -102,7 +102,7 @@ fn find(panel: &Panel, id: &str) -> impl Iterator<Item = (u64, Known)> {
     let requests = panel.state().requests();
     let found: Vec<_> = requests
         .iter()
-        .filter(|(_, known)| known.message.headers.id.as_deref() == Some(id))
+        .filter(|(_, known)| known.headers.id.as_deref() == Some(id))
         .map(|(serial, known)| (*serial, known.clone()))
         .collect();
     found.into_iter()

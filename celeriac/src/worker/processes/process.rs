@@ -1,0 +1,142 @@
+//! A child process as the worker sees it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+
+use super::answer::Answer;
+use super::child::VARIABLE;
+use super::wire::{self, Kind};
+
+/// How long a child may take to end after a signal that ends it.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// A child process; killed when dropped.
+pub(super) struct Process {
+    child: Child,
+    stream: UnixStream,
+    pub(super) pid: u32,
+    /// How many tasks it has run.
+    pub(super) runs: u32,
+    /// Which restart of the pool it belongs to.
+    pub(super) generation: u64,
+}
+
+impl Process {
+    /// Starts this program once more, as a child that is ready to run tasks.
+    pub(super) async fn start(patience: Duration, generation: u64) -> io::Result<Self> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let child = command(theirs)?.spawn()?;
+        let pid = child.id().unwrap_or_default();
+        let mut process = Self { child, stream: UnixStream::from_std(ours)?, pid, runs: 0, generation };
+        match tokio::time::timeout(patience, wire::receive(&mut process.stream)).await {
+            Ok(Ok((Kind::Ready, _))) => Ok(process),
+            Ok(Ok(_)) => Err(io::Error::other("it does not say that it is ready")),
+            Ok(Err(_)) => {
+                let status = process.end().await?;
+                Err(io::Error::other(format!("it ended before it was ready: {}", describe(status))))
+            }
+            Err(_) => Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!(
+                    "it was not ready within {patience:?}\nhint: call Worker::run early in the program, or raise worker_proc_alive_timeout"
+                ),
+            )),
+        }
+    }
+
+    /// Runs a task.
+    ///
+    /// # Errors
+    /// The child has ended, or does not answer as it should.
+    pub(super) async fn run(&mut self, soft: Option<f64>, message: &[u8]) -> io::Result<Answer> {
+        self.runs += 1;
+        let soft = soft.unwrap_or(f64::NAN).to_be_bytes();
+        let run = wire::frame(Kind::Run, &[&soft, message])?;
+        let (child, stream) = (&mut self.child, &mut self.stream);
+        let conversation = async {
+            wire::send(stream, &run).await?;
+            wire::receive(stream).await
+        };
+        let (_, content) = tokio::select! {
+            biased;
+            answer = conversation => answer?,
+            // A program that the task started may keep the connection open.
+            status = child.wait() => return Err(io::Error::other(describe(status?))),
+        };
+        Answer::decode(&content).map_err(io::Error::other)
+    }
+
+    /// Sends a signal and waits for the end; a child that survives is killed.
+    pub(super) async fn kill(&mut self, signum: i32) {
+        if let (Ok(signal), Ok(pid)) = (Signal::try_from(signum), i32::try_from(self.pid))
+            && self.child.id().is_some()
+        {
+            // It may have ended meanwhile.
+            let _ = signal::kill(Pid::from_raw(pid), signal);
+        }
+        let _ = self.end().await;
+    }
+
+    /// Closes the connection, upon which the child ends.
+    pub(super) async fn dismiss(self) {
+        let Self { mut child, stream, .. } = self;
+        drop(stream);
+        if tokio::time::timeout(GRACE, child.wait()).await.is_err() {
+            // It is gone when it cannot be killed.
+            let _ = child.kill().await;
+        }
+    }
+
+    /// Waits for the end, and brings it about if it does not come.
+    pub(super) async fn end(&mut self) -> io::Result<ExitStatus> {
+        if let Ok(status) = tokio::time::timeout(GRACE, self.child.wait()).await {
+            return status;
+        }
+        self.child.start_kill()?;
+        self.child.wait().await
+    }
+}
+
+/// How a process ended, in billiard's words (`billiard/common.py` `human_status`).
+pub(super) fn describe(status: ExitStatus) -> String {
+    match (status.signal(), status.code()) {
+        (Some(number), _) => match Signal::try_from(number) {
+            Ok(signal) => format!("signal {number} ({})", signal.as_str()),
+            Err(_) => format!("signal {number}"),
+        },
+        (None, code) => format!("exitcode {}", code.unwrap_or_default()),
+    }
+}
+
+/// This program with the same arguments, and its end of the connection for standard input.
+fn command(theirs: std::os::unix::net::UnixStream) -> io::Result<Command> {
+    let mut arguments = std::env::args_os();
+    let mut command = Command::new(program()?);
+    if let Some(name) = arguments.next() {
+        command.arg0(name);
+    }
+    command
+        .args(arguments)
+        .env(VARIABLE, std::process::id().to_string())
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        // Ctrl-C is for the worker, which lets the task finish.
+        .process_group(0)
+        .kill_on_drop(true);
+    Ok(command)
+}
+
+/// This very program, even if its file was replaced since it started.
+fn program() -> io::Result<std::path::PathBuf> {
+    let own = Path::new("/proc/self/exe");
+    if own.exists() { Ok(own.to_owned()) } else { std::env::current_exe() }
+}

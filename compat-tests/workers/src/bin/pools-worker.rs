@@ -1,0 +1,139 @@
+//! The worker whose tasks run in child processes, and die there in all ways; and tasks for what becomes of messages.
+
+use std::time::Duration;
+
+use celeriac::config::Config;
+use celeriac::prelude::*;
+use compat_workers::start;
+
+/// The process that runs it.
+#[celeriac::task(name = "pools.pid", pool = "process")]
+fn pid() -> u32 {
+    std::process::id()
+}
+
+/// The worker's own process.
+#[celeriac::task(name = "pools.worker_pid")]
+async fn worker_pid() -> u32 {
+    std::process::id()
+}
+
+#[celeriac::task(name = "pools.echo", pool = "process")]
+async fn echo(value: Value) -> Value {
+    value
+}
+
+#[celeriac::task(name = "pools.fail", pool = "process")]
+async fn fail(text: String) -> TaskResult<()> {
+    Err(TaskError::builtin("ValueError", text))
+}
+
+#[celeriac::task(name = "pools.panic", pool = "process")]
+fn panic(text: String) {
+    panic!("{text}")
+}
+
+#[celeriac::task(name = "pools.abort", pool = "process")]
+fn abort() {
+    std::process::abort()
+}
+
+#[celeriac::task(name = "pools.exit", pool = "process")]
+fn exit(code: i32) {
+    std::process::exit(code)
+}
+
+/// Cannot be ended but by a signal.
+#[celeriac::task(name = "pools.spin", pool = "process")]
+async fn spin() {
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+/// Sleeps in a thread of the child.
+#[celeriac::task(name = "pools.sleep", pool = "process")]
+fn sleep(seconds: f64) -> u32 {
+    std::thread::sleep(Duration::from_secs_f64(seconds));
+    std::process::id()
+}
+
+/// Ends early when its soft limit passes.
+#[celeriac::task(name = "pools.careful", pool = "process")]
+async fn careful(ctx: Context) -> &'static str {
+    ctx.soft_limit().cancelled().await;
+    "saved"
+}
+
+/// Succeeds when it is run the second time.
+#[celeriac::task(name = "pools.retry", pool = "process", max_retries = 3)]
+async fn retry(ctx: Context) -> TaskResult<u32> {
+    match ctx.request().retries() {
+        0 => Err(ctx.retry().countdown(0.1).exc(TaskError::builtin("KeyError", "first")).into()),
+        retries => Ok(retries),
+    }
+}
+
+/// Sends another task, which becomes its child.
+#[celeriac::task(name = "pools.send", pool = "process")]
+async fn send(ctx: Context) -> TaskResult<String> {
+    Ok(ctx.send(echo::s(Value::from("sent"))).await?.id().to_owned())
+}
+
+/// Dies when it is delivered the first time.
+#[celeriac::task(name = "pools.comes_back", pool = "process", acks_late, reject_on_worker_lost)]
+fn comes_back(ctx: Context) -> &'static str {
+    if !ctx.request().redelivered() {
+        std::process::abort();
+    }
+    "second"
+}
+
+#[celeriac::task(name = "pools.grow", pool = "process")]
+fn grow(mebibytes: usize) -> u32 {
+    let memory = vec![1u8; mebibytes * 1024 * 1024];
+    std::hint::black_box(&memory);
+    std::process::id()
+}
+
+/// State that the program makes before it runs the worker: each child has its own.
+struct Made(u32);
+
+#[celeriac::task(name = "pools.made_in", pool = "process")]
+async fn made_in(made: State<Made>) -> u32 {
+    made.0
+}
+
+/// How often it ran is kept in the worker's process.
+#[derive(Default)]
+struct Runs(std::sync::atomic::AtomicU32);
+
+#[celeriac::task(name = "pools.late", acks_late)]
+async fn late(runs: State<Runs>) -> u32 {
+    runs.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let options = start(Config::default());
+    let worker = Worker::from_options("pools", &options)?
+        .state(Made(std::process::id()))
+        .state(Runs::default())
+        .task(pid)
+        .task(worker_pid)
+        .task(echo)
+        .task(fail)
+        .task(panic)
+        .task(abort)
+        .task(exit)
+        .task(spin)
+        .task(sleep)
+        .task(careful)
+        .task(retry)
+        .task(send)
+        .task(comes_back)
+        .task(grow)
+        .task(made_in)
+        .task(late);
+    std::process::exit(worker.run().await?.exit_code());
+}
