@@ -23,17 +23,20 @@ pub(super) struct Claim {
     pub(super) token: String,
     /// The request of the part, without its arguments.
     completing: Vec<u8>,
+    /// Whether the part may be a late copy of one that was counted.
+    redelivered: bool,
 }
 
 impl Claim {
     pub(super) fn new(part: ChordPart, request: Option<&Request>) -> Self {
         let completing = request.map(|request| completing(&part, request)).unwrap_or_default();
-        Self { part, token: canvas::random_id(), completing }
+        let redelivered = request.is_none_or(Request::redelivered);
+        Self { part, token: canvas::random_id(), completing, redelivered }
     }
 
     /// The command that returns the part and claims the chord if it is complete.
     pub(super) fn command(&self, backend: &RedisBackend) -> Cmd {
-        backend.chord_part_command(&self.part, &self.token, &self.completing)
+        backend.chord_part_command(&self.part, &self.token, &self.completing, self.redelivered)
     }
 }
 
@@ -89,7 +92,7 @@ async fn recover_one(
     let request = Request::new(message.headers, message.properties, body, &runtime.state.hostname);
     let Some(part) = canvas::chord_part(&request, TaskState::Success, Value::Null) else { return Ok(()) };
     log::warn!(group_id = part.group_id.as_str(); "Chord {} was complete when its worker died: going on with it", part.group_id);
-    let claim = Claim { part, token, completing: Vec::new() };
+    let claim = Claim { part, token, completing: Vec::new(), redelivered: true };
     runtime.complete_chord(backend, &claim, &request).await;
     Ok(())
 }

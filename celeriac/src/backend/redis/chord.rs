@@ -13,10 +13,16 @@ use crate::message::{Value, json};
 /// Adds a part once, counts, and lets one caller claim the complete chord; what was claimed is registered, so that
 /// another worker goes on when this one dies.
 ///
+/// A late copy of a part of a chord that is done is dropped. A part that was delivered for the first time is none: the
+/// frozen chord was applied again, and its size is set after its first parts are sent.
+///
 /// Keys: parts, difference, size, members, group, claim, claimed chords, their completing parts. Returns parts,
 /// difference, size, and whether it is claimed.
 const PART: &str = r"
-if redis.call('GET', KEYS[6]) == 'done' then return {-1, 0, 0, 0} end
+if redis.call('GET', KEYS[6]) == 'done' then
+  if ARGV[11] == '1' then return {-1, 0, 0, 0} end
+  redis.call('DEL', KEYS[6])
+end
 local member = ARGV[1] .. ':' .. ARGV[4]
 if redis.call('SADD', KEYS[4], member) == 1 then
   if ARGV[3] == '1' then redis.call('ZADD', KEYS[1], ARGV[4], ARGV[2]) else redis.call('RPUSH', KEYS[1], ARGV[2]) end
@@ -119,8 +125,14 @@ impl RedisBackend {
     }
 
     /// The command that returns a part; `token` claims the chord if this part completes it, and `completing` is what
-    /// another worker then needs to go on in place of this one.
-    pub(crate) fn chord_part_command(&self, part: &ChordPart, token: &str, completing: &[u8]) -> Cmd {
+    /// another worker then needs to go on in place of this one; `redelivered` says that it may be a late copy.
+    pub(crate) fn chord_part_command(
+        &self,
+        part: &ChordPart,
+        token: &str,
+        completing: &[u8],
+        redelivered: bool,
+    ) -> Cmd {
         let id = &part.group_id;
         let [parts, more, size, members, group, claim] =
             [".j", ".t", ".s", ".d", "", ".c"].map(|suffix| self.group_key(id, suffix));
@@ -128,7 +140,7 @@ impl RedisBackend {
         let keys = [parts, more, size, members, group, claim, claimed, completed_by];
         let index = part.group_index.map_or_else(|| "+inf".to_owned(), |index| index.to_string());
         let group_expires = self.chord_expires.max(self.expires);
-        let arguments: [&[u8]; 10] = [
+        let arguments: [&[u8]; 11] = [
             part.task_id.as_bytes(),
             &part.encode(),
             if self.ordered { b"1" } else { b"0" },
@@ -139,6 +151,7 @@ impl RedisBackend {
             token.as_bytes(),
             id.as_bytes(),
             completing,
+            if redelivered { b"1" } else { b"0" },
         ];
         eval(PART, &keys.each_ref(), &arguments)
     }
