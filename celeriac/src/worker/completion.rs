@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::execute::Ended;
+use super::hooks;
 use super::runtime::Runtime;
 use crate::backend::{ExceptionInfo, TaskMeta, TaskState};
 use crate::broker::redis::Disposition;
@@ -115,6 +116,7 @@ impl Completion<'_> {
         }
         log::info!(task_id = request.id.as_str(), task_name = request.task.as_str(), correlation_id = correlation_id(request), duration_ms = runtime * 1e3; "Task {}[{}] succeeded in {runtime:.6}s", request.display_name(), request.id);
         self.runtime.events.task_succeeded(&request.id, &value, runtime);
+        hooks::each(&self.runtime.hooks.task_success, |hook| hook(request, &value));
     }
 
     async fn raised(&self, context: &Context, error: TaskError) {
@@ -196,6 +198,7 @@ impl Completion<'_> {
         let disposition = self.disposition_after_failure(request, reported);
         self.finish(disposition, effects, Some(request)).await;
         self.runtime.events.task_failed(&request.id, exception, traceback);
+        hooks::each(&self.runtime.hooks.task_failure, |hook| hook(request, exception));
     }
 
     pub(super) async fn retry(&self, context: &Context, retry: Retry, traceback: Option<String>) {
@@ -232,6 +235,7 @@ impl Completion<'_> {
         self.finish(Disposition::Ack, effects, Some(request)).await;
         log::info!(task_id = request.id.as_str(), task_name = request.task.as_str(), correlation_id = correlation_id(request); "Task {}[{}] retry: {text}", request.display_name(), request.id);
         self.runtime.events.task_retried(&request.id, exception, &traceback);
+        hooks::each(&self.runtime.hooks.task_retry, |hook| hook(request, &retry));
     }
 
     async fn reject(&self, context: &Context, reason: String, requeue: bool) {
@@ -258,6 +262,7 @@ impl Completion<'_> {
         }
         self.finish(Disposition::Ack, effects, Some(request)).await;
         self.runtime.events.task_failed(&request.id, &exception, None);
+        hooks::each(&self.runtime.hooks.task_failure, |hook| hook(request, &exception));
     }
 
     async fn replace(&self, context: &Context, signature: Signature) {

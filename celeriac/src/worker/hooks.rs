@@ -2,6 +2,7 @@
 //!
 //! Source of names and moments: celery 5.7 `celery/signals.py`.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use super::Worker;
@@ -21,6 +22,15 @@ pub(crate) struct Hooks {
     pub(crate) task_retry: Functions<dyn Fn(&Request, &Retry) + Send + Sync>,
     pub(crate) worker_ready: Functions<dyn Fn() + Send + Sync>,
     pub(crate) worker_shutdown: Functions<dyn Fn() + Send + Sync>,
+}
+
+/// Calls each function; one that panics harms neither the worker nor the others.
+pub(crate) fn each<F: ?Sized>(functions: &[Box<F>], call: impl Fn(&F)) {
+    for function in functions {
+        if catch_unwind(AssertUnwindSafe(|| call(function))).is_err() {
+            log::error!("A hook of the program panicked");
+        }
+    }
 }
 
 /// Hooks run in the worker's own process, also for tasks in child processes, and on the threads that run tasks: they

@@ -7,6 +7,7 @@ mod commit;
 mod completion;
 mod deduplicate;
 mod execute;
+mod hooks;
 mod panics;
 mod port;
 mod processes;
@@ -37,6 +38,7 @@ use crate::events::{Dispatcher, DispatcherOptions};
 use crate::message::{Accept, Serializer};
 use crate::task::{States, Task, TaskDefinition};
 use autoscale::{Autoscale, Bounds};
+use hooks::Hooks;
 use processes::{Child, Processes, is_child};
 use rate_limits::RateLimits;
 use runtime::Runtime;
@@ -72,6 +74,7 @@ pub struct Worker {
     parts: Parts,
     commands: Commands,
     autoscale: Option<Bounds>,
+    hooks: Hooks,
 }
 
 /// The parts of a worker that can be left out.
@@ -117,6 +120,7 @@ impl Worker {
             },
             commands: Commands::default(),
             autoscale: None,
+            hooks: Hooks::default(),
         }
     }
 
@@ -195,7 +199,8 @@ impl Worker {
     /// [`Error::Worker`] when a task lacks its state; a broker that is away is waited for.
     pub async fn run(self) -> Result<Stopped> {
         panics::install();
-        let Self { app, states, hostname, queues, stop, handles_signals, parts, commands, autoscale } = self;
+        let Self { app, states, hostname, queues, stop, handles_signals, parts, commands, autoscale, hooks } =
+            self;
         check_states(&app, &states)?;
         let config = app.config();
         let hostname = NodeName::expand(hostname.as_deref()).to_string();
@@ -246,6 +251,7 @@ impl Worker {
                 states,
                 consumer,
                 slots: Arc::new(Slots::new(concurrency)),
+                hooks,
                 processes: Processes::new(app.config()),
                 rate_limits: RateLimits::default(),
                 events: events.clone(),
@@ -298,6 +304,7 @@ impl Worker {
         }
         runtime.background.spawn(chords::recover(Arc::clone(&runtime)));
         log::info!(worker = hostname.as_str(), concurrency, queues:? = queues; "{hostname} ready: {} task(s), concurrency {concurrency}, queues {}", runtime.registry.len(), queues.join(", "));
+        hooks::each(&runtime.hooks.worker_ready, |hook| hook());
         let finish = CancellationToken::new();
         let keeping = statedb.map(|file| tokio::spawn(file.keep(Arc::clone(&runtime.state), finish.clone())));
         let stop_fetching = stopping.clone();
@@ -306,6 +313,7 @@ impl Worker {
             tokio::spawn(Sweeper::new(link, keys, visibility_timeout, |_| {}).run(stopping.clone()));
         let stopped = wait_for_end(&runtime, stop, handles_signals).await;
         shut_down(&runtime, stopped.is_cold).await;
+        hooks::each(&runtime.hooks.worker_shutdown, |hook| hook());
         service.stop().await;
         finish.cancel();
         for part in [consuming, sweeping].into_iter().chain(keeping) {

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::completion::Completion;
 use super::execute::{Ended, Limits, execute};
+use super::hooks;
 use super::runtime::Runtime;
 use super::state::Stage;
 use crate::broker::redis::{Disposition, Settlement};
@@ -84,6 +85,7 @@ impl Job {
         let limits = limits(&runtime, &definition, request.headers.timelimit, terminate);
         let context =
             Context::for_run(Arc::clone(&definition), request, runtime.states.clone(), runtime.app.clone());
+        hooks::each(&runtime.hooks.task_prerun, |hook| hook(context.request()));
         let ended = if runtime.runs_in_process(&definition) {
             Box::pin(runtime.execute_in_process(&definition, &context, limits, serial)).await
         } else {
@@ -94,6 +96,7 @@ impl Job {
             Ended::Returned(Ok(value)) => completion.succeed(&context, value).await,
             ended => Box::pin(completion.complete(&context, ended)).await,
         }
+        hooks::each(&runtime.hooks.task_postrun, |hook| hook(context.request(), started.elapsed()));
         runtime.forget(serial);
     }
 

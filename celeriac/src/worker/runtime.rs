@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::autoscale::Autoscale;
+use super::hooks::Hooks;
 use super::processes::Processes;
 use super::rate_limits::RateLimits;
 use super::request::Job;
@@ -33,6 +34,7 @@ pub(crate) struct Runtime {
     pub(crate) states: States,
     pub(crate) consumer: ConsumerHandle,
     pub(crate) slots: Arc<Slots>,
+    pub(crate) hooks: Hooks,
     pub(crate) processes: Processes,
     pub(crate) rate_limits: RateLimits,
     pub(crate) events: Dispatcher,
@@ -215,12 +217,11 @@ impl Receiver for Runtime {
             return 0;
         }
         let requests = self.state.requests();
-        let scheduled = if requests.len() > self.slots.limit() {
-            requests.values().filter(|known| matches!(known.stage, Stage::Scheduled(_))).count()
-        } else {
-            0
-        };
         let Some(limit) = self.prefetch_limit() else { return usize::MAX };
+        if requests.len() < limit {
+            return limit - requests.len();
+        }
+        let scheduled = requests.values().filter(|known| matches!(known.stage, Stage::Scheduled(_))).count();
         // Each task that waits for its eta widens the window by one (celery 5.7 `celery/worker/consumer/tasks.py`).
         let widest = self.config().worker_eta_task_limit.map_or(usize::MAX, |most| limit.max(most as usize));
         (limit + scheduled).min(widest).saturating_sub(requests.len())
