@@ -417,6 +417,8 @@ settings! {
     celeriac_max_deliveries: u32 = 5;
     /// Where messages go that cannot be read or come back too often, with the reason; nothing drops them with a log line.
     celeriac_dead_letter_queue: Option<String> = Some("celeriac.dead".into());
+    /// Whether messages that their task rejects go there too.
+    celeriac_dead_letter_rejected: bool = false;
     /// Largest message body in bytes, as received.
     celeriac_max_body_bytes: u64 = 64 * 1024 * 1024;
     /// Largest message body in bytes after decompression.

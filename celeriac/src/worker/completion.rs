@@ -7,7 +7,7 @@ use super::execute::Ended;
 use super::hooks;
 use super::runtime::Runtime;
 use crate::backend::{ExceptionInfo, TaskMeta, TaskState};
-use crate::broker::redis::Disposition;
+use crate::broker::redis::{DeadReason, Disposition};
 use crate::canvas::{self, Effect, Outbox, RetryError};
 use crate::message::{Message, Signature, Value};
 use crate::task::{Context, Failure, Request, Retry, TaskDefinition, TaskError, TaskOptions};
@@ -28,6 +28,8 @@ pub(crate) enum Reported {
     ByTask,
     /// The message of a late-acked task goes by `acks_on_timeout` instead.
     OnTimeout,
+    /// The message of a late-acked task is given up after that many deliveries.
+    Poison(u32),
 }
 
 impl Completion<'_> {
@@ -260,9 +262,22 @@ impl Completion<'_> {
         if let Some(part) = canvas::chord_part(request, TaskState::Failure, exception.to_value()) {
             effects.push(Effect::ChordPart(Box::new(part)));
         }
-        self.finish(Disposition::Ack, effects, Some(request)).await;
+        let disposition = match self.runtime.config().celeriac_dead_letter_rejected {
+            true => Disposition::Dead(DeadReason::Rejected, 1),
+            false => Disposition::Ack,
+        };
+        self.finish(disposition, effects, Some(request)).await;
         self.runtime.events.task_failed(&request.id, &exception, None);
         hooks::each(&self.runtime.hooks.task_failure, |hook| hook(request, &exception));
+    }
+
+    /// Gives a message up of which the worker died too often.
+    pub(crate) async fn give_to_the_dead(&self, context: &Context, deliveries: u32) {
+        let request = context.request();
+        let text = format!("Worker died at each of {} deliveries", deliveries - 1);
+        log::error!(task_id = request.id.as_str(), task_name = request.task.as_str(), deliveries; "Task {}[{}] is given to the dead letters: {text}", request.display_name(), request.id);
+        let exception = ExceptionInfo::new("billiard.exceptions", "WorkerLostError", vec![text.into()]);
+        self.report_failure(context, &exception, None, Reported::Poison(deliveries)).await;
     }
 
     async fn replace(&self, context: &Context, signature: Signature) {
@@ -343,6 +358,7 @@ impl Completion<'_> {
         }
         let (config, options) = (self.runtime.config(), &self.definition.options);
         let (acks, disposition) = match reported {
+            Reported::Poison(deliveries) => (false, Disposition::Dead(DeadReason::Deliveries, deliveries)),
             // On Redis a message that is rejected for good is gone, as one that is acknowledged.
             Reported::ByTask => {
                 (options.acks_on_failure.unwrap_or(config.acks_on_failure()), Disposition::Ack)

@@ -9,6 +9,7 @@ mod deduplicate;
 mod execute;
 mod hooks;
 mod panics;
+mod poison;
 mod port;
 mod processes;
 mod rate_limits;
@@ -229,6 +230,11 @@ impl Worker {
             worker: uuid::Uuid::new_v4().simple().to_string(),
             queues: queues.iter().map(|queue| Arc::from(queue.as_str())).collect(),
             visibility_timeout,
+            hostname: hostname.clone(),
+            dead_letters: config
+                .celeriac_dead_letter_queue
+                .as_ref()
+                .map(|name| app.queues().keys().dead_letters(name)),
         };
         let accept = accept(config)?;
         let events = Dispatcher::new(

@@ -86,6 +86,17 @@ impl Job {
         let context =
             Context::for_run(Arc::clone(&definition), request, runtime.states.clone(), runtime.app.clone());
         hooks::each(&runtime.hooks.task_prerun, |hook| hook(context.request()));
+        let deliveries = if !acknowledged && context.request().redelivered() {
+            Box::pin(runtime.count_deliveries(context.request(), acknowledged)).await
+        } else {
+            None
+        };
+        if let Some(deliveries) = deliveries.as_ref().filter(|deliveries| runtime.is_poison(deliveries)) {
+            Box::pin(completion.give_to_the_dead(&context, deliveries.count)).await;
+            runtime.forget_deliveries(deliveries);
+            runtime.forget(serial);
+            return;
+        }
         let ended = if runtime.runs_in_process(&definition) {
             Box::pin(runtime.execute_in_process(&definition, &context, limits, serial)).await
         } else {
@@ -97,6 +108,9 @@ impl Job {
             ended => Box::pin(completion.complete(&context, ended)).await,
         }
         hooks::each(&runtime.hooks.task_postrun, |hook| hook(context.request(), started.elapsed()));
+        if let Some(deliveries) = &deliveries {
+            runtime.forget_deliveries(deliveries);
+        }
         runtime.forget(serial);
     }
 

@@ -18,7 +18,7 @@ use super::slots::Slots;
 use super::state::{Known, Stage, WorkerState, lock};
 use crate::app::Celery;
 use crate::backend::{ExceptionInfo, TaskMeta, TaskState};
-use crate::broker::redis::{ConsumerHandle, Delivery, Disposition, Receiver, Settlement, Taken};
+use crate::broker::redis::{ConsumerHandle, DeadReason, Delivery, Disposition, Receiver, Settlement, Taken};
 use crate::canvas::Effect;
 use crate::config::Config;
 use crate::control::QueueInfo;
@@ -125,7 +125,7 @@ impl Runtime {
         let (number, serial) = (serial, (!acknowledged).then_some(serial));
         self.finish(
             serial,
-            Disposition::Ack,
+            Disposition::Dead(DeadReason::Malformed, 1),
             meta.into_iter().map(|meta| Effect::Store(Box::new(meta))).collect(),
         )
         .await;
@@ -153,7 +153,8 @@ impl Runtime {
     /// Commits effects without anybody waiting for it.
     fn settle_later(&self, serial: Option<u64>, effects: Vec<Effect>) {
         let Some(runtime) = self.this.upgrade() else { return };
-        self.background.spawn(async move { runtime.finish(serial, Disposition::Ack, effects).await });
+        let disposition = Disposition::Dead(DeadReason::Unregistered, 1);
+        self.background.spawn(async move { runtime.finish(serial, disposition, effects).await });
     }
 
     /// Takes a job that may be started: now, at its eta, or when its rate limit allows.

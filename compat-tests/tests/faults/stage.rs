@@ -149,6 +149,15 @@ impl Stage {
         held.join(" ")
     }
 
+    /// How many unacknowledged messages are older than the visibility timeout, in seconds.
+    pub(crate) fn overdue(&self, visibility_timeout: i64) -> i64 {
+        let mut connection = self.redis.connection();
+        let (now, _): (i64, i64) = redis::cmd("TIME").query(&mut connection).unwrap();
+        let mut count = redis::cmd("ZCOUNT");
+        count.arg("unacked_index").arg("-inf").arg(now - visibility_timeout - 1);
+        count.query(&mut connection).unwrap()
+    }
+
     /// One integer that the broker answers.
     pub(crate) fn ask(&self, command: &[&str]) -> i64 {
         let mut ask = redis::cmd(command[0]);

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::ServerClock;
+use super::dead_letters::{DeadLetter, DeadReason};
 use super::inflight::{SLOTS, Slots};
 use super::link::{replies, server_error};
 use super::restore::renew_lease;
@@ -84,6 +85,8 @@ pub(crate) enum Disposition {
     Restore,
     /// It stays with this worker for long.
     Hold,
+    /// To the dead letters, for that reason, after that many deliveries.
+    Dead(DeadReason, u32),
 }
 
 /// The way to a running consumer.
@@ -143,6 +146,8 @@ pub(crate) struct Consumer<R> {
     keys: Arc<Keys>,
     worker: String,
     visibility_timeout: Duration,
+    hostname: String,
+    dead_letters: Option<String>,
     receiver: Arc<R>,
     handle: ConsumerHandle,
     settlements: mpsc::UnboundedReceiver<Settlement>,
@@ -164,6 +169,10 @@ pub(crate) struct ConsumerOptions {
     pub(crate) worker: String,
     pub(crate) queues: Vec<Arc<str>>,
     pub(crate) visibility_timeout: Duration,
+    /// Node name.
+    pub(crate) hostname: String,
+    /// Where messages go that are given up; `None` drops them.
+    pub(crate) dead_letters: Option<String>,
 }
 
 impl<R: Receiver> Consumer<R> {
@@ -185,6 +194,8 @@ impl<R: Receiver> Consumer<R> {
             keys,
             worker: options.worker,
             visibility_timeout: options.visibility_timeout,
+            hostname: options.hostname,
+            dead_letters: options.dead_letters,
             receiver: make(handle.clone()),
             handle,
             settlements,
@@ -488,6 +499,13 @@ impl<R: Receiver> Consumer<R> {
             match disposition {
                 Disposition::Requeue => transaction.push("LPUSH", self.home(&entry), redelivered(&entry.raw)),
                 Disposition::Restore => transaction.push("RPUSH", self.home(&entry), redelivered(&entry.raw)),
+                Disposition::Dead(reason, deliveries) => {
+                    if let Some(list) = &self.dead_letters {
+                        let home = self.home(&entry);
+                        let letter = DeadLetter::new(reason, home, &self.hostname, deliveries, &entry.raw);
+                        transaction.push("LPUSH", list.clone(), letter.encode());
+                    }
+                }
                 Disposition::Ack | Disposition::Hold => {}
             }
             match entry.slot {

@@ -136,6 +136,16 @@ impl Keys {
         format!("{}.{worker}.{slot}", self.inflight_index)
     }
 
+    /// The number of starts of a message that came back.
+    pub fn deliveries(&self, delivery_tag: &str) -> String {
+        format!("{}celeriac.deliveries.{delivery_tag}", self.options.global_keyprefix)
+    }
+
+    /// The list of the messages that were given up, under that name.
+    pub fn dead_letters(&self, name: &str) -> String {
+        format!("{}{name}", self.options.global_keyprefix)
+    }
+
     /// The number of the last transaction that a worker committed.
     pub fn committed(&self, worker: &str) -> String {
         format!("{}.{worker}.committed", self.inflight_index)

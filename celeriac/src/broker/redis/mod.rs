@@ -6,6 +6,7 @@
 mod bindings;
 mod clock;
 mod consumer;
+mod dead_letters;
 mod fanout;
 mod inflight;
 mod keys;
@@ -18,6 +19,7 @@ mod url;
 pub(crate) use consumer::{
     Consumer, ConsumerHandle, ConsumerOptions, Delivery, Disposition, Receiver, Settlement, Taken,
 };
+pub use dead_letters::{DeadLetter, DeadLetters, DeadReason};
 pub use fanout::Subscription;
 pub use keys::{Keys, KeysOptions};
 pub use link::Link;
