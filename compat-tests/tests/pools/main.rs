@@ -1,4 +1,6 @@
 //! What a Rust worker makes of tasks in child processes, of revocations and of bad messages; asked by Celery's client.
 
 mod bench;
+mod hooks;
+mod messages;
 mod processes;

@@ -134,6 +134,15 @@ async fn main() -> anyhow::Result<()> {
         .task(comes_back)
         .task(grow)
         .task(made_in)
-        .task(late);
+        .task(late)
+        .on_worker_ready(|| log::info!("hook: worker_ready"))
+        .on_task_prerun(|request| log::info!("hook: task_prerun {}", request.id))
+        .on_task_postrun(|request, _| log::info!("hook: task_postrun {}", request.id))
+        .on_task_success(|request, value| log::info!("hook: task_success {} {value:?}", request.id))
+        .on_task_failure(|request, exception| {
+            log::info!("hook: task_failure {} {}", request.id, exception.repr())
+        })
+        .on_task_retry(|request, _| log::info!("hook: task_retry {}", request.id))
+        .on_worker_shutdown(|| log::info!("hook: worker_shutdown"));
     std::process::exit(worker.run().await?.exit_code());
 }
