@@ -44,11 +44,28 @@ impl Celery {
         Ok(lowered)
     }
 
-    /// Carries out effects that belong to no delivery.
+    /// Carries out effects that belong to no delivery, and tries again as `task_publish_retry_policy` says.
+    ///
+    /// A try that broke on the way may have been carried out: what was sent then is there twice, as with kombu.
     ///
     /// # Errors
     /// Those of the broker and of the result backend.
     pub(crate) async fn commit(&self, effects: Vec<Effect>) -> Result<(), BrokerError> {
+        let config = self.config();
+        let policy = config.task_publish_retry.then_some(&config.task_publish_retry_policy);
+        for retry in 0.. {
+            let error = match self.commit_once(effects.clone()).await {
+                Err(error) if error.is_retryable() => error,
+                outcome => return outcome,
+            };
+            let Some(pause) = policy.and_then(|policy| policy.pause(retry)) else { return Err(error) };
+            log::warn!(broker:% = self.queues().link().endpoint(), error:% = error; "Cannot publish, trying again: {error}");
+            tokio::time::sleep(pause).await;
+        }
+        Ok(())
+    }
+
+    async fn commit_once(&self, effects: Vec<Effect>) -> Result<(), BrokerError> {
         let Lowered { publish, mut results, .. } = self.lower(effects).await?;
         let publish = if self.is_one_database() {
             results.extend(publish);

@@ -2,6 +2,7 @@
 //!
 //! `FAULTS_SOAK=10` repeats the loops of faults ten times as often.
 
+mod clients;
 mod dead_letters;
 mod kills;
 mod outages;
