@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
-use super::compression::{Compression, DEFAULT_LIMIT};
+use super::compression::Compression;
 use super::error::ProtocolError;
 use super::headers::WrongType;
 use super::iso8601::{self, Moment};
@@ -109,7 +109,7 @@ impl Message {
     /// Its type is not in `accept`, or it is not what its type says.
     pub fn payload(&self, accept: &Accept) -> Result<Value, ProtocolError> {
         accept.check(&self.content_type)?;
-        super::serializer::loads(&self.uncompressed()?, &self.content_type, &self.content_encoding)
+        super::serializer::loads(&self.uncompressed(accept)?, &self.content_type, &self.content_encoding)
     }
 
     /// The task body, whichever protocol it is in.
@@ -150,7 +150,7 @@ impl Message {
         if self.content_type == Serializer::Json.content_type() {
             accept.check(&self.content_type)?;
             super::serializer::check_encoding(&self.content_encoding)?;
-            let bytes = self.uncompressed()?;
+            let bytes = self.uncompressed(accept)?;
             let mut reader = Reader::new(&bytes)?;
             if reader.peek()? == Kind::List {
                 let body = read_triple(&mut reader)?;
@@ -166,10 +166,13 @@ impl Message {
         }
     }
 
-    fn uncompressed(&self) -> Result<Cow<'_, [u8]>, ProtocolError> {
+    fn uncompressed(&self, accept: &Accept) -> Result<Cow<'_, [u8]>, ProtocolError> {
+        accept.check_size(self.body.len())?;
         match self.headers.compression.as_deref() {
             None | Some("") => Ok(Cow::Borrowed(&self.body)),
-            Some(name) => Compression::from_name(name)?.decompress(&self.body, DEFAULT_LIMIT).map(Cow::Owned),
+            Some(name) => Compression::from_name(name)?
+                .decompress(&self.body, accept.max_decompressed_bytes())
+                .map(Cow::Owned),
         }
     }
 }

@@ -96,6 +96,16 @@ pub enum ProtocolError {
         /// The limit in bytes.
         limit: usize,
     },
+    /// The body is longer than allowed.
+    #[error(
+        "the body has {size} bytes, more than the {limit} that are read\nhint: celeriac_max_body_bytes sets the bound"
+    )]
+    BodyTooLarge {
+        /// Its length in bytes.
+        size: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
     /// Lists and objects are nested deeper than allowed.
     #[error("nested deeper than {limit} levels")]
     TooDeep {

@@ -2,6 +2,7 @@
 //!
 //! Source: kombu 5.7 `kombu/serialization.py`.
 
+use super::compression::DEFAULT_LIMIT;
 use super::error::{ProtocolError, shorten};
 use super::{Value, json, msgpack, yaml};
 
@@ -102,11 +103,15 @@ impl Serializer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accept {
     serializers: Vec<Serializer>,
+    /// Largest body in bytes, as it comes.
+    max_bytes: usize,
+    /// Largest body in bytes after decompression.
+    max_decompressed_bytes: usize,
 }
 
 impl Default for Accept {
     fn default() -> Self {
-        Accept { serializers: vec![Serializer::Json] }
+        Accept::of(vec![Serializer::Json])
     }
 }
 
@@ -118,12 +123,37 @@ impl Accept {
     pub fn new(names: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self, ProtocolError> {
         let serializers =
             names.into_iter().map(|name| Serializer::from_name(name.as_ref())).collect::<Result<_, _>>()?;
-        Ok(Accept { serializers })
+        Ok(Accept::of(serializers))
     }
 
     /// Accepts every serializer that is known.
     pub fn all() -> Self {
-        Accept { serializers: vec![Serializer::Json, Serializer::Yaml, Serializer::Msgpack, Serializer::Raw] }
+        Accept::of(vec![Serializer::Json, Serializer::Yaml, Serializer::Msgpack, Serializer::Raw])
+    }
+
+    fn of(serializers: Vec<Serializer>) -> Self {
+        Accept { serializers, max_bytes: usize::MAX, max_decompressed_bytes: DEFAULT_LIMIT }
+    }
+
+    /// The same within other bounds, in bytes: of the body as it comes, and after decompression. Default: none, 256 MiB.
+    #[must_use]
+    pub fn limited(mut self, max_bytes: usize, max_decompressed_bytes: usize) -> Self {
+        self.max_bytes = max_bytes;
+        self.max_decompressed_bytes = max_decompressed_bytes;
+        self
+    }
+
+    /// The most that a body may be after decompression.
+    pub(super) fn max_decompressed_bytes(&self) -> usize {
+        self.max_decompressed_bytes
+    }
+
+    /// Fails when a body is larger than is read.
+    pub(super) fn check_size(&self, size: usize) -> Result<(), ProtocolError> {
+        if size <= self.max_bytes {
+            return Ok(());
+        }
+        Err(ProtocolError::BodyTooLarge { size, limit: self.max_bytes })
     }
 
     /// Whether a message of that mime type is read.
@@ -146,7 +176,7 @@ impl Accept {
 
 impl From<Serializer> for Accept {
     fn from(serializer: Serializer) -> Self {
-        Accept { serializers: vec![serializer] }
+        Accept::of(vec![serializer])
     }
 }
 

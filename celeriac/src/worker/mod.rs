@@ -404,7 +404,10 @@ fn statedb_path(config: &Config, hostname: &str) -> Option<PathBuf> {
 
 fn accept(config: &Config) -> Result<Accept> {
     let names = config.accept_content.iter().map(|serializer| serializer.as_str());
-    Accept::new(names).map_err(|error| Error::Worker(error.to_string()))
+    let bytes = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
+    Ok(Accept::new(names)
+        .map_err(|error| Error::Worker(error.to_string()))?
+        .limited(bytes(config.celeriac_max_body_bytes), bytes(config.celeriac_max_decompressed_bytes)))
 }
 
 /// A task whose state is missing would fail each time: better said at the start.
