@@ -30,7 +30,10 @@ impl Celery {
         for effect in effects {
             match effect {
                 Effect::Publish(message) => messages.push(*message),
-                Effect::TaskSent(fields) => self.task_sent(fields),
+                Effect::TaskSent(fields) => match self.shared.events.message("task-sent", &fields) {
+                    Ok(message) => messages.push(message),
+                    Err(error) => log::error!(error:% = error; "An event was dropped: {error}"),
+                },
                 Effect::Revoke(ids) => lowered.revoked.extend(ids),
                 Effect::ChordPart(part) => lowered.parts.push(*part),
                 effect => {

@@ -20,8 +20,8 @@ use crate::broker::redis::{Endpoint, Keys, KeysOptions, Link, Queues};
 use crate::canvas::{self, Outbox, Sender};
 use crate::config::Config;
 use crate::control::Control;
-use crate::events::LogicalClock;
-use crate::message::{Map, Signature, Value};
+use crate::events::{Dispatcher, DispatcherOptions, LogicalClock, Receiver};
+use crate::message::{Map, Serializer, Signature, Value};
 use crate::task::{Request, Task, TaskDefinition};
 
 /// A Celery application; cheap to clone.
@@ -49,7 +49,7 @@ struct Shared {
     backend: Option<RedisBackend>,
     origin: String,
     reply_to: String,
-    clock: LogicalClock,
+    events: Dispatcher,
 }
 
 impl Celery {
@@ -77,14 +77,25 @@ impl Celery {
         };
         let host = hostname::get()
             .map_or_else(|_| "localhost".to_owned(), |name| name.to_string_lossy().into_owned());
+        let origin = format!("gen{}@{host}", std::process::id());
         Ok(Self {
             shared: Arc::new(Shared {
                 name: name.to_owned(),
                 queues: Queues::new(link, keys, &fanout),
                 backend,
-                origin: format!("gen{}@{host}", std::process::id()),
                 reply_to: uuid::Uuid::new_v4().to_string(),
-                clock: LogicalClock::default(),
+                events: Dispatcher::new(
+                    DispatcherOptions {
+                        hostname: origin.clone(),
+                        clock: LogicalClock::default(),
+                        exchange: config.event_exchange.clone(),
+                        serializer: Serializer::from_name(config.event_serializer.as_str())
+                            .unwrap_or_default(),
+                        timezone: config.timezone_or_utc(),
+                    },
+                    true,
+                ),
+                origin,
                 config,
             }),
             tasks: Arc::default(),
@@ -129,7 +140,17 @@ impl Celery {
 
     /// Remote control of the workers on this broker.
     pub fn control(&self) -> Control {
-        Control::new(self.shared.queues.clone(), &self.shared.config, self.shared.clock.clone())
+        Control::new(
+            self.shared.queues.clone(),
+            &self.shared.config,
+            self.shared.events.options().clock.clone(),
+        )
+    }
+
+    /// The events of workers and clients on this broker: those of a routing key, `#` for all, `task.#`, `worker.#`.
+    pub async fn events(&self, routing_key: &str) -> Receiver {
+        let DispatcherOptions { exchange, clock, .. } = self.shared.events.options();
+        Receiver::open(self.queues(), exchange, routing_key, clock.clone()).await
     }
 
     /// The tasks that are known here, by name.
@@ -215,9 +236,6 @@ impl Celery {
             parent,
         })
     }
-
-    /// Tells those who watch that a task was sent.
-    fn task_sent(&self, _fields: Map) {}
 }
 
 impl std::fmt::Debug for Celery {

@@ -68,17 +68,6 @@ pub struct Vitals {
     pub processed: u64,
 }
 
-/// Where a task was sent.
-#[derive(Clone, Copy, Debug)]
-pub struct SentTask<'a> {
-    /// Its message's headers.
-    pub headers: &'a Headers,
-    /// Name of the queue.
-    pub queue: &'a str,
-    /// Where its message was published to.
-    pub delivery_info: &'a DeliveryInfo,
-}
-
 impl Dispatcher {
     /// A dispatcher that sends the events of workers, and of tasks and other groups if told so (`-E`).
     pub fn new(options: DispatcherOptions, task_events: bool) -> Self {
@@ -234,29 +223,18 @@ impl Dispatcher {
         }
     }
 
-    /// The message that tells of a task that a client sent; to be published with the task's own message.
+    /// The message of one event, to be published by the caller, as clients do it with `task-sent`.
     ///
     /// # Errors
     /// The event serializer has no form for it.
-    pub fn task_sent(&self, sent: &SentTask<'_>) -> Result<Message, ProtocolError> {
-        let SentTask { headers, queue, delivery_info } = *sent;
-        let timezone = self.shared.options.timezone;
-        let body = self.buffer().write("task-sent", self.shared.options.clock.forward(), |event| {
-            event
-                .text("uuid", headers.id.as_deref().unwrap_or_default())
-                .optional("root_id", headers.root_id.as_deref())
-                .optional("parent_id", headers.parent_id.as_deref())
-                .text("name", headers.task.as_deref().unwrap_or_default())
-                .text("args", headers.argsrepr.as_deref().unwrap_or_default())
-                .text("kwargs", headers.kwargsrepr.as_deref().unwrap_or_default())
-                .value("retries", &headers.retries.into())
-                .value("eta", &moment(headers.eta(timezone)))
-                .value("expires", &moment(headers.expires(timezone)))
-                .text("queue", queue)
-                .text("exchange", &delivery_info.exchange)
-                .text("routing_key", &delivery_info.routing_key);
+    pub fn message(&self, kind: &str, fields: &Map) -> Result<Message, ProtocolError> {
+        let clock = self.shared.options.clock.forward();
+        let body = self.buffer().write(kind, clock, |event| {
+            for (name, value) in fields {
+                event.value(name, value);
+            }
         });
-        self.message("task.sent".to_owned(), body)
+        self.envelope(kind.replace('-', "."), body)
     }
 
     /// How many events wait to be published.
@@ -275,7 +253,7 @@ impl Dispatcher {
             let mut buffer = self.buffer();
             (buffer.take(count), buffer.take_dropped())
         };
-        let message = |parcel: Parcel| match self.message(parcel.routing_key, parcel.body) {
+        let message = |parcel: Parcel| match self.envelope(parcel.routing_key, parcel.body) {
             Ok(message) => Some(message),
             Err(error) => {
                 log::error!(error:% = error; "An event was dropped: {error}");
@@ -286,7 +264,7 @@ impl Dispatcher {
     }
 
     /// The message that carries a body of events.
-    fn message(&self, routing_key: String, body: Vec<u8>) -> Result<Message, ProtocolError> {
+    fn envelope(&self, routing_key: String, body: Vec<u8>) -> Result<Message, ProtocolError> {
         let DispatcherOptions { hostname, exchange, serializer, .. } = &self.shared.options;
         let body = match serializer {
             Serializer::Json => body,

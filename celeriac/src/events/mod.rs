@@ -20,7 +20,7 @@ mod worker_record;
 mod writer;
 
 pub use clock::LogicalClock;
-pub use dispatcher::{Dispatcher, DispatcherOptions, SentTask, Vitals};
+pub use dispatcher::{Dispatcher, DispatcherOptions, Vitals};
 pub use event::Event;
 pub use receiver::Receiver;
 pub use state::{Change, State};

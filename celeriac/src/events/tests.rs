@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 use super::buffer::group_of;
 use super::*;
 use crate::backend::ExceptionInfo;
-use crate::message::{Accept, DeliveryInfo, Headers, Map, Message, Serializer, Value, envelope};
+use crate::message::{Accept, Headers, Map, Message, Serializer, Value, envelope};
 
 fn sample(name: &str) -> Json {
     let path = format!("{}/../compat-tests/vectors/events/{name}.json", env!("CARGO_MANIFEST_DIR"));
@@ -164,18 +164,11 @@ fn a_batch_is_enveloped_as_celerys() {
 #[test]
 fn a_sent_task_is_told_as_celerys_clients_do() {
     let theirs = &sample("task-sent")["events"][0];
-    let delivery_info = DeliveryInfo {
-        exchange: theirs["exchange"].as_str().unwrap().to_owned(),
-        routing_key: theirs["routing_key"].as_str().unwrap().to_owned(),
-        redelivered: false,
-    };
-    let headers = headers(theirs);
-    let sent = SentTask {
-        headers: &headers,
-        queue: theirs["queue"].as_str().unwrap(),
-        delivery_info: &delivery_info,
-    };
-    let message = dispatcher().task_sent(&sent).unwrap();
+    let Value::Map(mut fields) = Value::from(theirs.clone()) else { panic!("no map") };
+    fields.retain(|name, _| {
+        !["hostname", "utcoffset", "pid", "clock", "timestamp", "type"].contains(&name.as_str())
+    });
+    let message = dispatcher().message("task-sent", &fields).unwrap();
     let Value::Map(theirs) = Value::from(theirs.clone()) else { panic!("no map") };
     let ours = events(&message).remove(0);
     assert_eq!(ours.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>());
