@@ -1,5 +1,6 @@
 //! What a Rust worker makes of tasks in child processes, of revocations and of bad messages; asked by Celery's client.
 
+mod bad_messages;
 mod bench;
 mod hooks;
 mod messages;
