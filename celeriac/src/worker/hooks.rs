@@ -11,15 +11,17 @@ use crate::message::Value;
 use crate::task::{Request, Retry};
 
 type Functions<F> = Vec<Box<F>>;
+type About<T> = dyn Fn(&Request, T) + Send + Sync;
+type AboutRef<T> = dyn Fn(&Request, &T) + Send + Sync;
 
 /// The functions that a worker calls; they run one after the other, in the order in which they were added.
 #[derive(Default)]
 pub(crate) struct Hooks {
     pub(crate) task_prerun: Functions<dyn Fn(&Request) + Send + Sync>,
-    pub(crate) task_postrun: Functions<dyn Fn(&Request, Duration) + Send + Sync>,
-    pub(crate) task_success: Functions<dyn Fn(&Request, &Value) + Send + Sync>,
-    pub(crate) task_failure: Functions<dyn Fn(&Request, &ExceptionInfo) + Send + Sync>,
-    pub(crate) task_retry: Functions<dyn Fn(&Request, &Retry) + Send + Sync>,
+    pub(crate) task_postrun: Functions<About<Duration>>,
+    pub(crate) task_success: Functions<AboutRef<Value>>,
+    pub(crate) task_failure: Functions<AboutRef<ExceptionInfo>>,
+    pub(crate) task_retry: Functions<AboutRef<Retry>>,
     pub(crate) worker_ready: Functions<dyn Fn() + Send + Sync>,
     pub(crate) worker_shutdown: Functions<dyn Fn() + Send + Sync>,
 }
