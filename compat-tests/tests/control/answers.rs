@@ -228,3 +228,59 @@ show([nodes(pattern="w2@*", matcher="glob"), nodes(pattern="w[12]@", matcher="pc
         json!([["w2@host"], ["w1@host", "w2@host"], [], ["w1@host"], [], ["w1@host", "w2@host"]])
     );
 }
+
+#[test]
+fn every_command_of_celerys_command_line_works() {
+    let stage = Stage::new();
+    let _worker = stage.rust_worker("-n rs@host -c 2 -E");
+    let mut events = stage.celery("events --dump").spawn();
+    events.wait_for_line(r"rs@host \[.*\] (started|heartbeat): active=0, .*freq=", secs(30));
+    let outputs = stage.script(
+        r#"
+lines = ["rate_limit tools.add 100/m", "time_limit tools.sleep 20 30", "add_consumer extra", "cancel_consumer extra",
+         "pool_grow 2", "pool_shrink 1", "pool_restart", "disable_events", "enable_events", "heartbeat",
+         "revoke some-id", "terminate SIGTERM some-id", "revoke_by_stamped_headers tenant=acme"]
+outputs = {line: cli("control", "-j", "-t", "5", "-d", "rs@host", *line.split()) for line in lines}
+result = cli("call", "tools.add", "-a", "[1, 2]")[1].strip()
+app.AsyncResult(result).get(timeout=10)
+outputs["result"] = cli("result", result)
+add.apply_async((1, 2), queue="waiting")
+outputs["purge"] = cli("purge", "-f", "-Q", "waiting")
+outputs["status"] = cli("status", "-j")
+outputs["inspect text"] = cli("inspect", "stats", "-d", "rs@host")
+outputs["shutdown"] = cli("control", "shutdown", "-d", "rs@host")
+show(outputs)
+"#,
+    );
+    for (line, expected) in [
+        ("rate_limit tools.add 100/m", json!({"ok": "new rate limit set successfully"})),
+        ("time_limit tools.sleep 20 30", json!({"ok": "time limits set successfully"})),
+        ("add_consumer extra", json!({"ok": "add consumer extra"})),
+        ("cancel_consumer extra", json!({"ok": "no longer consuming from extra"})),
+        ("pool_grow 2", json!({"ok": "pool will grow"})),
+        ("pool_shrink 1", json!({"ok": "pool will shrink"})),
+        ("pool_restart", json!({"ok": "reload started"})),
+        ("disable_events", json!({"ok": "task events disabled"})),
+        ("enable_events", json!({"ok": "task events enabled"})),
+        ("heartbeat", Json::Null),
+        ("revoke some-id", json!({"ok": "tasks {'some-id'} flagged as revoked"})),
+        ("terminate SIGTERM some-id", json!({"ok": "terminate: tasks unknown"})),
+    ] {
+        let (status, output) = (&outputs[line][0], outputs[line][1].as_str().unwrap());
+        let answers: Json =
+            serde_json::from_str(output).unwrap_or_else(|_| panic!("{line}: {status} {output}"));
+        assert_eq!((status, &answers[0]["rs@host"]), (&json!(0), &expected), "{line}: {output}");
+    }
+    assert_eq!(outputs["result"], json!([0, "3\n"]));
+    assert!(
+        outputs["purge"][1].as_str().unwrap().contains("Purged 1 message from 1 known task queue."),
+        "{outputs}"
+    );
+    assert_eq!(outputs["status"][0], 0, "{outputs}");
+    assert!(outputs["inspect text"][1].as_str().unwrap().contains("max-concurrency"), "{outputs}");
+    events.wait_for_line(
+        r"rs@host \[.*\] task succeeded: tools.add\(.*\) args=\[1, 2\] kwargs=\{\} .*result=3",
+        secs(10),
+    );
+    events.wait_for_line(r"rs@host \[.*\] shutdown", secs(10));
+}

@@ -200,8 +200,8 @@ show(result.state)
     assert_eq!(stage.celery("status").run().status.code(), Some(69), "nobody answers any more");
 }
 
-/// A ping is answered within 100 ms while 10,000 tasks are queued and all slots are busy.
-fn assert_pings_are_quick(task: &str, concurrency: usize, running: usize) {
+/// A ping is answered in time while 10,000 tasks are queued and all slots are busy.
+fn assert_pings_are_quick(task: &str, concurrency: usize, running: usize, deadline: f64) {
     let stage = Stage::new();
     let _worker = stage.rust_worker(&format!("-n rs@host -c {concurrency} -E"));
     let slowest = stage.script(&format!(
@@ -223,19 +223,19 @@ show(times)
     ));
     let times: Vec<f64> = slowest.as_array().unwrap().iter().map(|time| time.as_f64().unwrap()).collect();
     // The rest of the machine may take a slice of a few answers.
-    assert!(times[97] < 0.1, "ping while {task} keeps all slots busy: {:?}", &times[90..]);
+    assert!(times[97] < deadline, "ping while {task} keeps all slots busy: {:?}", &times[90..]);
 }
 
 #[test]
 fn a_worker_whose_slots_are_blocked_answers_a_ping_within_100_ms() {
-    assert_pings_are_quick("tools.block", 8, 8);
+    assert_pings_are_quick("tools.block", 8, 8, 0.1);
 }
 
 #[test]
-fn a_worker_whose_runtime_is_kept_busy_answers_a_ping_within_100_ms() {
+fn a_worker_without_a_free_thread_or_processor_answers_a_ping_within_a_second() {
     // As many tasks that never yield as the runtime has threads.
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    assert_pings_are_quick("tools.spin", 8 * threads, threads);
+    assert_pings_are_quick("tools.spin", 8 * threads, threads, 1.0);
 }
 
 #[test]

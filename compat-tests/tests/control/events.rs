@@ -120,7 +120,9 @@ show([control("disable_events"), control("enable_events"), control("enable_event
 #[tokio::test(flavor = "multi_thread")]
 async fn the_receiver_and_its_state_follow_workers_of_both_kinds() {
     let stage = Stage::new();
-    let app = stage.client();
+    let mut config = stage.client().config().clone();
+    config.task_send_sent_event = true;
+    let app = celeriac::Celery::new("tools", config).unwrap();
     let clock = LogicalClock::default();
     let mut receiver = Receiver::open(app.queues(), "celeryev", "#", clock.clone()).await;
     let mut rust = stage.rust_worker("-n rs@host -Q rs -c 1 -E");

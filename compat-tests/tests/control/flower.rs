@@ -108,11 +108,7 @@ show([worker, {{name: task(name)[1] for name in ids}}, get("/api/tasks", limit=1
     let id = |name: &str| answers[8][name].as_str().unwrap().to_owned();
     for (page, name, texts) in [
         ("/workers".to_owned(), "flower-workers", vec!["rs@host", "Online"]),
-        (
-            "/worker/rs@host".to_owned(),
-            "flower-worker",
-            vec!["Max concurrency", "worker:Slots", "rs@host"],
-        ),
+        ("/worker/rs@host".to_owned(), "flower-worker", vec!["Max concurrency", "worker:Slots", "rs@host"]),
         (
             "/tasks".to_owned(),
             "flower-tasks",
