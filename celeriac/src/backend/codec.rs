@@ -111,6 +111,23 @@ impl ExceptionInfo {
             args => crate::message::repr_args(args),
         }
     }
+
+    /// A traceback in Python's form, with the place where the exception comes from: its last line is what Python's
+    /// `traceback.format_exception_only` prints.
+    pub fn traceback(&self, place: Option<&str>) -> String {
+        let place = place.map_or_else(String::new, |place| format!("{}\n", place.trim_end()));
+        let class = match self.exc_module.as_deref() {
+            None | Some("builtins") => self.exc_type.clone(),
+            Some(module) => format!("{module}.{}", self.exc_type),
+        };
+        let text = match self.exc_type.as_str() {
+            // billiard's class has a `__str__` of its own (billiard 4.2 `billiard/exceptions.py`).
+            "SoftTimeLimitExceeded" => self.repr(),
+            _ => self.text(),
+        };
+        let colon = if text.is_empty() { "" } else { ": " };
+        format!("Traceback (most recent call last):\n{place}{class}{colon}{text}\n")
+    }
 }
 
 impl ChordPart {

@@ -194,8 +194,14 @@ impl Context {
     /// # Errors
     /// Fails the task when the result backend does.
     pub async fn update_state(&self, state: &str, meta: Value) -> TaskResult<()> {
-        let backend = self.app()?.backend()?;
-        let meta = TaskMeta::new(self.request().id.clone(), TaskState::from_name(state), meta);
+        let (app, request) = (self.app()?, self.request());
+        let backend = app.backend()?;
+        let mut meta = TaskMeta::new(request.id.clone(), TaskState::from_name(state), meta);
+        meta.group_id.clone_from(&request.headers.group);
+        meta.parent_id.clone_from(&request.headers.parent_id);
+        if app.config().result_extended {
+            meta.extended = request.extended();
+        }
         Ok(backend.store(&meta).await.map_err(crate::app::Error::from)?)
     }
 

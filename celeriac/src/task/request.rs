@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::message::{Body, DeliveryInfo, Headers, Properties};
+use crate::message::{Body, DeliveryInfo, Headers, Map, Properties, Value};
 
 /// One run of a task: its headers, arguments, and how it came here.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -64,5 +64,30 @@ impl Request {
     /// Whether the message was delivered before and came back.
     pub fn redelivered(&self) -> bool {
         self.headers.redelivered || self.properties.delivery_info.redelivered
+    }
+
+    /// What `result_extended` adds (celery 5.7 `_get_result_meta`; samples `vectors/results_extended`).
+    pub(crate) fn extended(&self) -> Map {
+        let mut extended: Map = [
+            ("name", Value::from(self.task.as_str())),
+            ("args", Value::List(self.body.args.clone())),
+            ("kwargs", Value::Map(self.body.kwargs.clone())),
+            ("worker", Value::from(self.hostname.as_str())),
+            ("retries", Value::from(self.retries())),
+            ("queue", Value::from(self.delivery_info().routing_key.as_str())),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+        if let Some(names) = &self.headers.stamped_headers {
+            extended.insert(
+                "stamped_headers".to_owned(),
+                names.iter().map(|name| Value::from(name.as_str())).collect(),
+            );
+            for name in names {
+                extended.insert(name.clone(), self.headers.stamps.get(name).cloned().unwrap_or_default());
+            }
+        }
+        extended
     }
 }

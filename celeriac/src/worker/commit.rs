@@ -246,8 +246,7 @@ impl Runtime {
     ) {
         log::error!(group_id = part.group_id.as_str(), error = exception.repr().as_str(); "Chord {} raised: {}", part.group_id, exception.repr());
         let mut outbox = Outbox::new();
-        let traceback =
-            format!("Traceback (most recent call last):\n{}: {}\n", exception.exc_type, exception.text());
+        let traceback = exception.traceback(None);
         let style = |errback: &Signature| self.errback_style(errback);
         let in_process = self.app.with_sender(Some(request), |sender| {
             canvas::chord_error(

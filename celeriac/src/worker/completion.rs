@@ -81,7 +81,8 @@ impl Completion<'_> {
             Ended::Terminated => {
                 let signum = self.runtime.state.requests().get(&self.serial).and_then(|known| known.signum);
                 self.runtime.events.task_revoked(&request.id, true, signum, false);
-                let meta = (!self.ignores_result(request)).then(|| revoked_meta(request, "terminated"));
+                let meta = (!self.ignores_result(request))
+                    .then(|| revoked_meta(self.runtime, request, "terminated"));
                 self.conclude_revoked(request, meta).await;
             }
             Ended::Cancelled => self.give_up(context).await,
@@ -151,7 +152,7 @@ impl Completion<'_> {
 
     async fn fail(&self, context: &Context, failure: Failure, reported: Reported) {
         let Failure { exception, traceback, expected } = failure;
-        let traceback = traceback_text(&exception, traceback.as_deref());
+        let traceback = exception.traceback(traceback.as_deref());
         let request = context.request();
         let error = exception.repr();
         if expected {
@@ -336,7 +337,7 @@ impl Completion<'_> {
         meta.group_id.clone_from(&request.headers.group);
         meta.parent_id.clone_from(&request.headers.parent_id);
         if self.runtime.config().result_extended {
-            meta.extended = extended(request);
+            meta.extended = request.extended();
         }
         meta
     }
@@ -389,7 +390,7 @@ pub(crate) async fn revoke(
     if let Ok((message, body)) = message.into_task(&runtime.accept) {
         let request = Request::new(message.headers, message.properties, body, &runtime.state.hostname);
         if !ignores_result(runtime, definition, &request) {
-            effects.push(Effect::Store(Box::new(revoked_meta(&request, reason))));
+            effects.push(Effect::Store(Box::new(revoked_meta(runtime, &request, reason))));
         }
         if let Some(part) =
             canvas::chord_part(&request, TaskState::Revoked, revoked_exception(reason).to_value())
@@ -420,47 +421,19 @@ fn revoked_exception(reason: &str) -> ExceptionInfo {
     ExceptionInfo::celery("TaskRevokedError", reason)
 }
 
-fn revoked_meta(request: &Request, reason: &str) -> TaskMeta {
+fn revoked_meta(runtime: &Runtime, request: &Request, reason: &str) -> TaskMeta {
     let mut meta =
         TaskMeta::new(request.id.clone(), TaskState::Revoked, revoked_exception(reason).to_value());
     meta.group_id.clone_from(&request.headers.group);
     meta.parent_id.clone_from(&request.headers.parent_id);
-    meta
-}
-
-/// What `result_extended` adds (celery 5.7 `_get_result_meta`; samples `vectors/results_extended`).
-fn extended(request: &Request) -> crate::message::Map {
-    let mut extended: crate::message::Map = [
-        ("name", Value::from(request.task.as_str())),
-        ("args", Value::List(request.body.args.clone())),
-        ("kwargs", Value::Map(request.body.kwargs.clone())),
-        ("worker", Value::from(request.hostname.as_str())),
-        ("retries", Value::from(request.retries())),
-        ("queue", Value::from(request.delivery_info().routing_key.as_str())),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value))
-    .collect();
-    if let Some(names) = &request.headers.stamped_headers {
-        extended.insert(
-            "stamped_headers".to_owned(),
-            names.iter().map(|name| Value::from(name.as_str())).collect(),
-        );
-        for name in names {
-            extended.insert(name.clone(), request.headers.stamps.get(name).cloned().unwrap_or_default());
-        }
+    if runtime.config().result_extended {
+        meta.extended = request.extended();
     }
-    extended
+    meta
 }
 
 fn correlation_id(request: &Request) -> &str {
     request.properties.correlation_id.as_deref().unwrap_or(&request.id)
-}
-
-/// A traceback in Python's form, so that Python's tools show where the failure came from.
-fn traceback_text(exception: &ExceptionInfo, place: Option<&str>) -> String {
-    let place = place.map_or_else(String::new, |place| format!("{}\n", place.trim_end()));
-    format!("Traceback (most recent call last):\n{place}{}: {}\n", exception.exc_type, exception.text())
 }
 
 /// When a retry is due, as `celery.exceptions.Retry` says it.

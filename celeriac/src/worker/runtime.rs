@@ -23,7 +23,7 @@ use crate::canvas::Effect;
 use crate::config::Config;
 use crate::control::QueueInfo;
 use crate::events::Dispatcher;
-use crate::message::{Accept, Headers, Message, ProtocolError, TimeLimit};
+use crate::message::{Accept, Headers, Message, ProtocolError, TimeLimit, Value};
 use crate::task::{States, TaskDefinition};
 
 /// A running worker.
@@ -132,8 +132,14 @@ impl Runtime {
         self.forget(number);
     }
 
+    /// Of a message that is no request: `result_extended` has nothing to add (sample `results_extended/unregistered`).
     fn failure(&self, id: &str, exception: &ExceptionInfo) -> TaskMeta {
-        TaskMeta { children: None, ..TaskMeta::new(id, TaskState::Failure, exception.to_value()) }
+        let mut meta = TaskMeta::new(id, TaskState::Failure, exception.to_value());
+        if self.config().result_extended {
+            let unknown = ["name", "args", "kwargs", "worker", "retries", "queue"];
+            meta.extended = unknown.map(|name| (name.to_owned(), Value::Null)).into();
+        }
+        meta
     }
 
     fn unknown_task(&self, serial: u64, headers: &Headers) {

@@ -1,0 +1,7 @@
+//! The worker with real Python Celery as its client, against what Celery's own worker was seen to do.
+
+mod poison;
+mod results;
+mod shutdown;
+mod stage;
+mod timing;
