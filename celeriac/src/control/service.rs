@@ -158,7 +158,12 @@ impl Part {
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 message = next(), if commands.len() < COMMANDS => match message {
-                    Some(message) => self.receive(message, commands),
+                    Some(message) => {
+                        self.receive(message, commands);
+                        // Lets the command begin before the next message is looked at: an election's own offer goes out
+                        // before the acknowledgement of another's, without which Celery's worker ends with an IndexError.
+                        tokio::task::yield_now().await;
+                    }
                     None => return self.stop.cancelled().await,
                 },
                 _ = heartbeats.tick() => self.beat("worker-heartbeat"),

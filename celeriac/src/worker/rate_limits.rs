@@ -24,10 +24,10 @@ struct Bucket {
 
 impl RateLimits {
     /// Sets the limit of a task in starts per second; 0 removes it.
-    pub(crate) fn set(&self, task: &Arc<str>, per_second: f64) -> Vec<Box<Job>> {
+    pub(crate) fn set(&self, task: &Arc<str>, per_second: f64) -> VecDeque<Box<Job>> {
         let mut buckets = lock(&self.buckets);
         if per_second <= 0.0 {
-            return buckets.remove(task).map_or_else(Vec::new, |bucket| bucket.waiting.into());
+            return buckets.remove(task).map_or_else(VecDeque::new, |bucket| bucket.waiting);
         }
         let interval = Duration::from_secs_f64(1.0 / per_second);
         let bucket = buckets.entry(Arc::clone(task)).or_insert_with(|| Bucket {
@@ -38,7 +38,7 @@ impl RateLimits {
         });
         bucket.interval = interval;
         bucket.next = bucket.next.min(Instant::now() + interval);
-        Vec::new()
+        VecDeque::new()
     }
 
     /// Whether a task is limited.
@@ -70,7 +70,7 @@ impl RateLimits {
     }
 
     /// The jobs that wait, on shutdown.
-    pub(crate) fn drain(&self) -> Vec<Box<Job>> {
+    pub(crate) fn drain(&self) -> VecDeque<Box<Job>> {
         lock(&self.buckets).values_mut().flat_map(|bucket| bucket.waiting.drain(..)).collect()
     }
 

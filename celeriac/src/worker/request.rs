@@ -120,7 +120,7 @@ impl Job {
     }
 
     /// Gives the message back to its queue, to be delivered next.
-    pub(crate) fn hand_back(self: Box<Self>) {
+    pub(crate) fn hand_back(self) {
         self.runtime.settle(Settlement {
             serial: Some(self.serial),
             disposition: Disposition::Restore,

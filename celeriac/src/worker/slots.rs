@@ -81,11 +81,11 @@ impl Slots {
     }
 
     /// Lets nothing start any more and returns what waited.
-    pub(crate) fn close(&self) -> Vec<Box<Job>> {
+    pub(crate) fn close(&self) -> VecDeque<Box<Job>> {
         self.runners.close();
         let mut inner = lock(&self.inner);
         inner.closed = true;
-        inner.waiting.drain(..).collect()
+        std::mem::take(&mut inner.waiting)
     }
 
     /// Returns when nothing runs any more; to be called after [`Slots::close`].
