@@ -9,26 +9,26 @@ use celeriac::message::{Accept, Body, Map, Message, Signature, Value};
 use celeriac::task::{Request, TaskOptions};
 use chrono::{DateTime, Utc};
 
-pub const REPLY_TO: &str = "aaaaaaaa-0000-3000-8000-000000000001";
-pub const NOW: &str = "2026-01-01T12:00:00Z";
+pub(crate) const REPLY_TO: &str = "aaaaaaaa-0000-3000-8000-000000000001";
+pub(crate) const NOW: &str = "2026-01-01T12:00:00Z";
 
-pub struct Desk {
-    pub config: Config,
-    pub options: TaskOptions,
+pub(crate) struct Desk {
+    pub(crate) config: Config,
+    pub(crate) options: TaskOptions,
     next: AtomicU32,
 }
 
 impl Desk {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { config: Config::default(), options: TaskOptions::default(), next: AtomicU32::new(1) }
     }
 
-    pub fn set(mut self, setting: &str, value: &str) -> Self {
+    pub(crate) fn set(mut self, setting: &str, value: &str) -> Self {
         self.config.set(setting, value).unwrap();
         self
     }
 
-    pub fn with<R>(&self, parent: Option<&Request>, call: impl FnOnce(&Sender<'_>) -> R) -> R {
+    pub(crate) fn with<R>(&self, parent: Option<&Request>, call: impl FnOnce(&Sender<'_>) -> R) -> R {
         let new_id = || format!("00000000-0000-4000-8000-{:012}", self.next.fetch_add(1, Ordering::Relaxed));
         let tasks = |name: &str| name.starts_with("vec.").then(|| self.options.clone());
         call(&Sender {
@@ -42,7 +42,7 @@ impl Desk {
         })
     }
 
-    pub fn try_apply(
+    pub(crate) fn try_apply(
         &self,
         signature: Signature,
         options: Value,
@@ -54,16 +54,16 @@ impl Desk {
         Ok((result, outbox))
     }
 
-    pub fn apply(&self, signature: Signature, options: Value) -> Outbox {
+    pub(crate) fn apply(&self, signature: Signature, options: Value) -> Outbox {
         self.try_apply(signature, options).unwrap().1
     }
 }
 
-pub fn now() -> DateTime<Utc> {
+pub(crate) fn now() -> DateTime<Utc> {
     NOW.parse().unwrap()
 }
 
-pub fn map(value: Value) -> Map {
+pub(crate) fn map(value: Value) -> Map {
     match value {
         Value::Map(entries) => entries,
         other => panic!("not a mapping: {other:?}"),
@@ -71,25 +71,25 @@ pub fn map(value: Value) -> Map {
 }
 
 /// The request that a worker makes of a message.
-pub fn request(message: &Message) -> Request {
+pub(crate) fn request(message: &Message) -> Request {
     let body = body(message);
     Request::new(message.headers.clone(), message.properties.clone(), body, "w1@vectors.example")
 }
 
-pub fn body(message: &Message) -> Body {
+pub(crate) fn body(message: &Message) -> Body {
     message.body(&Accept::new(["json"]).unwrap()).unwrap()
 }
 
-pub fn messages(outbox: &Outbox) -> Vec<Message> {
+pub(crate) fn messages(outbox: &Outbox) -> Vec<Message> {
     outbox.messages().cloned().collect()
 }
 
-pub fn only_message(outbox: &Outbox) -> Message {
+pub(crate) fn only_message(outbox: &Outbox) -> Message {
     let [message] = <[Message; 1]>::try_from(messages(outbox)).unwrap_or_else(|all| panic!("{all:#?}"));
     message
 }
 
-pub fn chord_sizes(outbox: &Outbox) -> Vec<usize> {
+pub(crate) fn chord_sizes(outbox: &Outbox) -> Vec<usize> {
     let sizes = outbox.effects.iter().filter_map(|effect| match effect {
         Effect::ChordSize { size, .. } => Some(*size),
         _ => None,
@@ -98,11 +98,11 @@ pub fn chord_sizes(outbox: &Outbox) -> Vec<usize> {
 }
 
 /// `vec.<name>` with positional arguments.
-pub fn s(name: &str, args: impl IntoIterator<Item = impl Into<Value>>) -> Signature {
+pub(crate) fn s(name: &str, args: impl IntoIterator<Item = impl Into<Value>>) -> Signature {
     Signature::new(format!("vec.{name}")).args(args)
 }
 
 /// `vec.<name>` without arguments.
-pub fn s0(name: &str) -> Signature {
+pub(crate) fn s0(name: &str) -> Signature {
     Signature::new(format!("vec.{name}"))
 }

@@ -220,7 +220,7 @@ fn neutral(value: &mut Json, reply_to: &str) {
                 entries.remove(shown);
             }
             // A null option means what a missing one means, and an empty chain what none means.
-            entries.retain(|name, value| !value.is_null() && !(name == "chain" && *value == json!([])));
+            entries.retain(|name, value| !(value.is_null() || (name == "chain" && *value == json!([]))));
             entries.iter_mut().for_each(|(_, value)| neutral(value, reply_to));
             match entries.get("subtask_type").and_then(Json::as_str) {
                 Some("chain") => splice_chains(&mut entries["kwargs"]["tasks"]),

@@ -6,14 +6,14 @@ use serde_json::Value;
 
 /// Pairs of ids that stand for each other.
 #[derive(Debug, Default)]
-pub struct SameIds {
+pub(crate) struct SameIds {
     ours: HashMap<String, String>,
     theirs: HashMap<String, String>,
 }
 
 impl SameIds {
     /// Asserts that the values are the same but for made ids.
-    pub fn assert(&mut self, path: &str, ours: &Value, theirs: &Value) {
+    pub(crate) fn assert(&mut self, path: &str, ours: &Value, theirs: &Value) {
         match (ours, theirs) {
             (Value::Object(ours), Value::Object(theirs)) => {
                 for (key, value) in theirs {
