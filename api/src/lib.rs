@@ -1,7 +1,7 @@
 //! The HTTP API of the AI companion: routes over [`companion`], and a Celery client for its workers.
 //!
-//! Every handler is a plain async function from a [`Request`](request::Request) to an answer or an
-//! [`ApiError`](error::ApiError). What all answers share (request id, error shape, access log, metrics) is added once,
+//! Every handler is a plain async function from a `Request` to an answer or an
+//! `ApiError`. What all answers share (request id, error shape, access log, metrics) is added once,
 //! at the edge, by [`routes::all`].
 
 mod access;
