@@ -461,7 +461,9 @@ impl<R: Receiver> Consumer<R> {
 
     /// Starts a transaction with a settlement that ended a wait.
     fn begin_transaction(&mut self, first: Settlement) {
-        self.transaction = Some(self.collect(Some(first)));
+        let transaction = self.collect(Some(first));
+        // A message that was acknowledged before, and results in another database, leave nothing to do here.
+        self.transaction = (!transaction.is_empty()).then_some(transaction);
     }
 
     /// Everything that is to be committed now, if there is anything.
