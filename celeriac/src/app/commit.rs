@@ -9,9 +9,11 @@ use crate::broker::BrokerError;
 use crate::canvas::Effect;
 use crate::message::Message;
 
-/// Effects as commands: of the broker, of the result backend, and the chord parts to be counted after both.
+/// Effects as commands: of the result backend, of the broker, and the chord parts to be counted after both.
 #[derive(Default)]
 pub(crate) struct Lowered {
+    /// What must be there before the messages: chords whose size comes after their last part would never end.
+    pub(crate) prepare: Vec<Cmd>,
     pub(crate) publish: Vec<Cmd>,
     pub(crate) results: Vec<Cmd>,
     pub(crate) parts: Vec<ChordPart>,
@@ -37,9 +39,10 @@ impl Celery {
                 Effect::Revoke(ids) => lowered.revoked.extend(ids),
                 Effect::ChordPart(part) => lowered.parts.push(*part),
                 effect => {
-                    if let Some(backend) = backend {
-                        lowered.results.extend(result_commands(backend, effect));
-                    }
+                    let Some(backend) = backend else { continue };
+                    let prepares = !matches!(effect, Effect::Store(_) | Effect::ChordFailed { .. });
+                    let commands = if prepares { &mut lowered.prepare } else { &mut lowered.results };
+                    commands.extend(result_commands(backend, effect));
                 }
             }
         }
@@ -69,7 +72,8 @@ impl Celery {
     }
 
     async fn commit_once(&self, effects: Vec<Effect>) -> Result<(), BrokerError> {
-        let Lowered { publish, mut results, .. } = self.lower(effects).await?;
+        let Lowered { prepare, publish, results, .. } = self.lower(effects).await?;
+        let mut results = [prepare, results].concat();
         let publish = if self.is_one_database() {
             results.extend(publish);
             results

@@ -16,8 +16,8 @@ use crate::backoff::Backoff;
 use crate::broker::BrokerError;
 use crate::broker::redis::{Disposition, Settlement};
 use crate::canvas::{self, Effect, ErrbackStyle, Outbox};
-use crate::message::Signature;
-use crate::task::{Context, Handler, Request};
+use crate::message::{Map, Signature};
+use crate::task::{Context, Handler, Request, takes_more_than};
 
 impl Runtime {
     /// Commits effects and settles a delivery.
@@ -62,8 +62,9 @@ impl Runtime {
 
     /// As [`Runtime::finish`], for the request that the effects belong to.
     ///
-    /// Where broker and results share a database everything goes into one transaction; else messages are published,
-    /// then results stored, then the delivery is settled, each step repeated until it succeeds.
+    /// Where broker and results share a database everything goes into one transaction; else what messages rely on is
+    /// prepared, they are published, then results stored, then the delivery is settled, each step repeated until it
+    /// succeeds.
     pub(crate) async fn finish_for(
         self: &Arc<Self>,
         serial: Option<u64>,
@@ -74,7 +75,7 @@ impl Runtime {
         let fresh = request.is_none_or(|request| !request.redelivered());
         let (stores, others): (Vec<Effect>, Vec<Effect>) =
             effects.into_iter().partition(|effect| matches!(effect, Effect::Store(meta) if fresh && Some(meta.task_id.as_str()) == request.map(|request| request.id.as_str()) && meta.status == crate::backend::TaskState::Success));
-        let Lowered { publish, mut results, parts, revoked } =
+        let Lowered { prepare, publish, mut results, parts, revoked } =
             self.insist(|| self.app.lower(others.clone())).await;
         self.revoke_all(&revoked);
         if let Some(backend) = self.app.redis_backend() {
@@ -88,9 +89,8 @@ impl Runtime {
         if let Some(backend) = self.app.redis_backend() {
             results.extend(claims.iter().map(|claim| claim.command(backend)));
         }
-        let mut commands = publish;
         if self.app.is_one_database() {
-            commands.extend(results);
+            let commands = [prepare, publish, results].concat();
             let replies = (!claims.is_empty()).then(oneshot::channel);
             let (sender, receiver) =
                 replies.map_or((None, None), |(sender, receiver)| (Some(sender), Some(receiver)));
@@ -104,7 +104,10 @@ impl Runtime {
             }
             return;
         }
-        self.insist(|| self.publish_all(commands.clone())).await;
+        if let Some(backend) = self.app.redis_backend() {
+            self.insist(|| backend.run(prepare.clone())).await;
+        }
+        self.insist(|| self.publish_all(publish.clone())).await;
         let mut replies = None;
         if let Some(backend) = self.app.redis_backend() {
             replies = Some(self.insist(|| backend.run(results.clone())).await);
@@ -216,7 +219,9 @@ impl Runtime {
             let exception = ExceptionInfo::celery("ChordError", format!("Callback error: {error}"));
             return self.fail_chord(part, &exception, &exception, request).await;
         }
-        let Lowered { publish, results, .. } = self.insist(|| self.app.lower(outbox.effects.clone())).await;
+        let Lowered { prepare, publish, results, .. } =
+            self.insist(|| self.app.lower(outbox.effects.clone())).await;
+        let results = [prepare, results].concat();
         let clean = backend.chord_clean_command(&part.group_id, &claim.token);
         if self.app.is_one_database() {
             let commands = [results, publish, vec![clean]].concat();
@@ -279,8 +284,10 @@ impl Runtime {
     pub(crate) fn errback_style(&self, errback: &Signature) -> ErrbackStyle {
         let Some(definition) = self.registry.get(errback.task.as_str()) else { return ErrbackStyle::Message };
         let Some(parameters) = definition.parameters else { return ErrbackStyle::Message };
-        let open = parameters.len().saturating_sub(errback.args.len() + errback.kwargs.len());
-        if open > 1 { ErrbackStyle::InProcess } else { ErrbackStyle::Message }
+        match takes_more_than(parameters, errback, 1) {
+            true => ErrbackStyle::InProcess,
+            false => ErrbackStyle::Message,
+        }
     }
 
     /// Calls an errback with the failed request, its exception and traceback; its own failure is only logged.
@@ -296,9 +303,10 @@ impl Runtime {
         let mut call = request.clone();
         let failed =
             crate::value!({"id": failed_id, "task": request.task.as_str(), "root_id": request.root_id()});
-        call.body.args = vec![failed, exception.to_value(), traceback.map(str::to_owned).into()];
-        call.body.args.extend(errback.args.iter().cloned());
-        call.body.kwargs.clone_from(&errback.kwargs);
+        let given = [failed, exception.to_value(), traceback.map(str::to_owned).into()];
+        let merged = errback.merge(&given, &Map::new(), &Map::new());
+        call.body.args = merged.args;
+        call.body.kwargs = merged.kwargs;
         call.task.clone_from(&errback.task);
         let context = Context::for_run(Arc::clone(&definition), call, self.states.clone(), self.app.clone());
         let name = errback.task.clone();
