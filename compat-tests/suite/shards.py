@@ -10,6 +10,8 @@ import time
 # Ends a child with its parent, however that ends.
 TIED = ["setpriv", "--pdeathsig", "KILL", "--"]
 UNKNOWN_SECONDS = 3
+# For cases that set no limit themselves.
+LONGEST_CASE_SECONDS = 180
 
 
 def split(cases, weights, count):
@@ -48,7 +50,8 @@ class Shard:
             "SUITE_RESULTS": str(self.log),
         }
         (place / "cases").write_text("\n".join(cases) + "\n")
-        flags = ["-p", "outside_worker", "-p", "celery.contrib.pytest", "-p", "no:cacheprovider", "--color=no", f"@{place / 'cases'}"]
+        plugins = ["-p", "outside_worker", "-p", "celery.contrib.pytest", "-p", "no:cacheprovider"]
+        flags = [*plugins, "--color=no", f"--timeout={LONGEST_CASE_SECONDS}", f"@{place / 'cases'}"]
         self.pytest = subprocess.Popen(
             [*TIED, str(python), "-m", "pytest", *flags],
             cwd=suite,

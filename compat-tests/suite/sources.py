@@ -20,7 +20,8 @@ def suite_of(version, folder):
     subprocess.run([*command, "--no-binary", ":all:", "--dest", downloads, f"celery=={version}"], check=True)
     partial = folder / f"unpacking-{version}"
     with tarfile.open(downloads / f"celery-{version}.tar.gz") as archive:
-        wanted = [member for member in archive if f"celery-{version}/t/" in member.name or member.name.endswith("pyproject.toml")]
+        paths = (f"celery-{version}/t/", f"celery-{version}/pyproject.toml")
+        wanted = [member for member in archive if member.name.startswith(paths)]
         archive.extractall(partial, wanted, filter="data")
     (partial / f"celery-{version}").rename(place)
     return place
@@ -31,9 +32,10 @@ def python_with(version, folder):
     pins = REQUIREMENTS.read_text().splitlines()
     if f"celery=={version}" in pins:
         return ROOT / ".venv" / "bin" / "python"
-    # An older Celery wants the kombu and redis-py of its time: kombu's versions follow Celery's, the rest is pip's choice.
-    direct = [line for line in (ROOT / "compat-tests" / "requirements.in").read_text().splitlines() if line and line[0] != "#"]
-    wanted = [f"celery[redis]=={version}", f"kombu=={version.rpartition('.')[0]}.*", *(line for line in direct if not line.startswith(("celery", "flower", "poetry")))]
+    # An older Celery wants the kombu of its time, whose versions follow its own; the rest of it is pip's choice.
+    direct = (ROOT / "compat-tests" / "requirements.in").read_text().splitlines()
+    others = [line for line in direct if line and not line.startswith(("#", "celery", "flower", "poetry"))]
+    wanted = [f"celery[redis]=={version}", f"kombu=={version.rpartition('.')[0]}.*", *others]
     stamp = hashlib.sha256("\n".join(wanted).encode()).hexdigest()
     place = folder / f"venv-{version}"
     if not (place / stamp).exists():
