@@ -78,9 +78,10 @@ fn a_killed_child_is_reported_with_its_signal_and_its_late_task_retried_if_so_se
     let found = bench.script(
         r#"
 result = call("sleep", 300, task_id="lost")
-pids = eventually(lambda: [p for p in list(app.control.inspect(timeout=5).stats().values())[0]["pool"]["processes"]
-                           if result.state == "STARTED" and "pools-worker" in open(f"/proc/{p}/cmdline").read()], "child")
-eventually(lambda: os.path.exists(f"/proc/{pids[0]}/cmdline"), "child")
+def children():
+    stats = list(app.control.inspect(timeout=5).stats().values())[0]
+    return [pid for pid in stats["pool"]["processes"] if pid != stats["pid"] and result.state == "STARTED"]
+pids = eventually(children, "child")
 os.kill(pids[-1], 9)
 eventually(lambda: result.state == "RETRY", "retry")
 print(json.dumps([str(result.result), result.traceback.strip().splitlines()[-1][:40]]))"#,
