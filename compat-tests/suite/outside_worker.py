@@ -15,6 +15,7 @@ from celery.utils.nodenames import anon_nodename
 
 START_DEADLINE = 60
 STOP_DEADLINE = 15
+PASSED = ("passed", "")
 
 
 @pytest.fixture(scope="session")
@@ -68,20 +69,19 @@ class Recorder:
         self.started = {}
 
     def pytest_runtest_logstart(self, nodeid):
-        self.outcomes[nodeid] = ("passed", "")
         self.started[nodeid] = time.monotonic()
 
     def pytest_runtest_logreport(self, report):
-        if report.outcome == "rerun":
-            self.outcomes[report.nodeid] = ("passed", "")
-        elif report.outcome == "failed":
+        if report.outcome == "passed" and report.when == "setup":
+            self.outcomes[report.nodeid] = PASSED
+        elif report.outcome in ("failed", "rerun"):
             self.outcomes[report.nodeid] = ("failed", reason(report))
-        elif report.outcome == "skipped" and self.outcomes[report.nodeid][0] == "passed":
+        elif report.outcome == "skipped" and self.outcomes.get(report.nodeid, PASSED) == PASSED:
             outcome = "xfailed" if hasattr(report, "wasxfail") else "skipped"
             self.outcomes[report.nodeid] = (outcome, reason(report))
 
     def pytest_runtest_logfinish(self, nodeid):
-        outcome, why = self.outcomes[nodeid]
+        outcome, why = self.outcomes.get(nodeid, PASSED)
         seconds = round(time.monotonic() - self.started[nodeid], 1)
         line = {"case": nodeid, "outcome": outcome, "seconds": seconds, "reason": why}
         self.file.write(json.dumps(line) + "\n")

@@ -12,6 +12,8 @@ TIED = ["setpriv", "--pdeathsig", "KILL", "--"]
 UNKNOWN_SECONDS = 3
 # For cases that set no limit themselves.
 LONGEST_CASE_SECONDS = 180
+# Then a case hangs in a way that its limit does not end; longer than any limit.
+LONGEST_SILENCE_SECONDS = 330
 
 
 def split(cases, weights, count):
@@ -27,16 +29,18 @@ def split(cases, weights, count):
 
 
 class Shard:
-    """A private Redis and a pytest, which starts the worker."""
+    """A private Redis and a pytest, which starts the worker; started again when a case hangs or ends it."""
 
     def __init__(self, place, cases, worker, python, suite, plugins, backend_database):
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
-        self.cases = cases
+        self.place, self.cases, self.suite, self.python = place, cases, suite, python
+        self.lost = []
         self.log = place / "results.jsonl"
+        self.log.touch()
         port = free_port()
         self.redis = start_redis(port, place)
-        environment = {
+        self.environment = {
             **os.environ,
             "TEST_BROKER": f"redis://127.0.0.1:{port}/0",
             "TEST_BACKEND": f"redis://127.0.0.1:{port}/{backend_database}",
@@ -49,39 +53,58 @@ class Shard:
             "SUITE_WORKER_LOG": str(place / "worker.log"),
             "SUITE_RESULTS": str(self.log),
         }
-        (place / "cases").write_text("\n".join(cases) + "\n")
+        self.pytest = self.start(cases)
+
+    def start(self, cases):
+        self.started = time.time()
+        (self.place / "cases").write_text("\n".join(cases) + "\n")
         plugins = ["-p", "outside_worker", "-p", "celery.contrib.pytest", "-p", "no:cacheprovider"]
-        flags = [*plugins, "--color=no", f"--timeout={LONGEST_CASE_SECONDS}", f"@{place / 'cases'}"]
-        self.pytest = subprocess.Popen(
-            [*TIED, str(python), "-m", "pytest", *flags],
-            cwd=suite,
-            env=environment,
+        flags = [*plugins, "--color=no", f"--timeout={LONGEST_CASE_SECONDS}", f"@{self.place / 'cases'}"]
+        return subprocess.Popen(
+            [*TIED, str(self.python), "-m", "pytest", *flags],
+            cwd=self.suite,
+            env=self.environment,
             stdin=subprocess.DEVNULL,
-            stdout=open(place / "pytest.log", "wb"),
+            stdout=open(self.place / "pytest.log", "ab"),
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
 
     def is_running(self):
-        return self.pytest.poll() is None
+        if self.pytest.poll() is None:
+            if time.time() - max(self.started, self.log.stat().st_mtime) < LONGEST_SILENCE_SECONDS:
+                return True
+            self.stop_pytest()
+        # The first case without a result is the one that hung or ended the process.
+        left = [case for case in self.cases if case not in self.recorded() and case not in self.lost]
+        if left:
+            self.lost.append(left[0])
+            if left[1:]:
+                self.pytest = self.start(left[1:])
+                return True
+        return False
+
+    def recorded(self):
+        lines = (json.loads(line) for line in self.log.read_text().splitlines())
+        return {line.pop("case"): line for line in lines}
 
     def done(self):
-        return len(self.log.read_text().splitlines()) if self.log.exists() else 0
+        return len(self.recorded()) + len(self.lost)
 
     def results(self):
-        """What became of each case; `lost` when the test process ended before it could say."""
-        results = {case: {"outcome": "lost", "seconds": 0, "reason": "the test process ended"} for case in self.cases}
-        for line in self.log.read_text().splitlines() if self.log.exists() else []:
-            result = json.loads(line)
-            results[result.pop("case")] = result
-        return results
+        """What became of each case; `lost` when it hung, or the test process ended with it."""
+        lost = {"outcome": "lost", "seconds": 0, "reason": f"the test process hung or ended; log: {self.place}"}
+        return {**{case: lost for case in self.cases}, **self.recorded()}
 
     def stop(self):
-        if self.is_running():
-            os.killpg(self.pytest.pid, signal.SIGKILL)
-        self.pytest.wait()
+        self.stop_pytest()
         self.redis.kill()
         self.redis.wait()
+
+    def stop_pytest(self):
+        if self.pytest.poll() is None:
+            os.killpg(self.pytest.pid, signal.SIGKILL)
+        self.pytest.wait()
 
 
 def start_redis(port, place):
