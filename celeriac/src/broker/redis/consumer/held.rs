@@ -1,0 +1,170 @@
+//! The messages that this worker holds: fetched and not settled.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use redis::Pipeline;
+
+use crate::broker::redis::Keys;
+use crate::message::{Message, ProtocolError, Value, envelope, json};
+
+/// How long a message may stay in an in-flight list before it is recorded as unacknowledged.
+const RECORD_AFTER: Duration = Duration::from_millis(10);
+/// Most tags that one command renews.
+const RENEW_BATCH: usize = 500;
+
+/// One held message.
+pub(super) struct Entry {
+    pub(super) tag: String,
+    exchange: String,
+    routing_key: String,
+    priority: u8,
+    pub(super) raw: Arc<[u8]>,
+    queue: Arc<str>,
+    /// The in-flight list that holds it, until it is recorded.
+    pub(super) slot: Option<usize>,
+    fetched: Instant,
+}
+
+impl Entry {
+    /// A message that was moved from a queue to an in-flight list.
+    pub(super) fn fetched(
+        raw: Arc<[u8]>,
+        message: &Result<Message, ProtocolError>,
+        queue: Arc<str>,
+        slot: usize,
+    ) -> Self {
+        let mut entry = Self {
+            tag: String::new(),
+            exchange: String::new(),
+            routing_key: queue.to_string(),
+            priority: 0,
+            raw,
+            queue,
+            slot: Some(slot),
+            fetched: Instant::now(),
+        };
+        match message {
+            Ok(message) => {
+                let properties = &message.properties;
+                entry.tag.clone_from(&properties.delivery_tag);
+                entry.exchange.clone_from(&properties.delivery_info.exchange);
+                entry.routing_key.clone_from(&properties.delivery_info.routing_key);
+                entry.priority = properties.priority.unwrap_or(0);
+            }
+            Err(_) => entry.tag = uuid::Uuid::new_v4().to_string(),
+        }
+        entry
+    }
+
+    /// The list that the message goes back to.
+    pub(super) fn home(&self, keys: &Keys) -> String {
+        let queue = if self.exchange.is_empty() { &self.routing_key } else { &*self.queue };
+        keys.queue(queue, self.priority)
+    }
+
+    /// The message, marked as one that was delivered before.
+    pub(super) fn redelivered(&self) -> Vec<u8> {
+        envelope::mark_redelivered(&self.raw).unwrap_or_else(|_| self.raw.to_vec())
+    }
+
+    /// The value in the hash of unacknowledged messages: `[envelope, exchange, routing_key]`.
+    pub(super) fn unacked_value(&self) -> Vec<u8> {
+        let mut value = Vec::with_capacity(self.raw.len() + 64);
+        value.push(b'[');
+        value.extend_from_slice(&self.raw);
+        value.extend_from_slice(b", ");
+        json::write(&Value::Str(self.exchange.clone()), &mut value);
+        value.extend_from_slice(b", ");
+        json::write(&Value::Str(self.routing_key.clone()), &mut value);
+        value.push(b']');
+        value
+    }
+}
+
+/// All held messages, by the number of their delivery.
+#[derive(Default)]
+pub(super) struct Held {
+    entries: HashMap<u64, Entry>,
+    /// Those in in-flight lists, in the order in which they came; some of them are settled.
+    unrecorded: VecDeque<u64>,
+    next_serial: u64,
+}
+
+impl Held {
+    /// A number for the next delivery.
+    pub(super) fn next_serial(&mut self) -> u64 {
+        self.next_serial += 1;
+        self.next_serial - 1
+    }
+
+    pub(super) fn insert(&mut self, serial: u64, entry: Entry) {
+        if entry.slot.is_some() {
+            self.unrecorded.push_back(serial);
+        }
+        self.entries.insert(serial, entry);
+    }
+
+    pub(super) fn remove(&mut self, serial: u64) -> Option<Entry> {
+        self.entries.remove(&serial)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// What is in that in-flight list.
+    pub(super) fn in_slot(&self, slot: usize) -> Vec<Arc<[u8]>> {
+        let entries = self.entries.values().filter(|entry| entry.slot == Some(slot));
+        entries.map(|entry| Arc::clone(&entry.raw)).collect()
+    }
+
+    /// Lets a message be recorded soon, since it will stay for long.
+    pub(super) fn stays(&mut self, serial: u64) {
+        if let Some(entry) = self.entries.get_mut(&serial) {
+            entry.fetched = entry.fetched.checked_sub(RECORD_AFTER).unwrap_or(entry.fetched);
+        }
+    }
+
+    /// When the next message is to be recorded.
+    pub(super) fn record_at(&self) -> Option<Instant> {
+        let oldest = self.unrecorded.front().and_then(|serial| self.entries.get(serial))?;
+        Some(oldest.fetched + RECORD_AFTER)
+    }
+
+    /// The next message that has been in flight for long, or for any time if `hurry`.
+    pub(super) fn next_to_record(&mut self, now: Instant, hurry: bool) -> Option<&mut Entry> {
+        loop {
+            let serial = *self.unrecorded.front()?;
+            match self.entries.get(&serial) {
+                Some(entry) if entry.slot.is_some() => {
+                    if !hurry && now.saturating_duration_since(entry.fetched) < RECORD_AFTER {
+                        return None;
+                    }
+                    self.unrecorded.pop_front();
+                    return self.entries.get_mut(&serial);
+                }
+                _ => {
+                    self.unrecorded.pop_front();
+                }
+            }
+        }
+    }
+
+    /// Writes the commands that renew the leases of all recorded messages.
+    pub(super) fn renew(&self, index: &str, score: f64, commands: &mut Pipeline) {
+        let recorded = self.entries.values().filter(|entry| entry.slot.is_none());
+        let tags: Vec<&str> = recorded.map(|entry| entry.tag.as_str()).collect();
+        for tags in tags.chunks(RENEW_BATCH) {
+            let command = commands.cmd("ZADD").arg(index).arg("XX");
+            for tag in tags {
+                command.arg(score).arg(*tag);
+            }
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! The consumer: one loop that fetches, records, acknowledges and commits, a batch of everything at each round trip.
+//!
+//! A message leaves its queue by `LMOVE` into an in-flight list of this worker, so that it is somewhere at every
+//! instant. A message that is settled at once is simply deleted from there; one that stays is first recorded in
+//! kombu's `unacked` keys, from which any worker of the fleet can bring it back. See
+//! `docs/adr/0002-fetching-from-redis.md`.
+
+mod commit;
+mod connect;
+mod held;
+mod settlement;
+mod sources;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use redis::aio::MultiplexedConnection;
+use redis::{Pipeline, PushInfo, PushKind, Value};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use settlement::{ConsumerHandle, Disposition, Settlement};
+
+use super::clock::ServerClock;
+use super::inflight::Slots;
+use super::link::{replies, server_error};
+use super::transaction::Transaction;
+use super::{Keys, Link};
+use crate::backoff::Backoff;
+use crate::message::{Message, ProtocolError, envelope};
+use held::{Entry, Held};
+use sources::{Fetch, IDLE_POLL, Sources};
+
+/// Most messages that one round trip fetches.
+const FETCH_BATCH: usize = 256;
+/// How often leases are renewed.
+pub(crate) const RENEW_EVERY: Duration = Duration::from_secs(5);
+/// How long after its last renewal a worker's messages may be taken over.
+pub(crate) const LEASE: Duration = Duration::from_secs(40);
+
+/// One hand-over of a message to this worker.
+pub(crate) struct Delivery {
+    /// Number of the delivery within this consumer, by which it is settled.
+    pub(crate) serial: u64,
+    /// The message, or why it cannot be read.
+    pub(crate) message: Result<Message, ProtocolError>,
+}
+
+/// What the receiver of a delivery did with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It is acknowledged already.
+    Acknowledged,
+    /// It will be settled later.
+    Held,
+}
+
+/// Receives deliveries; called from the consumer's loop, so it must return quickly.
+pub(crate) trait Receiver: Send + Sync + 'static {
+    /// How many more messages are wanted now.
+    fn capacity(&self) -> usize;
+    /// Takes one message.
+    fn receive(&self, delivery: Delivery) -> Taken;
+}
+
+/// The consumer's loop and its state.
+pub(crate) struct Consumer<R> {
+    link: Link,
+    keys: Arc<Keys>,
+    worker: String,
+    visibility_timeout: Duration,
+    hostname: String,
+    dead_letters: Option<String>,
+    receiver: Arc<R>,
+    handle: ConsumerHandle,
+    settlements: mpsc::UnboundedReceiver<Settlement>,
+    held: Held,
+    slots: Slots,
+    sources: Sources,
+    clock: ServerClock,
+    renewed: Instant,
+    /// What is committed now, until the server has confirmed it.
+    transaction: Option<Transaction>,
+    transaction_number: u64,
+}
+
+/// How a consumer is set up.
+pub(crate) struct ConsumerOptions {
+    pub(crate) worker: String,
+    pub(crate) queues: Vec<Arc<str>>,
+    pub(crate) visibility_timeout: Duration,
+    /// Node name.
+    pub(crate) hostname: String,
+    /// Where messages go that are given up; `None` drops them.
+    pub(crate) dead_letters: Option<String>,
+}
+
+/// What ends a consumer.
+struct Ending {
+    /// Nothing more is to be fetched.
+    stop_fetching: CancellationToken,
+    /// Nothing more will be settled.
+    finish: CancellationToken,
+}
+
+/// What one round trip asks, in the order of the replies.
+struct RoundTrip {
+    commands: Pipeline,
+    /// How many replies belong to the transaction.
+    committing: Option<usize>,
+    fetch: Option<Fetch>,
+    looking: bool,
+    renewing: bool,
+}
+
+impl<R: Receiver> Consumer<R> {
+    /// A consumer that hands messages to the receiver that `make` builds.
+    pub(crate) fn new(
+        link: Link,
+        keys: Arc<Keys>,
+        options: ConsumerOptions,
+        make: impl FnOnce(ConsumerHandle) -> Arc<R>,
+    ) -> Self {
+        let (handle, settlements) = ConsumerHandle::new(options.queues);
+        Self {
+            link,
+            keys,
+            worker: options.worker,
+            visibility_timeout: options.visibility_timeout,
+            hostname: options.hostname,
+            dead_letters: options.dead_letters,
+            receiver: make(handle.clone()),
+            handle,
+            settlements,
+            held: Held::default(),
+            slots: Slots::default(),
+            sources: Sources::new(),
+            clock: ServerClock::default(),
+            renewed: Instant::now(),
+            transaction: None,
+            transaction_number: 0,
+        }
+    }
+
+    /// Consumes until `stop_fetching` and then commits what is settled until `finish`.
+    pub(crate) async fn run(mut self, stop_fetching: CancellationToken, finish: CancellationToken) {
+        let ending = Ending { stop_fetching, finish };
+        let mut backoff = Backoff::default();
+        loop {
+            let (pushes, mut pushed) = mpsc::unbounded_channel();
+            match self.connect(pushes).await {
+                Ok(mut connection) => {
+                    match self.serve(&mut connection, &mut pushed, &mut backoff, &ending).await {
+                        Ok(()) => return,
+                        Err(error) => {
+                            log::warn!(broker:% = self.link.endpoint(), error:% = error; "Connection to broker lost: reconnecting")
+                        }
+                    }
+                }
+                Err(error) => {
+                    log::error!(broker:% = self.link.endpoint(), error:? = error; "Cannot connect to broker: {error}");
+                }
+            }
+            let pause = backoff.next();
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = ending.finish.cancelled(), if self.held.is_empty() && self.transaction.is_none() => return,
+            }
+            if ending.finish.is_cancelled() && backoff.attempts() > 5 {
+                log::error!(unsettled = self.held.len(); "Leaving without the broker: unsettled messages come back after the lease");
+                return;
+            }
+        }
+    }
+
+    async fn serve(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        pushed: &mut mpsc::UnboundedReceiver<PushInfo>,
+        backoff: &mut Backoff,
+        ending: &Ending,
+    ) -> Result<(), String> {
+        loop {
+            self.gather(None);
+            let mut trip = self.plan(!ending.stop_fetching.is_cancelled());
+            if trip.commands.is_empty() {
+                if ending.finish.is_cancelled() && self.settlements.is_empty() {
+                    return self.leave(connection).await;
+                }
+                self.wait(pushed, ending).await?;
+                continue;
+            }
+            match replies(connection, &mut trip.commands).await {
+                Ok(found) => self.absorb(trip, found)?,
+                Err(error) => {
+                    self.keep_transaction(&trip.commands);
+                    return Err(error.to_string());
+                }
+            }
+            backoff.reset();
+            while let Ok(push) = pushed.try_recv() {
+                self.note(&push)?;
+            }
+        }
+    }
+
+    /// Everything that is to be asked of the server now.
+    fn plan(&mut self, fetching: bool) -> RoundTrip {
+        let mut commands = Pipeline::new();
+        let committing = self.transaction.as_mut().map(|transaction| transaction.write(&mut commands));
+        let (mut fetch, mut looking) = (None, false);
+        if fetching {
+            self.sources.set_queues(self.handle.queues(), &self.keys);
+            let room = self.receiver.capacity().min(FETCH_BATCH);
+            fetch = self.plan_fetch(room, &mut commands);
+            // What this worker itself pushes is not announced to it.
+            let pushing = self.transaction.as_ref().is_some_and(Transaction::wrote_commands);
+            looking = self.sources.look(pushing || fetch.is_some(), room > 0, &mut commands);
+        }
+        let renewing = self.plan_renewal(&mut commands);
+        RoundTrip { commands, committing, fetch, looking, renewing }
+    }
+
+    fn plan_fetch(&mut self, room: usize, commands: &mut Pipeline) -> Option<Fetch> {
+        if room == 0 || !self.sources.is_waiting() {
+            return None;
+        }
+        let slot = self.slots.open()?;
+        let lists = self.sources.fetch(room, &self.keys.inflight(&self.worker, slot), commands);
+        Some(Fetch { slot, lists })
+    }
+
+    /// Takes in what the server replied.
+    fn absorb(&mut self, trip: RoundTrip, found: Vec<Value>) -> Result<(), String> {
+        let mut found = found.into_iter();
+        if let Some(count) = trip.committing {
+            let answers: Vec<Value> = found.by_ref().take(count).collect();
+            if let Err(reason) = self.finish_transaction(answers) {
+                self.keep_transaction(&trip.commands);
+                return Err(reason);
+            }
+        }
+        let mut refused = None;
+        if let Some(Fetch { slot, lists }) = trip.fetch {
+            for list in lists {
+                match found.next() {
+                    Some(Value::BulkString(raw)) => self.take(raw, self.sources.queue(list), slot),
+                    Some(reply) => refused = refused.or_else(|| server_error(&reply)),
+                    None => {}
+                }
+            }
+        }
+        if trip.looking {
+            self.sources.note_lengths(&mut found);
+        }
+        if trip.renewing
+            && let Some(time) = found.next()
+        {
+            self.clock.set(&time);
+        }
+        match refused.or_else(|| found.find_map(|reply| server_error(&reply))) {
+            Some(reason) => Err(reason),
+            None => Ok(()),
+        }
+    }
+
+    /// Hands a message that came into an in-flight list to the receiver.
+    fn take(&mut self, raw: Vec<u8>, queue: Arc<str>, slot: usize) {
+        let serial = self.held.next_serial();
+        let raw: Arc<[u8]> = raw.into();
+        let message = envelope::decode(&raw);
+        let entry = Entry::fetched(raw, &message, queue, slot);
+        self.slots.add(slot);
+        match self.receiver.receive(Delivery { serial, message }) {
+            Taken::Acknowledged => self.slots.settle(slot, entry.raw),
+            Taken::Held => self.held.insert(serial, entry),
+        }
+    }
+
+    /// Waits until there may be something to do.
+    async fn wait(
+        &mut self,
+        pushed: &mut mpsc::UnboundedReceiver<PushInfo>,
+        ending: &Ending,
+    ) -> Result<(), String> {
+        let Ending { stop_fetching, finish } = ending;
+        let now = Instant::now();
+        let until = self.held.record_at().map_or(IDLE_POLL, |time| time.saturating_duration_since(now));
+        let until = until.min(self.renewal_interval().saturating_sub(self.renewed.elapsed()));
+        tokio::select! {
+            biased;
+            Some(push) = pushed.recv() => self.note(&push)?,
+            settlement = self.settlements.recv() => self.gather(settlement),
+            () = self.handle.woken() => {}
+            () = stop_fetching.cancelled(), if !stop_fetching.is_cancelled() => {}
+            () = finish.cancelled(), if !finish.is_cancelled() => {}
+            () = tokio::time::sleep(until) => {}
+        }
+        Ok(())
+    }
+
+    /// Takes what the server says unasked: that a list has changed, or that the connection ends.
+    fn note(&mut self, push: &PushInfo) -> Result<(), String> {
+        match push.kind {
+            PushKind::Invalidate => self.sources.note_changes(push.data.first()),
+            PushKind::Disconnection => return Err("the server closed the connection".to_owned()),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The score under which a held message is found again soon after its worker died: as if it had been delivered
+    /// so long ago that only the lease is left of its visibility timeout.
+    fn score(&self) -> f64 {
+        let lease = LEASE.min(self.visibility_timeout);
+        self.clock.now() - (self.visibility_timeout - lease).as_secs_f64()
+    }
+
+    fn renewal_interval(&self) -> Duration {
+        RENEW_EVERY.min(self.visibility_timeout / 4)
+    }
+
+    fn plan_renewal(&mut self, commands: &mut Pipeline) -> bool {
+        if self.renewed.elapsed() < self.renewal_interval() {
+            return false;
+        }
+        self.renewed = Instant::now();
+        commands.cmd("TIME");
+        let lease_end = self.clock.now() + LEASE.as_secs_f64();
+        commands.cmd("ZADD").arg(&self.keys.inflight_index).arg(lease_end).arg(&self.worker);
+        let score = self.score();
+        self.held.renew(&self.keys.unacked_index, score, commands);
+        true
+    }
+}

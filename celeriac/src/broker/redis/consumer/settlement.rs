@@ -1,0 +1,78 @@
+//! What becomes of a delivery, and the way of that decision into the consumer's loop.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use redis::{Cmd, Value};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::broker::redis::DeadReason;
+
+/// What becomes of a delivery, and what is committed in the same transaction.
+pub(crate) struct Settlement {
+    /// The delivery; `None` when it was settled before.
+    pub(crate) serial: Option<u64>,
+    /// What becomes of it.
+    pub(crate) disposition: Disposition,
+    /// Commands that take effect together with it.
+    pub(crate) commands: Vec<Cmd>,
+    /// Gets the replies to the commands; dropped without a word when they are not known.
+    pub(crate) replies: Option<oneshot::Sender<Vec<Value>>>,
+}
+
+/// What becomes of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disposition {
+    /// The message is done with.
+    Ack,
+    /// Back to its queue, behind everything that waits (`reject` with `requeue`).
+    Requeue,
+    /// Back to its queue, to be delivered next (shutdown).
+    Restore,
+    /// It stays with this worker for long.
+    Hold,
+    /// To the dead letters, for that reason, after that many deliveries.
+    Dead(DeadReason, u32),
+}
+
+/// The way to a running consumer.
+#[derive(Clone)]
+pub(crate) struct ConsumerHandle {
+    settlements: mpsc::UnboundedSender<Settlement>,
+    wake: Arc<Notify>,
+    queues: Arc<Mutex<Vec<Arc<str>>>>,
+}
+
+impl ConsumerHandle {
+    pub(super) fn new(queues: Vec<Arc<str>>) -> (Self, mpsc::UnboundedReceiver<Settlement>) {
+        let (settlements, receiver) = mpsc::unbounded_channel();
+        let handle = Self { settlements, wake: Arc::default(), queues: Arc::new(Mutex::new(queues)) };
+        (handle, receiver)
+    }
+
+    /// Settles a delivery or commits commands. Everything sent here is bounded by the prefetch window.
+    pub(crate) fn settle(&self, settlement: Settlement) {
+        // The receiver lives until every delivery is settled; afterwards nobody is left to hear of it.
+        let _ = self.settlements.send(settlement);
+    }
+
+    /// Tells the consumer that there is more capacity, or that the queues changed.
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Returns after the next call of [`ConsumerHandle::wake`].
+    pub(super) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// The queues consumed from.
+    pub(crate) fn queues(&self) -> Vec<Arc<str>> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes the queues consumed from.
+    pub(crate) fn set_queues(&self, queues: Vec<Arc<str>>) {
+        *self.queues.lock().unwrap_or_else(PoisonError::into_inner) = queues;
+        self.wake();
+    }
+}
