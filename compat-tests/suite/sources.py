@@ -7,6 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 REQUIREMENTS = ROOT / "compat-tests" / "requirements.txt"
+SDISTS = Path(__file__).resolve().parent / "sdists.txt"
 
 
 def suite_of(version, folder):
@@ -16,8 +17,14 @@ def suite_of(version, folder):
         return place
     downloads = folder / "downloads"
     downloads.mkdir(parents=True, exist_ok=True)
+    pins = [line for line in SDISTS.read_text().splitlines() if line.startswith(f"celery=={version} ")]
+    if not pins:
+        sys.exit(f"the sdist of Celery {version} is not pinned\nhint: add its line to {SDISTS}")
+    wanted = downloads / f"celery-{version}.txt"
+    wanted.write_text(pins[0] + "\n")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    subprocess.run([*command, "--no-binary", ":all:", "--dest", downloads, f"celery=={version}"], check=True)
+    command += ["--no-binary", ":all:", "--require-hashes", "--dest", downloads, "--requirement", wanted]
+    subprocess.run(command, check=True)
     partial = folder / f"unpacking-{version}"
     with tarfile.open(downloads / f"celery-{version}.tar.gz") as archive:
         paths = (f"celery-{version}/t/", f"celery-{version}/pyproject.toml")

@@ -31,7 +31,10 @@ impl Celery {
         let mut messages: Vec<Message> = Vec::new();
         for effect in effects {
             match effect {
-                Effect::Publish(message) => messages.push(*message),
+                Effect::Publish(mut message) => {
+                    self.before_publish.iter().for_each(|hook| hook(&mut message));
+                    messages.push(*message);
+                }
                 Effect::TaskSent(fields) => match self.shared.events.message("task-sent", &fields) {
                     Ok(message) => messages.push(message),
                     Err(error) => log::error!(error:% = error; "An event was dropped: {error}"),

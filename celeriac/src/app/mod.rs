@@ -21,7 +21,7 @@ use crate::canvas::{self, Outbox, Sender};
 use crate::config::Config;
 use crate::control::Control;
 use crate::events::{Dispatcher, DispatcherOptions, LogicalClock, Receiver};
-use crate::message::{Map, Serializer, Signature, Value};
+use crate::message::{Map, Message, Serializer, Signature, Value};
 use crate::task::{Request, Task, TaskDefinition};
 
 /// A Celery application; cheap to clone.
@@ -40,7 +40,10 @@ use crate::task::{Request, Task, TaskDefinition};
 pub struct Celery {
     shared: Arc<Shared>,
     tasks: Arc<HashMap<Arc<str>, TaskDefinition>>,
+    before_publish: Arc<[Arc<BeforePublish>]>,
 }
+
+type BeforePublish = dyn Fn(&mut Message) + Send + Sync;
 
 struct Shared {
     name: String,
@@ -68,7 +71,8 @@ impl Celery {
         let endpoint = Endpoint::parse(url.expose())?;
         let keys = Arc::new(Keys::new(keys_options(&config), endpoint.database()));
         let link = Link::new(endpoint, config.broker_connection_timeout, Some(Duration::from_secs(30)));
-        let fanout = [format!("{}.pidbox", config.control_exchange), config.event_exchange.clone()];
+        let mut fanout = config.fanout_exchanges();
+        fanout.extend([format!("{}.pidbox", config.control_exchange), config.event_exchange.clone()]);
         let backend = match &config.result_backend {
             Some(url) if url.scheme() != "disabled" => {
                 Some(RedisBackend::new(Endpoint::parse(url.expose())?, &config))
@@ -99,6 +103,7 @@ impl Celery {
                 config,
             }),
             tasks: Arc::default(),
+            before_publish: Arc::default(),
         })
     }
 
@@ -120,6 +125,18 @@ impl Celery {
             wrong.iter().for_each(|reason| log::error!("{reason}"));
         }
         Arc::make_mut(&mut self.tasks).insert(Arc::clone(&definition.name), definition);
+        self
+    }
+
+    /// The same application that calls a function with each task message before it is published
+    /// (`before_task_publish`), also with those that its worker sends: links, chain steps, chord bodies, retries.
+    ///
+    /// The function may change the message; headers of its own in `headers.extra` reach the task, as
+    /// `ctx.request().headers.extra`, in Rust and in Python (`self.request.headers`). It must not block.
+    #[must_use]
+    pub fn before_task_publish(mut self, hook: impl Fn(&mut Message) + Send + Sync + 'static) -> Self {
+        let hook: Arc<BeforePublish> = Arc::new(hook);
+        self.before_publish = self.before_publish.iter().cloned().chain([hook]).collect();
         self
     }
 

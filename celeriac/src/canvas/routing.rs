@@ -3,7 +3,7 @@
 //! Source: celery 5.7 `celery/app/routes.py` and `send_task_message` in `celery/app/amqp.py`.
 
 use super::{CanvasError, Sender};
-use crate::config::{Config, ExchangeType};
+use crate::config::ExchangeType;
 use crate::message::{DeliveryInfo, Map, Value};
 
 /// Finds the destination and takes the options that say it; options of a matching route join the others.
@@ -30,7 +30,8 @@ pub(super) fn destination(
     if queue.is_none() && exchange.is_none() {
         queue = Some(config.task_default_queue.clone());
     }
-    let queue = queue.map(|name| Queue::find(name, config)).transpose()?;
+    let find = |name: String| config.queue(&name).ok_or(CanvasError::UnknownQueue { queue: name });
+    let queue = queue.map(find).transpose()?;
     let is_direct = match (&exchange_type, &queue) {
         (Some(name), _) => name == "direct",
         (None, Some(queue)) => queue.exchange_type == ExchangeType::Direct,
@@ -45,45 +46,6 @@ pub(super) fn destination(
         (exchange, routing_key, None) => (exchange.unwrap_or_default(), routing_key.unwrap_or_default()),
     };
     Ok(DeliveryInfo { exchange, routing_key, redelivered: false })
-}
-
-/// A queue with its binding.
-struct Queue {
-    name: String,
-    exchange: String,
-    exchange_type: ExchangeType,
-    routing_key: String,
-}
-
-impl Queue {
-    fn find(name: String, config: &Config) -> Result<Self, CanvasError> {
-        let declared = config.task_queues.as_ref().and_then(|queues| queues.get(&name));
-        if let Some(declared) = declared {
-            return Ok(Self {
-                exchange: declared.exchange.clone().unwrap_or_else(|| name.clone()),
-                exchange_type: declared.exchange_type.unwrap_or(config.task_default_exchange_type),
-                routing_key: declared.routing_key.clone().unwrap_or_else(|| name.clone()),
-                name,
-            });
-        }
-        if config.task_queues.is_none() && name == config.task_default_queue {
-            return Ok(Self {
-                exchange: config.task_default_exchange.clone().unwrap_or_else(|| name.clone()),
-                exchange_type: config.task_default_exchange_type,
-                routing_key: config.task_default_routing_key.clone().unwrap_or_else(|| name.clone()),
-                name,
-            });
-        }
-        if !config.task_create_missing_queues {
-            return Err(CanvasError::UnknownQueue { queue: name });
-        }
-        Ok(Self {
-            exchange: name.clone(),
-            exchange_type: config.task_create_missing_queue_exchange_type.unwrap_or(ExchangeType::Direct),
-            routing_key: name.clone(),
-            name,
-        })
-    }
 }
 
 fn take_text(options: &mut Map, option: &'static str) -> Result<Option<String>, CanvasError> {

@@ -40,7 +40,7 @@ pub use kinds::{
 };
 pub use mask::mask_settings;
 pub use node_name::{NodeName, expand_node_format};
-pub use queues::{QueueDefinition, Queues};
+pub use queues::{BoundQueue, QueueDefinition, Queues};
 pub use rate_limit::RateLimit;
 pub use routes::{Route, Routes};
 pub use table::{Config, Setting, settings};

@@ -2,19 +2,20 @@
 
 use serde_json::{Map, Value, json};
 
+use super::Config;
 use super::kinds::ExchangeType;
 use super::value::SettingValue;
 
-/// One declared queue. What is not given comes from the `task_default_*` settings, or from the name.
+/// One declared queue. What is not given comes from the `task_default_*` settings; see [`Config::queue`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct QueueDefinition {
     /// Name of the queue.
     pub name: String,
-    /// Exchange that it is bound to; the name of the queue if not given.
+    /// Exchange that it is bound to; the default exchange if not given.
     pub exchange: Option<String>,
-    /// Type of that exchange.
+    /// Type of that exchange; direct if not given.
     pub exchange_type: Option<ExchangeType>,
-    /// Routing key of the binding; the name of the queue if not given.
+    /// Routing key of the binding; the name of the queue if not given in a mapping, else the default routing key.
     pub routing_key: Option<String>,
     /// Whether it outlives the broker's restart; RabbitMQ only.
     pub durable: Option<bool>,
@@ -37,6 +38,7 @@ impl QueueDefinition {
             return Some(Self::named(name.as_str()));
         }
         let mut queue = Self::named(name.unwrap_or_default());
+        queue.routing_key = name.map(str::to_owned);
         for (key, value) in value.as_object()? {
             match key.as_str() {
                 "name" => queue.name = value.as_str()?.to_owned(),
@@ -51,6 +53,68 @@ impl QueueDefinition {
             }
         }
         (!queue.name.is_empty()).then_some(queue)
+    }
+}
+
+/// A queue with its binding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoundQueue {
+    /// Name of the queue.
+    pub name: String,
+    /// Exchange that it is bound to.
+    pub exchange: String,
+    /// Type of that exchange.
+    pub exchange_type: ExchangeType,
+    /// Routing key of the binding.
+    pub routing_key: String,
+}
+
+impl Config {
+    /// The queue of that name with what the settings say about it; `None` when it is not declared and
+    /// `task_create_missing_queues` is off.
+    ///
+    /// Source: celery 5.7 `Queues` in `celery/app/amqp.py`.
+    pub fn queue(&self, name: &str) -> Option<BoundQueue> {
+        let default = BoundQueue {
+            name: name.to_owned(),
+            exchange: self.task_default_exchange.clone().unwrap_or_else(|| self.task_default_queue.clone()),
+            exchange_type: self.task_default_exchange_type,
+            routing_key: self
+                .task_default_routing_key
+                .clone()
+                .unwrap_or_else(|| self.task_default_queue.clone()),
+        };
+        let declared = match &self.task_queues {
+            Some(queues) => queues.get(name).cloned(),
+            None => (name == self.task_default_queue).then(|| QueueDefinition::named(name)),
+        };
+        let Some(declared) = declared else {
+            return self.task_create_missing_queues.then(|| BoundQueue {
+                exchange: name.to_owned(),
+                exchange_type: self.task_create_missing_queue_exchange_type.unwrap_or(ExchangeType::Direct),
+                routing_key: name.to_owned(),
+                ..default
+            });
+        };
+        let routing_key = declared.routing_key.filter(|key| !key.is_empty()).unwrap_or(default.routing_key);
+        let (exchange, exchange_type) = match declared.exchange.filter(|name| !name.is_empty()) {
+            Some(exchange) => (exchange, declared.exchange_type.unwrap_or(ExchangeType::Direct)),
+            None => (default.exchange, default.exchange_type),
+        };
+        Some(BoundQueue { name: default.name, exchange, exchange_type, routing_key })
+    }
+
+    /// The names of the exchanges that the settings declare as of type fanout.
+    pub(crate) fn fanout_exchanges(&self) -> Vec<String> {
+        let names = self.task_queues.iter().flat_map(|queues| &queues.0).map(|queue| queue.name.as_str());
+        let bound = names.chain([self.task_default_queue.as_str()]).filter_map(|name| self.queue(name));
+        let declared =
+            bound.filter(|queue| queue.exchange_type == ExchangeType::Fanout).map(|queue| queue.exchange);
+        let is_fanout = |route: &&super::Route| {
+            route.options.get("exchange_type").and_then(Value::as_str) == Some(ExchangeType::Fanout.as_str())
+        };
+        let routed = self.task_routes.0.iter().filter(is_fanout).filter_map(|route| route.exchange());
+        declared.chain(routed.map(str::to_owned)).collect()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::body::TaskBody;
 use super::{Accept, Body, Headers, Message, Properties, ProtocolError};
+use crate::heavy::LARGE;
 
 /// A message's body as it came, and how it is to be read.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,6 +20,11 @@ impl EncodedBody {
         self.message.body(accept)
     }
 
+    /// Whether decoding it may take long.
+    pub(crate) fn is_large(&self) -> bool {
+        self.message.is_large()
+    }
+
     /// The task body, if it is one of protocol 2.
     pub(crate) fn decode_triple(&self, accept: &Accept) -> Result<Option<Body>, ProtocolError> {
         match self.message.task_body(accept)? {
@@ -29,6 +35,11 @@ impl EncodedBody {
 }
 
 impl Message {
+    /// Whether decoding the body may take long: nobody knows how much a compressed one holds.
+    pub(crate) fn is_large(&self) -> bool {
+        self.headers.compression.is_some() || self.body.len() > LARGE
+    }
+
     /// The headers, the properties and the body.
     pub(crate) fn into_parts(mut self) -> (Headers, Properties, EncodedBody) {
         let headers = std::mem::take(&mut self.headers);

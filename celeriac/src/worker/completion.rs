@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::execute::Ended;
-use super::hooks;
+use super::hooks::{self, Revocation};
+use super::metrics::TaskCounters;
 use super::runtime::Runtime;
 use crate::backend::{ExceptionInfo, TaskMeta, TaskState};
 use crate::broker::redis::{DeadReason, Disposition};
 use crate::canvas::{self, Effect, Outbox, RetryError};
+use crate::heavy::aside;
 use crate::message::{Message, Signature, Value};
 use crate::task::{Context, Failure, Request, Retry, TaskDefinition, TaskError, TaskOptions};
 
@@ -16,6 +18,7 @@ use crate::task::{Context, Failure, Request, Retry, TaskDefinition, TaskError, T
 pub(crate) struct Completion<'a> {
     pub(crate) runtime: &'a Arc<Runtime>,
     pub(crate) definition: &'a Arc<TaskDefinition>,
+    pub(crate) counters: &'a TaskCounters,
     pub(crate) serial: u64,
     pub(crate) acknowledged: bool,
     pub(crate) started: Instant,
@@ -66,11 +69,6 @@ impl Completion<'_> {
         match ended {
             Ended::Returned(Ok(value)) => self.succeed(context, value).await,
             Ended::Returned(Err(error)) => self.raised(context, error).await,
-            Ended::Panicked(text, backtrace) => {
-                let exception = ExceptionInfo::new("celeriac", "Panic", vec![Value::Str(text)]);
-                let failure = Failure { exception, traceback: backtrace, expected: false };
-                self.fail(context, failure, Reported::ByTask).await;
-            }
             Ended::TimedOut(limit) => {
                 log::error!(task_id = request.id.as_str(), task_name = request.task.as_str(); "Hard time limit ({limit}s) exceeded for {}[{}]", request.display_name(), request.id);
                 let limit = if limit.fract() == 0.0 { Value::Int(limit as i64) } else { Value::Float(limit) };
@@ -81,6 +79,9 @@ impl Completion<'_> {
             Ended::Terminated => {
                 let signum = self.runtime.state.requests().get(&self.serial).and_then(|known| known.signum);
                 self.runtime.events.task_revoked(&request.id, true, signum, false);
+                self.counters.revoked.inc();
+                let revocation = Revocation { terminated: true, signum, expired: false };
+                hooks::each(&self.runtime.hooks.task_revoked, |hook| hook(&request.headers, revocation));
                 let meta = (!self.ignores_result(request))
                     .then(|| revoked_meta(self.runtime, request, "terminated"));
                 self.conclude_revoked(request, meta).await;
@@ -119,6 +120,8 @@ impl Completion<'_> {
         }
         log::info!(task_id = request.id.as_str(), task_name = request.task.as_str(), correlation_id = correlation_id(request), duration_ms = runtime * 1e3; "Task {}[{}] succeeded in {runtime:.6}s", request.display_name(), request.id);
         self.runtime.events.task_succeeded(&request.id, &value, runtime);
+        self.counters.succeeded.inc();
+        self.counters.runtime.observe(runtime);
         hooks::each(&self.runtime.hooks.task_success, |hook| hook(request, &value));
     }
 
@@ -201,6 +204,7 @@ impl Completion<'_> {
         let disposition = self.disposition_after_failure(request, reported);
         self.finish(disposition, effects, Some(request)).await;
         self.runtime.events.task_failed(&request.id, exception, traceback);
+        self.counters.fail(&exception.exc_type);
         hooks::each(&self.runtime.hooks.task_failure, |hook| hook(request, exception));
     }
 
@@ -238,6 +242,7 @@ impl Completion<'_> {
         self.finish(Disposition::Ack, effects, Some(request)).await;
         log::info!(task_id = request.id.as_str(), task_name = request.task.as_str(), correlation_id = correlation_id(request); "Task {}[{}] retry: {text}", request.display_name(), request.id);
         self.runtime.events.task_retried(&request.id, exception, &traceback);
+        self.counters.retried.inc();
         hooks::each(&self.runtime.hooks.task_retry, |hook| hook(request, &retry));
     }
 
@@ -246,6 +251,7 @@ impl Completion<'_> {
         log::warn!(task_id = request.id.as_str(), task_name = request.task.as_str(); "Task {}[{}] rejected: {reason}", request.display_name(), request.id);
         if !self.acknowledged {
             self.runtime.events.task_rejected(&request.id, requeue);
+            self.counters.rejected.inc();
         }
         if requeue {
             return self.finish(Disposition::Requeue, Vec::new(), None).await;
@@ -269,6 +275,7 @@ impl Completion<'_> {
         };
         self.finish(disposition, effects, Some(request)).await;
         self.runtime.events.task_failed(&request.id, &exception, None);
+        self.counters.fail(&exception.exc_type);
         hooks::each(&self.runtime.hooks.task_failure, |hook| hook(request, &exception));
     }
 
@@ -299,12 +306,16 @@ impl Completion<'_> {
     }
 
     /// A run that a cold shutdown ended: a message that is not acknowledged goes back.
+    ///
+    /// Source: celery 5.7 `cancel_active_requests` in `celery/worker/consumer/consumer.py`.
     async fn give_up(&self, context: &Context) {
         let request = context.request();
+        self.runtime.events.task_cancelled(&request.id);
         if self.acknowledged {
             log::warn!(task_id = request.id.as_str(), task_name = request.task.as_str(); "Task {}[{}] was cancelled by the shutdown and is lost: it was acknowledged when it started\nhint: use acks_late for tasks that must not be lost", request.display_name(), request.id);
             if !self.ignores_result(request) {
-                let exception = ExceptionInfo::celery("TaskRevokedError", "cancelled by cold shutdown");
+                let args = vec!["cancelled by Celery".into(), Value::Null, Value::Null];
+                let exception = ExceptionInfo::new("celery.exceptions", "Retry", args);
                 let meta = self.meta(request, TaskState::Retry, exception.to_value());
                 self.finish(Disposition::Ack, vec![Effect::Store(Box::new(meta))], Some(request)).await;
             }
@@ -372,6 +383,7 @@ impl Completion<'_> {
             return Disposition::Ack;
         }
         self.runtime.events.task_rejected(&request.id, disposition == Disposition::Requeue);
+        self.counters.rejected.inc();
         disposition
     }
 }
@@ -385,9 +397,10 @@ pub(crate) async fn revoke(
     acknowledged: bool,
     reason: &str,
 ) {
-    let headers = message.headers.clone();
+    let (headers, is_large) = (message.headers.clone(), message.is_large());
     let mut effects = Vec::new();
-    if let Ok((message, body)) = message.into_task(&runtime.accept) {
+    let decode = || message.into_task(&runtime.accept);
+    if let Ok((message, body)) = if is_large { aside(decode) } else { decode() } {
         let request = Request::new(message.headers, message.properties, body, &runtime.state.hostname);
         if !ignores_result(runtime, definition, &request) {
             effects.push(Effect::Store(Box::new(revoked_meta(runtime, &request, reason))));

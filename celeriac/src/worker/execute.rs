@@ -1,22 +1,18 @@
 //! Running a task function within its limits.
 
-use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
-use super::panics;
+use super::layers::Layers;
 use crate::message::Value;
 use crate::task::{Context, Handler, TaskError, TaskResult};
 
 /// How a run ended.
 #[derive(Debug)]
 pub(crate) enum Ended {
-    /// The function returned.
+    /// The function returned, or panicked.
     Returned(TaskResult<Value>),
-    /// The function panicked: text and backtrace.
-    Panicked(String, Option<String>),
     /// The hard limit, in seconds, passed.
     TimedOut(f64),
     /// The process that ran it died.
@@ -42,25 +38,8 @@ pub(crate) struct Limits {
 /// Runs the function until it ends or is ended.
 ///
 /// An async function is dropped when it is ended; a blocking one goes on in its thread, but nobody waits for it.
-pub(crate) async fn execute(handler: &Handler, context: Context, limits: Limits) -> Ended {
-    let run = async {
-        match handler {
-            Handler::Async(function) => {
-                match AssertUnwindSafe(async { function(context.clone()).await }).catch_unwind().await {
-                    Ok(result) => Ended::Returned(result),
-                    Err(payload) => panicked(&*payload),
-                }
-            }
-            Handler::Blocking(function) => {
-                let (function, context) = (function.clone(), context.clone());
-                let thread = tokio::task::spawn_blocking(move || {
-                    std::panic::catch_unwind(AssertUnwindSafe(|| function(context)))
-                        .map_or_else(|payload| panicked(&*payload), Ended::Returned)
-                });
-                thread.await.unwrap_or(Ended::Cancelled)
-            }
-        }
-    };
+pub(crate) async fn execute(layers: &Layers, handler: &Handler, context: Context, limits: Limits) -> Ended {
+    let run = async { Ended::Returned(layers.run(handler, context.clone()).await) };
     if limits.hard.is_none() && limits.soft.is_none() {
         return tokio::select! {
             biased;
@@ -92,9 +71,4 @@ pub(crate) async fn after(seconds: Option<f64>) {
         Some(duration) => tokio::time::sleep(duration).await,
         None => std::future::pending().await,
     }
-}
-
-fn panicked(payload: &(dyn std::any::Any + Send)) -> Ended {
-    let (text, backtrace) = panics::describe(payload);
-    Ended::Panicked(text, backtrace)
 }

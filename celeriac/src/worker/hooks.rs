@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Worker;
 use crate::backend::ExceptionInfo;
-use crate::message::Value;
+use crate::message::{Headers, ProtocolError, Value};
 use crate::task::{Request, Retry};
 
 type Functions<F> = Vec<Box<F>>;
@@ -17,13 +17,31 @@ type AboutRef<T> = dyn Fn(&Request, &T) + Send + Sync;
 /// The functions that a worker calls; they run one after the other, in the order in which they were added.
 #[derive(Default)]
 pub(crate) struct Hooks {
+    pub(crate) task_received: Functions<dyn Fn(&Headers) + Send + Sync>,
+    pub(crate) task_unknown: Functions<dyn Fn(&Headers) + Send + Sync>,
+    pub(crate) task_rejected: Functions<dyn Fn(&Headers, &ProtocolError) + Send + Sync>,
+    pub(crate) task_revoked: Functions<dyn Fn(&Headers, Revocation) + Send + Sync>,
     pub(crate) task_prerun: Functions<dyn Fn(&Request) + Send + Sync>,
     pub(crate) task_postrun: Functions<About<Duration>>,
     pub(crate) task_success: Functions<AboutRef<Value>>,
     pub(crate) task_failure: Functions<AboutRef<ExceptionInfo>>,
     pub(crate) task_retry: Functions<AboutRef<Retry>>,
+    pub(crate) worker_init: Functions<dyn Fn() + Send + Sync>,
+    pub(crate) worker_process_init: Functions<dyn Fn() + Send + Sync>,
     pub(crate) worker_ready: Functions<dyn Fn() + Send + Sync>,
     pub(crate) worker_shutdown: Functions<dyn Fn() + Send + Sync>,
+}
+
+/// How a task was revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Revocation {
+    /// Whether it ran already, and was ended.
+    pub terminated: bool,
+    /// The number of the signal that ended it.
+    pub signum: Option<i32>,
+    /// Whether it expired, and nobody revoked it.
+    pub expired: bool,
 }
 
 /// Calls each function; one that panics harms neither the worker nor the others.
@@ -38,6 +56,34 @@ pub(crate) fn each<F: ?Sized>(functions: &[Box<F>], call: impl Fn(&F)) {
 /// Hooks run in the worker's own process, also for tasks in child processes, and on the threads that run tasks: they
 /// must return quickly and must not block.
 impl Worker {
+    /// Calls a function when the message of a known task came in and is to be run (`task_received`).
+    pub fn on_task_received(mut self, hook: impl Fn(&Headers) + Send + Sync + 'static) -> Self {
+        self.hooks.task_received.push(Box::new(hook));
+        self
+    }
+
+    /// Calls a function when the message of a task came in that is not known here (`task_unknown`).
+    pub fn on_task_unknown(mut self, hook: impl Fn(&Headers) + Send + Sync + 'static) -> Self {
+        self.hooks.task_unknown.push(Box::new(hook));
+        self
+    }
+
+    /// Calls a function when a message came in that cannot be read (`task_rejected`); of its headers are there those
+    /// that could be.
+    pub fn on_task_rejected(
+        mut self,
+        hook: impl Fn(&Headers, &ProtocolError) + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.task_rejected.push(Box::new(hook));
+        self
+    }
+
+    /// Calls a function when a task was revoked, expired, or was terminated (`task_revoked`).
+    pub fn on_task_revoked(mut self, hook: impl Fn(&Headers, Revocation) + Send + Sync + 'static) -> Self {
+        self.hooks.task_revoked.push(Box::new(hook));
+        self
+    }
+
     /// Calls a function before each run of a task (`task_prerun`).
     pub fn on_task_prerun(mut self, hook: impl Fn(&Request) + Send + Sync + 'static) -> Self {
         self.hooks.task_prerun.push(Box::new(hook));
@@ -68,6 +114,20 @@ impl Worker {
     /// Calls a function when a task is to be run again (`task_retry`).
     pub fn on_task_retry(mut self, hook: impl Fn(&Request, &Retry) + Send + Sync + 'static) -> Self {
         self.hooks.task_retry.push(Box::new(hook));
+        self
+    }
+
+    /// Calls a function before the worker connects, in the worker's own process only (`worker_init`).
+    ///
+    /// What `main` does before [`Worker::run`] is done in each child process too; what is to be done once belongs here.
+    pub fn on_worker_init(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+        self.hooks.worker_init.push(Box::new(hook));
+        self
+    }
+
+    /// Calls a function in each child process before its first task, and nowhere else (`worker_process_init`).
+    pub fn on_worker_process_init(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+        self.hooks.worker_process_init.push(Box::new(hook));
         self
     }
 

@@ -8,10 +8,13 @@ mod completion;
 mod deduplicate;
 mod execute;
 mod hooks;
+mod layers;
+mod metrics;
 mod panics;
 mod poison;
 mod port;
 mod processes;
+mod queues;
 mod rate_limits;
 mod request;
 mod revoked;
@@ -26,20 +29,25 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use hooks::Revocation;
+pub use layers::Next;
+pub use metrics::Metrics;
 pub use revoked::Revoked;
 
 use crate::app::{Celery, Error, Result};
 use crate::broker::redis::{Consumer, ConsumerOptions, Sweeper};
 use crate::config::{Concurrency, Config, NodeName, RateLimit, expand_node_format};
-use crate::control::{Commands, Service, ServiceOptions, WorkerPort, mingle};
+use crate::control::{Commands, Service, ServiceOptions, mingle};
 use crate::events::{Dispatcher, DispatcherOptions};
 use crate::message::{Accept, Serializer};
 use crate::task::{States, Task, TaskDefinition};
 use autoscale::{Autoscale, Bounds};
 use hooks::Hooks;
+use layers::Layers;
 use processes::{Child, Processes, is_child};
 use rate_limits::RateLimits;
 use runtime::Runtime;
@@ -76,6 +84,8 @@ pub struct Worker {
     commands: Commands,
     autoscale: Option<Bounds>,
     hooks: Hooks,
+    layers: Layers,
+    metrics: Metrics,
 }
 
 /// The parts of a worker that can be left out.
@@ -122,6 +132,8 @@ impl Worker {
             commands: Commands::default(),
             autoscale: None,
             hooks: Hooks::default(),
+            layers: Layers::default(),
+            metrics: Metrics::default(),
         }
     }
 
@@ -137,7 +149,8 @@ impl Worker {
             worker.queues = Some(options.queues.clone());
         }
         if !options.exclude_queues.is_empty() {
-            let mut queues = worker.queues.take().unwrap_or_else(|| default_queues(&worker.app));
+            let mut queues =
+                worker.queues.take().unwrap_or_else(|| queues::default_names(worker.app.config()));
             queues.retain(|queue| !options.exclude_queues.contains(queue));
             worker.queues = Some(queues);
         }
@@ -182,6 +195,11 @@ impl Worker {
         self
     }
 
+    /// What the worker counts, for Prometheus.
+    pub fn metrics(&self) -> Metrics {
+        self.metrics.clone()
+    }
+
     /// Shuts the worker down warm when that token is cancelled.
     pub fn stop_on(mut self, stop: CancellationToken) -> Self {
         self.stop = stop;
@@ -196,12 +214,30 @@ impl Worker {
 
     /// Runs until it is shut down: warm by TERM, cold by QUIT.
     ///
+    /// For tasks of the pool `process` the program starts itself again, with the same arguments: `main` comes to this
+    /// call there too, and runs the tasks that the worker hands over. So what stands before it should be quick and
+    /// harmless to do again: it is done for each child process, at the first task and whenever a child is replaced.
+    /// [`is_child_process`] tells the two apart; [`Worker::on_worker_init`] and [`Worker::on_worker_process_init`] are
+    /// the places for what is to be done only in the worker, or only in its children.
+    ///
     /// # Errors
     /// [`Error::Worker`] when a task lacks its state; a broker that is away is waited for.
     pub async fn run(self) -> Result<Stopped> {
         panics::install();
-        let Self { app, states, hostname, queues, stop, handles_signals, parts, commands, autoscale, hooks } =
-            self;
+        let Self {
+            app,
+            states,
+            hostname,
+            queues,
+            stop,
+            handles_signals,
+            parts,
+            commands,
+            autoscale,
+            hooks,
+            layers,
+            metrics,
+        } = self;
         check_states(&app, &states)?;
         let config = app.config();
         let hostname = NodeName::expand(hostname.as_deref()).to_string();
@@ -209,15 +245,20 @@ impl Worker {
             Some(bounds) => bounds.min,
             None => config.worker_concurrency.unwrap_or(Concurrency::Auto).slots(),
         };
-        let queues = queues.unwrap_or_else(|| default_queues(&app));
+        let queues = queues.unwrap_or_else(|| queues::default_names(config));
+        let declared = queues::declare(config, &queues, &hostname)?;
         let registry = registry(&app);
         if is_child() {
-            let child = Child { accept: accept(config)?, app: app.clone(), states, registry, hostname };
+            hooks::each(&hooks.worker_process_init, |hook| hook());
+            let child =
+                Child { accept: accept(config)?, app: app.clone(), states, layers, registry, hostname };
             let served = child.serve().await;
             served.map_err(|error| Error::Worker(format!("a child process lost its worker: {error}")))?;
             return Ok(Stopped { is_cold: false, is_interrupted: false });
         }
+        hooks::each(&hooks.worker_init, |hook| hook());
         let state = Arc::new(WorkerState::new(hostname.clone()));
+        let counters = metrics.start(&hostname).map_err(|error| Error::Worker(error.to_string()))?;
         let statedb = match statedb_path(config, &hostname) {
             Some(path) => {
                 Some(StateDb::open(path, &state).map_err(|error| Error::Worker(error.to_string()))?)
@@ -226,9 +267,10 @@ impl Worker {
         };
         let (stopping, abort) = (CancellationToken::new(), CancellationToken::new());
         let visibility_timeout = config.broker_transport_options.visibility_timeout();
+        let lists = declared.iter().filter(|queue| !queues::is_broadcast(queue));
         let options = ConsumerOptions {
             worker: uuid::Uuid::new_v4().simple().to_string(),
-            queues: queues.iter().map(|queue| Arc::from(queue.as_str())).collect(),
+            queues: lists.map(|queue| Arc::from(queue.name.as_str())).collect(),
             visibility_timeout,
             hostname: hostname.clone(),
             dead_letters: config
@@ -258,11 +300,14 @@ impl Worker {
                 consumer,
                 slots: Arc::new(Slots::new(concurrency)),
                 hooks,
+                layers,
+                counters,
                 processes: Processes::new(app.config()),
                 rate_limits: RateLimits::default(),
+                decoding: Semaphore::new(Concurrency::Auto.slots()),
                 events: events.clone(),
                 autoscale: Autoscale::new(autoscale),
-                queues: Mutex::default(),
+                consumed: Mutex::default(),
                 rate_texts: Mutex::default(),
                 handle: tokio::runtime::Handle::current(),
                 registry,
@@ -302,8 +347,9 @@ impl Worker {
         if !parts.without_mingle && config.worker_enable_remote_control {
             mingle(&app.control(), &runtime.state).await;
         }
-        for queue in WorkerPort::queues(&*runtime) {
-            port::declare(app.queues().clone(), queue).await;
+        for queue in &declared {
+            runtime.consume(queue);
+            runtime.bind(queue).await;
         }
         if runtime.autoscale.bounds().is_some() {
             runtime.background.spawn(Autoscale::run(Arc::clone(&runtime)));
@@ -330,6 +376,13 @@ impl Worker {
         log::info!(worker = hostname.as_str(); "{hostname} stopped");
         Ok(stopped)
     }
+}
+
+/// Whether this process is a child that a worker started to run tasks in; see [`Worker::run`].
+///
+/// For what `main` had better not do again before it comes to the worker: open a port, migrate a database, print.
+pub fn is_child_process() -> bool {
+    is_child()
 }
 
 /// Waits for the wish to end; a warm shutdown becomes a cold one when that is asked for meanwhile.
@@ -387,13 +440,6 @@ fn registry(app: &Celery) -> HashMap<Arc<str>, Arc<TaskDefinition>> {
     // Set here once: the cell was made above.
     let _ = shared.set(registry.clone());
     registry
-}
-
-fn default_queues(app: &Celery) -> Vec<String> {
-    match &app.config().task_queues {
-        Some(queues) => queues.0.iter().map(|queue| queue.name.clone()).collect(),
-        None => vec![app.config().task_default_queue.clone()],
-    }
 }
 
 /// `worker_state_db`, in which `%h`, `%n` and `%d` stand for host, name and domain.

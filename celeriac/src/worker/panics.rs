@@ -5,6 +5,10 @@ use std::backtrace::Backtrace;
 use std::cell::RefCell;
 use std::sync::Once;
 
+use crate::backend::ExceptionInfo;
+use crate::message::Value;
+use crate::task::{Failure, TaskError};
+
 thread_local! {
     static LAST: RefCell<Option<String>> = const { RefCell::new(None) };
 }
@@ -22,12 +26,13 @@ pub(crate) fn install() {
     });
 }
 
-/// The text of a caught panic, and its backtrace if it was on this thread.
-pub(crate) fn describe(payload: &(dyn Any + Send)) -> (String, Option<String>) {
+/// The failure that a caught panic is: its text, and its backtrace if it was on this thread.
+pub(crate) fn failure(payload: &(dyn Any + Send)) -> TaskError {
     let text = payload
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())
         .or_else(|| payload.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "a value that is not text".to_owned());
-    (text, LAST.take())
+    let exception = ExceptionInfo::new("celeriac", "Panic", vec![Value::Str(text)]);
+    TaskError::Failure(Box::new(Failure { exception, traceback: LAST.take(), expected: false }))
 }

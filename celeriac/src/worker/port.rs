@@ -28,9 +28,7 @@ impl WorkerPort for Runtime {
     }
 
     fn queues(&self) -> Vec<QueueInfo> {
-        let known = lock(&self.queues);
-        let names = self.consumer.queues();
-        names.iter().map(|name| known.get(name).cloned().unwrap_or_else(|| QueueInfo::named(name))).collect()
+        self.consumed()
     }
 
     fn prefetch_count(&self) -> usize {
@@ -93,22 +91,14 @@ impl WorkerPort for Runtime {
     }
 
     fn add_queue(&self, queue: QueueInfo) {
-        let name: Arc<str> = queue.name.as_str().into();
-        let mut names = self.consumer.queues();
-        if !names.contains(&name) {
-            names.push(Arc::clone(&name));
+        if let Some(runtime) = self.this.upgrade() {
+            runtime.consume(&queue);
+            self.handle.spawn(async move { runtime.bind(&queue).await });
         }
-        let queues = self.app.queues().clone();
-        self.handle.spawn(declare(queues, queue.clone()));
-        lock(&self.queues).insert(name, queue);
-        self.consumer.set_queues(names);
     }
 
     fn cancel_queue(&self, queue: &str) {
-        let mut names = self.consumer.queues();
-        names.retain(|name| &**name != queue);
-        lock(&self.queues).remove(queue);
-        self.consumer.set_queues(names);
+        self.cease(queue);
     }
 
     fn terminate(&self, serial: u64, signum: i32) {
@@ -182,18 +172,5 @@ fn is_not_started(state: &TaskState) -> bool {
         TaskState::Pending | TaskState::Retry => true,
         TaskState::Custom(name) => matches!(name.as_str(), "RECEIVED" | "REJECTED"),
         _ => false,
-    }
-}
-
-/// Binds a queue to its exchange, so that others find it.
-pub(super) async fn declare(queues: crate::broker::redis::Queues, queue: QueueInfo) {
-    let exchange = &queue.exchange;
-    if exchange.name.is_empty() {
-        return;
-    }
-    if let Err(error) =
-        queues.bind(&exchange.name, &exchange.exchange_type, &queue.routing_key, &queue.name).await
-    {
-        log::warn!(queue = queue.name.as_str(), error:% = error; "Queue {} could not be declared: {error}", queue.name);
     }
 }

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::completion::Completion;
 use super::execute::{Ended, Limits, execute};
 use super::hooks;
+use super::metrics::TaskCounters;
 use super::runtime::Runtime;
 use super::state::Stage;
 use crate::broker::redis::{Disposition, Settlement};
@@ -19,6 +20,9 @@ use crate::task::{Context, Request, TaskDefinition};
 pub(crate) struct Job {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) definition: Arc<TaskDefinition>,
+    pub(crate) counters: Arc<TaskCounters>,
+    /// The queue that it came from.
+    pub(crate) queue: Arc<str>,
     pub(crate) headers: Arc<Headers>,
     pub(crate) properties: Arc<Properties>,
     pub(crate) body: Arc<EncodedBody>,
@@ -50,20 +54,24 @@ impl Job {
             });
         }
         let hostname = &runtime.state.hostname;
-        let request = match self.body.decode_triple(&runtime.accept) {
+        let decoded = runtime.decode(&self.body, || self.body.decode_triple(&runtime.accept)).await;
+        let request = match decoded {
             Ok(Some(body)) => {
                 Request::new(Arc::clone(&self.headers), Arc::clone(&self.properties), body, hostname)
             }
             // Only the hybrid form, a body of protocol 1 under headers of protocol 2, is read otherwise.
-            _ => match self.whole_message().into_task(&runtime.accept) {
+            _ => match runtime.decode(&self.body, || self.whole_message().into_task(&runtime.accept)).await {
                 Ok((message, body)) => Request::new(message.headers, message.properties, body, hostname),
                 Err(error) => {
+                    if self.acknowledged {
+                        runtime.bury(&self);
+                    }
                     return Box::pin(runtime.refuse(self.serial, self.acknowledged, &self.headers, &error))
                         .await;
                 }
             },
         };
-        let Self { definition, serial, acknowledged, terminate, body, .. } = *self;
+        let Self { definition, counters, serial, acknowledged, terminate, body, .. } = *self;
         drop(body);
         runtime.state.count(&definition.name);
         if let Some(known) = runtime.state.requests().get_mut(&serial) {
@@ -71,8 +79,14 @@ impl Job {
             known.acknowledged = acknowledged;
         }
         let started = Instant::now();
-        let completion =
-            Completion { runtime: &runtime, definition: &definition, serial, acknowledged, started };
+        let completion = Completion {
+            runtime: &runtime,
+            definition: &definition,
+            counters: &counters,
+            serial,
+            acknowledged,
+            started,
+        };
         if runtime.deduplicates(&request, acknowledged)
             && let Some(earlier) = Box::pin(runtime.earlier_success(&request)).await
         {
@@ -81,6 +95,7 @@ impl Job {
             return;
         }
         runtime.events.task_started(&request.id);
+        counters.started.inc();
         completion.store_started(&request);
         let limits = limits(&runtime, &definition, request.headers.timelimit, terminate);
         let context =
@@ -100,7 +115,7 @@ impl Job {
         let ended = if runtime.runs_in_process(&definition) {
             Box::pin(runtime.execute_in_process(&definition, &context, limits, serial)).await
         } else {
-            execute(&definition.handler, context.clone(), limits).await
+            execute(&runtime.layers, &definition.handler, context.clone(), limits).await
         };
         match ended {
             // What nearly every task comes to stays small; the rest is put aside.

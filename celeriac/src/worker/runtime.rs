@@ -6,24 +6,30 @@ use std::time::Duration;
 
 use chrono::Utc;
 use chrono_tz::Tz;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::autoscale::Autoscale;
-use super::hooks::Hooks;
+use super::hooks::{self, Hooks, Revocation};
+use super::layers::Layers;
+use super::metrics::{Counters, Refusal};
 use super::processes::Processes;
+use super::queues::Consumed;
 use super::rate_limits::RateLimits;
 use super::request::Job;
 use super::slots::Slots;
 use super::state::{Known, Stage, WorkerState, lock};
 use crate::app::Celery;
 use crate::backend::{ExceptionInfo, TaskMeta, TaskState};
-use crate::broker::redis::{ConsumerHandle, DeadReason, Delivery, Disposition, Receiver, Settlement, Taken};
+use crate::broker::redis::{
+    ConsumerHandle, DeadLetter, DeadReason, Delivery, Disposition, Receiver, Settlement, Taken,
+};
 use crate::canvas::Effect;
 use crate::config::Config;
-use crate::control::QueueInfo;
 use crate::events::Dispatcher;
-use crate::message::{Accept, Headers, Message, ProtocolError, TimeLimit, Value};
+use crate::heavy::aside;
+use crate::message::{Accept, EncodedBody, Headers, Message, ProtocolError, TimeLimit, Value, envelope};
 use crate::task::{States, TaskDefinition};
 
 /// A running worker.
@@ -35,12 +41,15 @@ pub(crate) struct Runtime {
     pub(crate) consumer: ConsumerHandle,
     pub(crate) slots: Arc<Slots>,
     pub(crate) hooks: Hooks,
+    pub(crate) layers: Layers,
+    pub(crate) counters: Arc<Counters>,
     pub(crate) processes: Processes,
     pub(crate) rate_limits: RateLimits,
+    /// A place for each processor to decode large bodies in, so that many of them do not fill the memory.
+    pub(crate) decoding: Semaphore,
     pub(crate) events: Dispatcher,
     pub(crate) autoscale: Autoscale,
-    /// The queues that were declared otherwise than by their name alone.
-    pub(crate) queues: Mutex<HashMap<Arc<str>, QueueInfo>>,
+    pub(crate) consumed: Mutex<Consumed>,
     /// The rate limits that remote control has set, as text.
     pub(crate) rate_texts: Mutex<HashMap<Arc<str>, String>>,
     /// The runtime in which the worker lives; remote control has one of its own.
@@ -64,6 +73,16 @@ impl Runtime {
 
     pub(crate) fn settle(&self, settlement: Settlement) {
         self.consumer.settle(settlement);
+    }
+
+    /// Decodes a body with the others of its size waiting, if it may be large.
+    pub(crate) async fn decode<T>(&self, body: &EncodedBody, decode: impl FnOnce() -> T) -> T {
+        if !body.is_large() {
+            return decode();
+        }
+        // Nobody closes it.
+        let _place = self.decoding.acquire().await;
+        aside(decode)
     }
 
     /// Forgets a request that is done with.
@@ -104,6 +123,9 @@ impl Runtime {
         });
         log::info!(task_id = headers.id.as_deref().unwrap_or(""), task_name = headers.task.as_deref().unwrap_or(""); "Discarding {reason} task: {}[{}]", headers.task.as_deref().unwrap_or(""), headers.id.as_deref().unwrap_or(""));
         self.events.task_revoked(headers.id.as_deref().unwrap_or(""), false, None, expired);
+        job.counters.revoked.inc();
+        let revocation = Revocation { terminated: false, signum: None, expired };
+        hooks::each(&self.hooks.task_revoked, |hook| hook(&job.headers, revocation));
         true
     }
 
@@ -118,6 +140,8 @@ impl Runtime {
         let id = headers.id.as_deref().or(error.task_id());
         let name = headers.task.as_deref().or(error.task_name()).unwrap_or("unknown");
         log::error!(task_id = id.unwrap_or(""), task_name = name, error:% = error; "Message rejected: {error}");
+        self.counters.refuse(error.into());
+        hooks::each(&self.hooks.task_rejected, |hook| hook(headers, error));
         let meta = id.map(|id| {
             let exception = ExceptionInfo::celery("InvalidTaskError", error.to_string());
             self.failure(id, &exception)
@@ -130,6 +154,19 @@ impl Runtime {
         )
         .await;
         self.forget(number);
+    }
+
+    /// Keeps a message among the dead letters that was acknowledged before anybody saw that it cannot be read.
+    pub(crate) fn bury(&self, job: &Job) {
+        let keys = self.app.queues().keys();
+        let Some(name) = &self.config().celeriac_dead_letter_queue else { return };
+        let properties = &job.properties;
+        let to = &properties.delivery_info;
+        let queue = if to.exchange.is_empty() { &to.routing_key } else { &*job.queue };
+        let list = keys.queue(queue, properties.priority.unwrap_or(0));
+        let message = envelope::encode(&job.whole_message());
+        let letter = DeadLetter::new(DeadReason::Malformed, list, &self.state.hostname, 1, &message);
+        self.commit_alone(vec![letter.command(&keys.dead_letters(name))]);
     }
 
     /// Of a message that is no request: `result_extended` has nothing to add (sample `results_extended/unregistered`).
@@ -146,6 +183,8 @@ impl Runtime {
         let name = headers.task.as_deref().unwrap_or_default();
         let id = headers.id.as_deref().unwrap_or_default();
         log::error!(task_id = id, task_name = name; "Received unregistered task of type {name:?}: the message is rejected\nhint: add the task with Worker::task, or send it to a queue of a worker that has it");
+        self.counters.refuse(Refusal::Unregistered);
+        hooks::each(&self.hooks.task_unknown, |hook| hook(headers));
         let exception = ExceptionInfo::celery("NotRegistered", name);
         self.events.task_failed(id, &exception, None);
         let effects = if id.is_empty() {
@@ -235,7 +274,7 @@ impl Receiver for Runtime {
     }
 
     fn receive(&self, delivery: Delivery) -> Taken {
-        let Delivery { serial, message, .. } = delivery;
+        let Delivery { serial, queue, message } = delivery;
         let Some(runtime) = self.this.upgrade() else { return Taken::Held };
         let message = match message {
             Ok(message) => message,
@@ -272,6 +311,8 @@ impl Receiver for Runtime {
         };
         let mut job = Box::new(Job {
             runtime,
+            counters: self.counters.task(&definition.name, &queue),
+            queue,
             definition,
             headers,
             properties,
@@ -290,6 +331,8 @@ impl Receiver for Runtime {
             return Taken::Held;
         }
         self.events.task_received(&job.headers);
+        job.counters.received.inc();
+        hooks::each(&self.hooks.task_received, |hook| hook(&job.headers));
         log::debug!(task_id = job.headers.id.as_deref().unwrap_or(""), task_name = &*job.definition.name; "Task {}[{}] received", job.definition.name, job.headers.id.as_deref().unwrap_or(""));
         self.state.requests().insert(serial, known);
         let may_start = job.headers.eta.is_none() && !self.rate_limits.limits(&job.definition.name);
@@ -321,13 +364,13 @@ impl Runtime {
                 }
             };
         }
-        let headers = message.headers.clone();
-        message
-            .into_task(&self.accept)
-            .and_then(|(mut message, body)| {
-                message.set_body(&body, crate::message::Serializer::Json, None)?;
-                Ok(message)
-            })
-            .map_err(|error| Box::new((headers, error)))
+        let (headers, is_large) = (message.headers.clone(), message.is_large());
+        let upgrade = || {
+            let (mut message, body) = message.into_task(&self.accept)?;
+            message.set_body(&body, crate::message::Serializer::Json, None)?;
+            Ok(message)
+        };
+        let upgraded = if is_large { aside(upgrade) } else { upgrade() };
+        upgraded.map_err(|error| Box::new((headers, error)))
     }
 }

@@ -48,6 +48,8 @@ raw("stamps", EMPTY, stamps="none", stamped_headers=3)
 raw("triple", '{{"what": "is this"}}')
 raw("kwargs", '[[], [1], {{}}]')
 raw("utf8", b'[["\xff\xfe"], {{}}, {{}}]')
+raw("early", '{{"what": "is this"}}', task="pools.worker_pid")
+raw("unknown", EMPTY, task="no.such.task")
 raw("large", b"[[\"" + b"x" * 100_000_000 + b"\"], {{}}, {{}}]", content_encoding="utf-8")
 began = time.monotonic()
 ran = outcome(call("late"), 60)
@@ -55,13 +57,38 @@ found = {{}}
 for id in ("bomb", "bomb_bzip2", "garbage", "compression", "deep", "deep_in_triple", "type", "pickle", "encoding", "retries",
            "timelimit", "group", "eta", "expires", "stamps", "triple", "kwargs", "utf8", "large"):
     found[id] = outcome(app.AsyncResult(id), 10)
-print(json.dumps([ran, time.monotonic() - began < 60, redis.hlen("unacked"), found]))"#
+unregistered = outcome(app.AsyncResult("unknown"), 10)[0]
+early = outcome(app.AsyncResult("early"), 10)[0]
+metrics = [line.split() for line in list(app.control.broadcast("metrics", reply=True, timeout=20, limit=1)[0].values())[0].splitlines()]
+refused = {{name.split('reason="')[1][:-2]: int(count) for name, count in metrics if name.startswith("celeriac_messages_refused_total")}}
+received = [count for name, count in metrics if name.startswith("celery_task_received_total")]
+dead = [json.loads(letter) for letter in redis.lrange("celeriac.dead", 0, -1)]
+early_body = [json.loads(base64.b64decode(letter["message"]))["body"] for letter in dead if b'pools.worker_pid' in base64.b64decode(letter["message"])]
+print(json.dumps([ran, time.monotonic() - began < 60, redis.hlen("unacked"), found, unregistered, early, refused, len(received),
+                  len(dead), [base64.b64decode(body).decode() for body in early_body]]))"#
     ));
     assert_eq!(found[0], json!(1), "{found}");
     assert_eq!((&found[1], &found[2]), (&json!(true), &json!(0)));
     for (id, outcome) in found[3].as_object().unwrap() {
         assert_eq!(outcome[0], "celery.exceptions.InvalidTaskError", "{id}: {outcome}");
     }
+    assert_eq!(found[4], "celery.exceptions.NotRegistered");
+    assert_eq!(found[5], "celery.exceptions.InvalidTaskError");
+    assert_eq!(
+        found[6],
+        json!({
+            "envelope": 0, "headers": 6, "content_type": 2, "encoding": 1, "compression": 1, "size": 3, "depth": 2,
+            "body": 5, "unregistered": 1,
+        }),
+        "each is counted under its reason"
+    );
+    assert_eq!(found[7], 2, "what a sender makes up gets no counter of its own");
+    assert_eq!(found[8], 21, "each is a dead letter");
+    assert_eq!(
+        found[9],
+        json!([r#"{"what": "is this"}"#]),
+        "also one that was acknowledged before it was read"
+    );
     let reason = |id: &str| found[3][id][1].as_str().unwrap_or_default();
     for (id, expected) in [
         ("bomb", "larger than"),

@@ -4,7 +4,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use redis::Pipeline;
+use redis::{Cmd, Pipeline, cmd};
 use serde::{Deserialize, Serialize};
 
 use super::Link;
@@ -95,6 +95,13 @@ impl DeadLetter {
             Ok(message) => (message.headers.id, message.headers.task),
             Err(error) => (error.task_id().map(str::to_owned), error.task_name().map(str::to_owned)),
         }
+    }
+
+    /// The command that adds it to a list.
+    pub(crate) fn command(&self, key: &str) -> Cmd {
+        let mut push = cmd("LPUSH");
+        push.arg(key).arg(self.encode());
+        push
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {

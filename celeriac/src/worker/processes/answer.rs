@@ -21,9 +21,6 @@ impl Answer {
         let (kind, content) = match &self.ended {
             Ended::Returned(Ok(value)) => ("returned", value.clone()),
             Ended::Returned(Err(error)) => raised(error),
-            Ended::Panicked(text, backtrace) => {
-                ("panicked", list([text.as_str().into(), backtrace.clone().into()]))
-            }
             // The worker keeps the limits, so that a child ends no run for them.
             other => raised(&TaskError::unexpected(format!("the run ended as {other:?}"))),
         };
@@ -39,11 +36,6 @@ impl Answer {
         let kind = kind.as_str().ok_or_else(unreadable)?;
         let ended = match kind {
             "returned" => Ended::Returned(Ok(content)),
-            "panicked" => {
-                let parts = content.as_list().unwrap_or_default();
-                let text = |index: usize| parts.get(index).and_then(Value::as_str).map(str::to_owned);
-                Ended::Panicked(text(0).unwrap_or_default(), text(1))
-            }
             kind => Ended::Returned(Err(error(kind, content).ok_or_else(unreadable)?)),
         };
         let children =
@@ -186,7 +178,5 @@ mod tests {
             };
             assert_eq!(same, error);
         }
-        let panicked = crossed(Ended::Panicked("boom".to_owned(), Some("at x".to_owned())));
-        assert!(matches!(panicked, Ended::Panicked(text, Some(at)) if text == "boom" && at == "at x"));
     }
 }

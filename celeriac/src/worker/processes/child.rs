@@ -17,6 +17,7 @@ use crate::message::{Accept, envelope};
 use crate::task::{Context, Request, States, TaskError};
 use crate::worker::builtins::Registry;
 use crate::worker::execute::{Ended, Limits, execute};
+use crate::worker::layers::Layers;
 
 /// Set for child processes to the process id of their worker.
 pub(super) const VARIABLE: &str = "CELERIAC_WORKER_OF_CHILD";
@@ -31,6 +32,7 @@ pub(crate) fn is_child() -> bool {
 pub(crate) struct Child {
     pub(crate) app: Celery,
     pub(crate) states: States,
+    pub(crate) layers: Layers,
     pub(crate) registry: Registry,
     pub(crate) accept: Accept,
     pub(crate) hostname: String,
@@ -65,7 +67,9 @@ impl Child {
                     abort: CancellationToken::new(),
                 };
                 let running = context.clone();
-                let run = tokio::spawn(async move { execute(&definition.handler, running, limits).await });
+                let layers = self.layers.clone();
+                let run =
+                    tokio::spawn(async move { execute(&layers, &definition.handler, running, limits).await });
                 let ended = run.await.unwrap_or_else(|error| failed(error.to_string()));
                 children = context.children();
                 ended

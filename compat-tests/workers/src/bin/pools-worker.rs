@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use celeriac::config::Config;
+use celeriac::control::Commands;
 use celeriac::prelude::*;
 use compat_workers::start;
 
@@ -116,7 +117,13 @@ async fn late(runs: State<Runs>) -> u32 {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let options = start(Config::default());
-    let worker = Worker::from_options("pools", &options)?
+    let worker = Worker::from_options("pools", &options)?;
+    let metrics = worker.metrics();
+    let worker = worker
+        .commands(Commands::default().with("metrics", move |_| {
+            let text = metrics.text();
+            async move { Ok(Value::Str(text)) }
+        }))
         .state(Made(std::process::id()))
         .state(Runs::default())
         .task(pid)

@@ -27,6 +27,7 @@ use super::link::{replies, server_error};
 use super::transaction::Transaction;
 use super::{Keys, Link};
 use crate::backoff::Backoff;
+use crate::heavy::{LARGE, aside};
 use crate::message::{Message, ProtocolError, envelope};
 use held::{Entry, Held};
 use sources::{Fetch, IDLE_POLL, Sources};
@@ -42,6 +43,8 @@ pub(crate) const LEASE: Duration = Duration::from_secs(40);
 pub(crate) struct Delivery {
     /// Number of the delivery within this consumer, by which it is settled.
     pub(crate) serial: u64,
+    /// The queue that it came from.
+    pub(crate) queue: Arc<str>,
     /// The message, or why it cannot be read.
     pub(crate) message: Result<Message, ProtocolError>,
 }
@@ -268,10 +271,13 @@ impl<R: Receiver> Consumer<R> {
     fn take(&mut self, raw: Vec<u8>, queue: Arc<str>, slot: usize) {
         let serial = self.held.next_serial();
         let raw: Arc<[u8]> = raw.into();
-        let message = envelope::decode(&raw);
-        let entry = Entry::fetched(raw, &message, queue, slot);
+        let message = match raw.len() {
+            0..=LARGE => envelope::decode(&raw),
+            _ => aside(|| envelope::decode(&raw)),
+        };
+        let entry = Entry::fetched(raw, &message, Arc::clone(&queue), slot);
         self.slots.add(slot);
-        match self.receiver.receive(Delivery { serial, message }) {
+        match self.receiver.receive(Delivery { serial, queue, message }) {
             Taken::Acknowledged => self.slots.settle(slot, entry.raw),
             Taken::Held => self.held.insert(serial, entry),
         }

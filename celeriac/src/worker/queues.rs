@@ -1,0 +1,137 @@
+//! The queues that a worker consumes: which, as what they are declared, and those whose messages all workers get.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::runtime::Runtime;
+use super::state::lock;
+use crate::app::{Error, Result};
+use crate::broker::redis::{Delivery, Receiver, Subscription};
+use crate::config::Config;
+use crate::control::QueueInfo;
+
+/// How often it is seen whether the worker has room for another message of a broadcast queue.
+const LOOK_FOR_ROOM: Duration = Duration::from_millis(20);
+/// Deliveries of broadcast queues are numbered from here, apart from those of the consumer.
+const FIRST_SERIAL: u64 = 1 << 63;
+
+/// What a worker consumes.
+#[derive(Default)]
+pub(crate) struct Consumed {
+    /// The queues as they are declared.
+    declared: HashMap<Arc<str>, QueueInfo>,
+    /// Ends the listening to a broadcast queue.
+    broadcasts: HashMap<Arc<str>, CancellationToken>,
+}
+
+/// The names of all queues that the settings declare.
+pub(super) fn default_names(config: &Config) -> Vec<String> {
+    match &config.task_queues {
+        Some(queues) => queues.0.iter().map(|queue| queue.name.clone()).collect(),
+        None => vec![config.task_default_queue.clone()],
+    }
+}
+
+/// The queues of those names, and with `worker_direct` that of the worker alone, as they are to be declared.
+///
+/// Source: celery 5.7 `setup_queues` in `celery/worker/worker.py`.
+pub(super) fn declare(config: &Config, names: &[String], hostname: &str) -> Result<Vec<QueueInfo>> {
+    let declared = names.iter().map(|name| {
+        let queue = config.queue(name).ok_or_else(|| {
+            Error::Worker(format!(
+                "queue {name:?} is not defined in task_queues\nhint: declare it there, or set task_create_missing_queues"
+            ))
+        })?;
+        Ok(QueueInfo::bound(name, &queue.exchange, queue.exchange_type.as_str(), &queue.routing_key))
+    });
+    let direct = config.worker_direct.then(|| {
+        let queue = QueueInfo::bound(&format!("{hostname}.dq2"), "C.dq2", "direct", hostname);
+        Ok(QueueInfo { auto_delete: true, ..queue })
+    });
+    declared.chain(direct).collect()
+}
+
+/// Whether every worker gets its own copy of the queue's messages.
+pub(super) fn is_broadcast(queue: &QueueInfo) -> bool {
+    queue.exchange.exchange_type == "fanout"
+}
+
+impl Runtime {
+    /// The queues that are consumed, as they are declared.
+    pub(super) fn consumed(&self) -> Vec<QueueInfo> {
+        let consumed = lock(&self.consumed);
+        let known =
+            |name: &Arc<str>| consumed.declared.get(name).cloned().unwrap_or_else(|| QueueInfo::named(name));
+        let names = self.consumer.queues();
+        names.iter().chain(consumed.broadcasts.keys()).map(known).collect()
+    }
+
+    /// Begins to consume a queue.
+    pub(super) fn consume(self: &Arc<Self>, queue: &QueueInfo) {
+        let name: Arc<str> = queue.name.as_str().into();
+        let mut consumed = lock(&self.consumed);
+        consumed.declared.insert(Arc::clone(&name), queue.clone());
+        if is_broadcast(queue) {
+            let stop = self.stopping.child_token();
+            if let Some(before) = consumed.broadcasts.insert(name, stop.clone()) {
+                before.cancel();
+            }
+            let (runtime, queue) = (Arc::clone(self), queue.clone());
+            self.background.spawn_on(async move { runtime.listen(queue, stop).await }, &self.handle);
+            return;
+        }
+        let mut names = self.consumer.queues();
+        if !names.contains(&name) {
+            names.push(name);
+            self.consumer.set_queues(names);
+        }
+    }
+
+    /// Binds a queue to its exchange, so that others find it.
+    pub(super) async fn bind(&self, queue: &QueueInfo) {
+        let QueueInfo { name, exchange, routing_key, .. } = queue;
+        if exchange.name.is_empty() || is_broadcast(queue) {
+            return;
+        }
+        let queues = self.app.queues();
+        if let Err(error) = queues.bind(&exchange.name, &exchange.exchange_type, routing_key, name).await {
+            log::warn!(queue = name.as_str(), error:% = error; "Queue {name} could not be declared: {error}");
+        }
+    }
+
+    /// Consumes a queue no longer.
+    pub(super) fn cease(&self, queue: &str) {
+        let mut names = self.consumer.queues();
+        names.retain(|name| &**name != queue);
+        self.consumer.set_queues(names);
+        let mut consumed = lock(&self.consumed);
+        consumed.declared.remove(queue);
+        consumed.broadcasts.remove(queue).inspect(CancellationToken::cancel);
+    }
+
+    /// Takes what is published to a fanout exchange. Nobody keeps these messages: what is published while the worker is
+    /// away, or is not yet started when it ends, it does not get, as with kombu's `Broadcast` on Redis.
+    async fn listen(&self, queue: QueueInfo, stop: CancellationToken) {
+        static SERIAL: AtomicU64 = AtomicU64::new(FIRST_SERIAL);
+        let queues = self.app.queues();
+        let pattern = queues.keys().fanout_pattern(&queue.exchange.name, &queue.routing_key);
+        let mut messages = Subscription::open(queues.link(), vec![pattern]).await;
+        let name: Arc<str> = queue.name.as_str().into();
+        loop {
+            let message = tokio::select! {
+                () = stop.cancelled() => return,
+                message = messages.next() => message,
+            };
+            let Some(message) = message else { return };
+            while self.capacity() == 0 && !stop.is_cancelled() {
+                tokio::time::sleep(LOOK_FOR_ROOM).await;
+            }
+            let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+            self.receive(Delivery { serial, queue: Arc::clone(&name), message: Ok(message) });
+        }
+    }
+}

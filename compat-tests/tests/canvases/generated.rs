@@ -1,0 +1,52 @@
+//! Canvases made at random from a seed.
+
+use std::collections::BTreeMap;
+
+use compat_tests::{Process, secs};
+use serde_json::Value as Json;
+
+use crate::stage::{SOON, Stage, size};
+
+/// `CANVASES=200 CANVAS_SEED=7` for more and other ones.
+#[test]
+fn random_canvases_give_the_same_results_and_events_at_celerys_worker_and_at_ours() {
+    let (seed, count) = (size("CANVAS_SEED", 20_260), size("CANVASES", 60));
+    let theirs = everything_of(seed, count, |stage| stage.stock_worker(1));
+    let ours = everything_of(seed, count, |stage| stage.worker(1));
+    assert!(ours.len() > 3 * count, "a canvas has tasks");
+    let mut differences: BTreeMap<&str, i64> = BTreeMap::new();
+    theirs.iter().for_each(|line| *differences.entry(line).or_default() -= 1);
+    ours.iter().for_each(|line| *differences.entry(line).or_default() += 1);
+    differences.retain(|_, count| *count != 0);
+    let shown: Vec<String> = differences
+        .iter()
+        .map(|(line, count)| format!("{} {line}", if *count > 0 { "ours  " } else { "theirs" }))
+        .collect();
+    assert!(shown.is_empty(), "{} lines differ of {}:\n{}", shown.len(), theirs.len(), shown.join("\n"));
+}
+
+/// All that a worker stores and publishes of canvases that wait for it when it starts: so their order is the same.
+fn everything_of(seed: usize, count: usize, worker: impl Fn(&Stage) -> Process) -> Vec<String> {
+    let stage = Stage::new();
+    let file = stage.folder.path().join("everything.json");
+    let arguments = ["compare", &seed.to_string(), &count.to_string(), &file.display().to_string()];
+    let mut client = stage.script(&arguments).spawn();
+    client.wait_for_line("sent", SOON);
+    let _worker = worker(&stage);
+    assert!(client.wait(secs(300)).success());
+    serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
+}
+
+/// `MIXED_CANVASES=1000` for the full number.
+#[test]
+fn canvases_whose_steps_fall_on_workers_of_either_kind_all_have_the_right_result() {
+    let stage = Stage::new();
+    let _workers = (stage.worker(2), stage.stock_worker(2));
+    let count = size("MIXED_CANVASES", 100).to_string();
+    let answer = stage.script(&["mixed", "11", &count]).run().success();
+    let answer: Json = serde_json::from_str(answer.lines().last().unwrap()).unwrap();
+    assert_eq!(answer["wrong"], Json::Array(Vec::new()), "{answer:#}");
+    for node in ["rust@host", "stock@host"] {
+        assert!(answer["ran"][node].as_u64().unwrap() > 20, "{node} had its share: {}", answer["ran"]);
+    }
+}

@@ -1,0 +1,4 @@
+//! Canvases at Celery's own worker, at ours, and at both together; at random, and of one large size.
+
+mod generated;
+mod stage;

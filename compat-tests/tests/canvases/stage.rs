@@ -1,0 +1,55 @@
+//! A broker, and workers in Rust and of Celery with the same tasks.
+
+use std::process::Command;
+use std::time::Duration;
+
+use compat_tests::{Process, PythonCommand, PythonEnv, RedisServer, binary, scratch_dir, secs};
+use tempfile::TempDir;
+
+/// How long anything may take that should be quick, on a busy machine.
+pub(crate) const SOON: Duration = secs(60);
+
+pub(crate) struct Stage {
+    pub(crate) redis: RedisServer,
+    pub(crate) folder: TempDir,
+}
+
+impl Stage {
+    pub(crate) fn new() -> Self {
+        let folder = scratch_dir("canvases");
+        std::fs::write(folder.path().join("canvas_app.py"), include_str!("canvas_app.py")).unwrap();
+        Self { redis: RedisServer::start(), folder }
+    }
+
+    /// A worker in Rust that is ready.
+    pub(crate) fn worker(&self, concurrency: usize) -> Process {
+        let mut command = Command::new(binary("canvas-worker"));
+        command.args(["-n", "rust@host", "-E", "-l", "warning", "-c", &concurrency.to_string()]);
+        command.args(["--result-extended", "--task-send-sent-event"]);
+        command.env("CELERY_BROKER_URL", self.redis.url()).env("CELERY_RESULT_BACKEND", self.redis.url());
+        Process::spawn("canvas-worker", &command)
+    }
+
+    /// A worker of Celery that is ready.
+    pub(crate) fn stock_worker(&self, concurrency: usize) -> Process {
+        let arguments = ["-A", "canvas_app", "worker", "-n", "stock@host", "-l", "warning", "-c"];
+        let command = PythonEnv::get().celery(arguments.into_iter().chain([&*concurrency.to_string()]));
+        self.placed(command).spawn()
+    }
+
+    /// `canvas_app.py ARGUMENTS`
+    pub(crate) fn script(&self, arguments: &[&str]) -> PythonCommand {
+        let script = ["canvas_app.py"].iter().chain(arguments);
+        self.placed(PythonEnv::get().python(script)).deadline(secs(600))
+    }
+
+    fn placed(&self, command: PythonCommand) -> PythonCommand {
+        let command = command.current_dir(self.folder.path()).env("PYTHONPATH", self.folder.path());
+        command.env("CELERY_BROKER_URL", self.redis.url()).env("CELERY_RESULT_BACKEND", self.redis.url())
+    }
+}
+
+/// A number from the environment, such as `CANVASES`.
+pub(crate) fn size(variable: &str, usual: usize) -> usize {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}

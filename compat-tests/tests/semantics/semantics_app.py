@@ -1,0 +1,277 @@
+"""The tasks of semantics-worker for Celery's own worker, and what a client sees of them.
+
+  semantics_app.py SCENARIO...   prints what was observed in each, as JSON
+"""
+import json
+import os
+import sys
+import threading
+import time
+from datetime import datetime, timedelta, timezone
+
+from celery import Celery
+from celery.exceptions import SoftTimeLimitExceeded
+from kombu import Exchange, Queue
+from kombu.common import Broadcast
+
+app = Celery("semantics")
+app.conf.update(
+    broker_url=os.environ["CELERY_BROKER_URL"],
+    result_backend=os.environ["CELERY_RESULT_BACKEND"],
+    broker_connection_retry_on_startup=True,
+    worker_send_task_events=True,
+    task_queues=[
+        Queue("celery", Exchange("celery"), "celery"),
+        Queue("everything", Exchange("media", "topic"), "media.#"),
+        Queue("videos", Exchange("media", "topic"), "media.*.video"),
+        Queue("keyed", Exchange("shop"), "orders"),
+        Broadcast("news"),
+    ],
+    task_routes={"sem.told": {"queue": "news"}},
+)
+redis = app.backend.client
+
+
+@app.task(name="sem.add")
+def add(x, y):
+    return x + y
+
+
+@app.task(name="sem.give_up", acks_late=True, acks_on_failure_or_timeout=False)
+def give_up():
+    raise ValueError("no")
+
+
+@app.task(name="sem.slow_once", bind=True, acks_late=True, acks_on_failure_or_timeout=False, time_limit=1)
+def slow_once(self):
+    if self.request.delivery_info["redelivered"]:
+        return "second time"
+    time.sleep(60)
+
+
+@app.task(name="sem.tidies", soft_time_limit=1)
+def tidies():
+    try:
+        time.sleep(60)
+    except SoftTimeLimitExceeded:
+        return "tidied"
+
+
+@app.task(name="sem.tidies_blocking", soft_time_limit=1)
+def tidies_blocking():
+    return tidies()
+
+
+@app.task(name="sem.retry", bind=True, max_retries=3, default_retry_delay=1)
+def retry(self, how, word="first"):
+    retries = self.request.retries
+    exc = KeyError("again")
+    if how == "countdown" and retries == 0:
+        raise self.retry(countdown=0.2)
+    if how == "eta" and retries == 0:
+        raise self.retry(eta=datetime.now(timezone.utc) + timedelta(seconds=0.3), exc=exc)
+    if how == "args" and retries == 0:
+        raise self.retry(args=["args", "second"], countdown=0)
+    if how == "kwargs" and retries == 0:
+        raise self.retry(args=["kwargs"], kwargs={"word": "third"}, countdown=0)
+    if how == "exc":
+        raise self.retry(exc=ValueError("mine"), countdown=0, max_retries=1)
+    if how == "exceeded":
+        raise self.retry(countdown=0, max_retries=1)
+    if how == "often" and retries < 5:
+        raise self.retry(countdown=0, max_retries=10)
+    if how == "elsewhere" and retries == 0:
+        raise self.retry(countdown=0, queue="keyed", priority=9)
+    return [retries, word, self.request.delivery_info["routing_key"], self.request.delivery_info["priority"]]
+
+
+@app.task(
+    name="sem.autoretry", bind=True, max_retries=2, retry_backoff=1, retry_jitter=False,
+    autoretry_for=(LookupError,), dont_autoretry_for=(KeyError,),
+)
+def autoretry(self, kind, good_at=99):
+    if self.request.retries < good_at:
+        raise {"IndexError": IndexError, "KeyError": KeyError, "ValueError": ValueError}[kind]("at fault")
+    return self.request.retries
+
+
+@app.task(name="sem.tracked", track_started=True)
+def tracked():
+    time.sleep(1)
+
+
+@app.task(name="sem.quiet", ignore_result=True, store_errors_even_if_ignored=True)
+def quiet(fails):
+    if fails:
+        raise ValueError("loud")
+    return "nobody sees this"
+
+
+@app.task(name="sem.where", bind=True)
+def where(self):
+    info = self.request.delivery_info
+    return [info["exchange"], info["routing_key"]]
+
+
+@app.task(name="sem.told", ignore_result=True)
+def told(text):
+    redis.rpush("told", text)
+
+
+@app.task(name="sem.early")
+def early(seconds):
+    redis.rpush("started", "early")
+    time.sleep(seconds)
+
+
+@app.task(name="sem.late", acks_late=True)
+def late(seconds):
+    redis.rpush("started", "late")
+    time.sleep(seconds)
+
+
+SCENARIOS = {}
+
+
+def scenario(function):
+    SCENARIOS[function.__name__] = function
+
+
+def outcome(result, timeout=60):
+    """State and value, or state, class and arguments of the exception."""
+    value = result.get(timeout=timeout, propagate=False)
+    if isinstance(value, BaseException):
+        return [result.state, type(value).__name__, [str(arg).replace(result.id, "ID") for arg in value.args]]
+    return [result.state, value]
+
+
+def wait_for(condition, what, deadline=60):
+    end = time.monotonic() + deadline
+    while not condition():
+        if time.monotonic() > end:
+            sys.exit(f"not in time: {what}")
+        time.sleep(0.02)
+
+
+class Events:
+    """The events of one task, by their types, from now on."""
+
+    def __init__(self):
+        self.seen = []
+        ready = threading.Event()
+
+        def capture():
+            with app.connection_for_read() as connection:
+                receiver = app.events.Receiver(connection, handlers={"*": self.seen.append})
+                receiver.on_consume_ready = lambda *_, **__: ready.set()
+                receiver.capture(limit=None, timeout=None, wakeup=False)
+
+        threading.Thread(target=capture, daemon=True).start()
+        ready.wait(20)
+
+    def of(self, id, last):
+        types = lambda: [event["type"] for event in list(self.seen) if event.get("uuid") == id]
+        wait_for(lambda: last in types(), f"{last} of {id}")
+        return types()
+
+
+@scenario
+def acknowledgement():
+    events = Events()
+    given_up, slow = give_up.delay(), slow_once.delay()
+    found = [outcome(given_up), events.of(given_up.id, "task-failed")]
+    # A result keeps the first state of an end that it sees.
+    wait_for(lambda: app.AsyncResult(slow.id).state == "SUCCESS", "second time")
+    found += [outcome(app.AsyncResult(slow.id)), events.of(slow.id, "task-succeeded")]
+    wait_for(lambda: not redis.hlen("unacked"), "nothing held")
+    return found + [redis.llen("celery")]
+
+
+@scenario
+def soft_limits():
+    return [outcome(tidies.delay()), outcome(tidies_blocking.delay()), outcome(add.s(1, 2).set(soft_time_limit=60).delay())]
+
+
+@scenario
+def retries():
+    ways = ["countdown", "eta", "args", "kwargs", "exc", "exceeded", "often", "elsewhere"]
+    return {how: outcome(retry.delay(how)) for how in ways}
+
+
+@scenario
+def automatic_retries():
+    pubsub = redis.pubsub(ignore_subscribe_messages=True)
+    pubsub.psubscribe("celery-task-meta-*")
+    pubsub.get_message(timeout=5)
+    found = [outcome(autoretry.delay(*args)) for args in [("IndexError",), ("KeyError",), ("ValueError",), ("IndexError", 1)]]
+    states = []
+    while message := pubsub.get_message(timeout=1):
+        meta = json.loads(message["data"])
+        if meta["status"] == "RETRY":
+            states.append(meta["traceback"].strip().splitlines()[-1])
+    return found + [states]
+
+
+@scenario
+def stored_states():
+    running = tracked.delay()
+    wait_for(lambda: running.state == "STARTED", "STARTED")
+    seen = sorted(running.info)
+    noisy, silent = quiet.delay(True), quiet.delay(False)
+    wait_for(lambda: app.AsyncResult(noisy.id).state == "FAILURE", "the failure")
+    found = [seen, outcome(running), outcome(app.AsyncResult(noisy.id)), add.delay(1, 1).get(timeout=30), app.AsyncResult(silent.id).state]
+    return found
+
+
+@scenario
+def routes():
+    send = lambda **options: outcome(where.apply_async(**options))
+    found = [
+        send(queue="keyed"),
+        send(queue="everything", routing_key="media.music"),
+        send(exchange="shop", routing_key="orders"),
+        send(queue="everything"),
+    ]
+    # To both queues: it runs twice.
+    both = where.apply_async(queue="videos", routing_key="media.new.video")
+    found.append(outcome(both))
+    for n in range(3):
+        told.delay(f"news {n}")
+    wait_for(lambda: redis.llen("told") >= 3, "what was told to all")
+    add.delay(1, 1).get(timeout=30)
+    bindings = {key.decode(): sorted(member.decode().split("\x06\x16") for member in redis.smembers(key))
+                for key in redis.keys("_kombu.binding.*") if b"pidbox" not in key and b"celeryev" not in key}
+    bindings = {key: [[*binding[:2], "bcast" if binding[2].startswith("bcast.") else binding[2]] for binding in members]
+                for key, members in bindings.items() if "news" not in key}
+    return found + [sorted(text.decode() for text in redis.lrange("told", 0, -1)), bindings]
+
+
+@scenario
+def revoked_stamps():
+    tasks = [add.s(1, 1) for _ in range(3)]
+    for task, tenant in zip(tasks, ("acme", "other", "acme")):
+        task.stamp(tenant=tenant)
+    results = [task.apply_async(countdown=4) for task in tasks]
+    held = lambda: app.control.broadcast("scheduled", reply=True, limit=1, timeout=5) or [{"": []}]
+    wait_for(lambda: len([*held()[0].values()][0]) == 3, "all are held")
+    app.control.revoke_by_stamped_headers({"tenant": "acme"})
+    return [outcome(result) for result in results]
+
+
+@scenario
+def cold_shutdown_begins():
+    results = [early.apply_async((60,), task_id="early"), late.apply_async((60,), task_id="late")]
+    wait_for(lambda: redis.llen("started") == 2, "both run")
+    return [result.state for result in results]
+
+
+@scenario
+def cold_shutdown_ended():
+    states = {id: app.AsyncResult(id).state for id in ("early", "late")}
+    # By kombu's protocol the message is back in its queue, or still among the unacknowledged.
+    info = app.AsyncResult("early").info
+    return [states, type(info).__name__, redis.llen("celery") + redis.hlen("unacked")]
+
+
+if __name__ == "__main__":
+    print(json.dumps({name: SCENARIOS[name]() for name in sys.argv[1:]}))

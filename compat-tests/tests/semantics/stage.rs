@@ -1,0 +1,82 @@
+//! A broker with one worker: Celery's own, or ours.
+
+use std::process::Command;
+
+use compat_tests::{Process, PythonEnv, RedisServer, binary, scratch_dir, secs};
+use serde_json::Value as Json;
+use tempfile::TempDir;
+
+/// The queues of `semantics_app.py`.
+const QUEUES: &str = r#"[
+    {"name": "celery"},
+    {"name": "everything", "exchange": "media", "exchange_type": "topic", "routing_key": "media.#"},
+    {"name": "videos", "exchange": "media", "exchange_type": "topic", "routing_key": "media.*.video"},
+    {"name": "keyed", "exchange": "shop", "routing_key": "orders"},
+    {"name": "news", "exchange": "news", "exchange_type": "fanout"}
+]"#;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Kind {
+    Celery,
+    Ours,
+}
+
+pub(crate) struct Stage {
+    pub(crate) redis: RedisServer,
+    folder: TempDir,
+    kind: Kind,
+}
+
+impl Stage {
+    pub(crate) fn new(kind: Kind) -> Self {
+        let folder = scratch_dir("semantics");
+        std::fs::write(folder.path().join("semantics_app.py"), include_str!("semantics_app.py")).unwrap();
+        Self { redis: RedisServer::start(), folder, kind }
+    }
+
+    /// Starts the worker; it need not be ready.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Process {
+        let arguments = ["-n", "w@host", "-l", "info"].iter().chain(arguments);
+        match self.kind {
+            Kind::Celery => {
+                let command = ["-A", "semantics_app", "worker"].iter().chain(arguments);
+                let command = PythonEnv::get().celery(command).current_dir(self.folder.path());
+                let command = command.env("CELERY_BROKER_URL", self.redis.url());
+                command.env("CELERY_RESULT_BACKEND", self.redis.url()).spawn()
+            }
+            Kind::Ours => {
+                let mut command = Command::new(binary("semantics-worker"));
+                command.args(arguments).args(["-E"]).env("CELERY_TASK_QUEUES", QUEUES);
+                command.env("CELERY_BROKER_URL", self.redis.url());
+                command.env("CELERY_RESULT_BACKEND", self.redis.url());
+                Process::spawn("semantics-worker", &command)
+            }
+        }
+    }
+
+    /// A worker that is ready.
+    pub(crate) fn worker(&self, arguments: &[&str]) -> Process {
+        let mut worker = self.start(arguments);
+        worker.wait_for_line(" ready", secs(60));
+        worker
+    }
+
+    /// What a client observes in a scenario.
+    #[track_caller]
+    pub(crate) fn observe(&self, scenario: &str) -> Json {
+        let command = PythonEnv::get().python(["semantics_app.py", scenario]).current_dir(self.folder.path());
+        let command = command.env("CELERY_BROKER_URL", self.redis.url()).deadline(secs(180));
+        let output = command.env("CELERY_RESULT_BACKEND", self.redis.url()).run().success();
+        let mut found: Json = serde_json::from_str(output.lines().last().unwrap_or("null")).unwrap();
+        found[scenario].take()
+    }
+}
+
+/// What is observed at either, which is the same.
+#[track_caller]
+pub(crate) fn observed_at_both(observe: impl Fn(&Stage) -> Json) -> Json {
+    let theirs = observe(&Stage::new(Kind::Celery));
+    let ours = observe(&Stage::new(Kind::Ours));
+    assert_eq!(ours, theirs, "\nours   {ours}\ntheirs {theirs}");
+    theirs
+}
