@@ -2,6 +2,7 @@
 
 mod commit;
 mod error;
+mod group;
 mod result;
 
 use std::collections::HashMap;

@@ -43,6 +43,15 @@ impl AsyncResult {
         members.map(|child| Self::new(self.app.clone(), child.clone())).collect()
     }
 
+    /// Whether this is a group.
+    pub fn is_group(&self) -> bool {
+        self.handle.children.is_some()
+    }
+
+    pub(super) fn app(&self) -> &Celery {
+        &self.app
+    }
+
     /// The ids by which others can find the result.
     pub fn handle(&self) -> &ResultRef {
         &self.handle

@@ -4,30 +4,32 @@
 
 use std::sync::Arc;
 
-use crate::message::{Map, Signature, Value};
-use crate::task::{Context, Handler, Request, TaskDefinition, TaskError, TaskResult};
+use crate::backend::ExceptionInfo;
+use crate::canvas;
+use crate::message::{Body, Value};
+use crate::task::{Context, Handler, TaskDefinition, TaskError, TaskResult};
+
+/// The name of a task, and the arguments of each call.
+type Calls = (String, Vec<Vec<Value>>);
 
 /// `celery.map`, `celery.starmap`, `celery.accumulate`, ..., over the worker's own tasks.
 pub(crate) fn definitions(registry: &Arc<std::sync::OnceLock<Registry>>) -> Vec<TaskDefinition> {
-    let calls = |name: &'static str, calls: fn(&Request) -> Result<Vec<Call>, TaskError>| {
+    let calls = |name: &'static str, calls: fn(&Body) -> Result<Calls, ExceptionInfo>| {
         let registry = Arc::clone(registry);
         TaskDefinition::from_async(name, move |context| {
             let registry = Arc::clone(&registry);
-            async move { run_all(&context, &registry, calls(context.request())?).await }
+            async move {
+                let calls = calls(&context.request().body).map_err(TaskError::exception)?;
+                run_all(&context, &registry, calls).await
+            }
         })
     };
     vec![
-        calls("celery.map", |request| each(request, |item| vec![item])),
-        calls("celery.starmap", |request| {
-            each(request, |item| match item {
-                Value::List(items) => items,
-                item => vec![item],
-            })
+        calls("celery.map", canvas::map_calls),
+        calls("celery.starmap", canvas::starmap_calls),
+        TaskDefinition::from_async("celery.accumulate", |context| async move {
+            canvas::accumulate(&context.request().body).map_err(TaskError::exception)
         }),
-        TaskDefinition::from_async(
-            "celery.accumulate",
-            |context| async move { accumulate(context.request()) },
-        ),
         TaskDefinition::from_async("celery.backend_cleanup", |_| async { Ok(Value::Null) }),
     ]
 }
@@ -35,39 +37,19 @@ pub(crate) fn definitions(registry: &Arc<std::sync::OnceLock<Registry>>) -> Vec<
 /// The worker's tasks by name.
 pub(crate) type Registry = std::collections::HashMap<Arc<str>, Arc<TaskDefinition>>;
 
-type Call = (Signature, Vec<Value>);
-
-fn each(request: &Request, arguments: fn(Value) -> Vec<Value>) -> Result<Vec<Call>, TaskError> {
-    let missing =
-        |name: &str| TaskError::builtin("TypeError", format!("{}() missing argument {name:?}", request.task));
-    let mut given = request.body.args.iter();
-    let mut argument = |name: &str| {
-        given.next().or_else(|| request.body.kwargs.get(name)).cloned().ok_or_else(|| missing(name))
-    };
-    let task = Signature::from_value(&argument("task")?)
-        .map_err(|error| TaskError::builtin("TypeError", error.to_string()))?;
-    let Value::List(items) = argument("it")? else {
-        return Err(TaskError::builtin("TypeError", "it is not a list"));
-    };
-    Ok(items.into_iter().map(|item| (task.clone(), arguments(item))).collect())
-}
-
 async fn run_all(
     context: &Context,
     registry: &std::sync::OnceLock<Registry>,
-    calls: Vec<Call>,
+    (task, calls): Calls,
 ) -> TaskResult<Value> {
+    let definition = registry.get().and_then(|registry| registry.get(task.as_str()));
+    let definition = definition
+        .ok_or_else(|| TaskError::exception(ExceptionInfo::celery("NotRegistered", task.as_str())))?;
     let mut results = Vec::with_capacity(calls.len());
-    for (task, args) in calls {
-        let definition = registry.get().and_then(|registry| registry.get(task.task.as_str()));
-        let definition = definition.ok_or_else(|| {
-            TaskError::exception(crate::backend::ExceptionInfo::celery("NotRegistered", task.task.as_str()))
-        })?;
-        let merged = task.merge(&args, &Map::new(), &Map::new());
+    for args in calls {
         let mut request = context.request().clone();
-        request.task.clone_from(&task.task);
-        request.body.args = merged.args;
-        request.body.kwargs = merged.kwargs;
+        request.task.clone_from(&task);
+        request.body = Body { args, ..Body::default() };
         let inner = context.for_inner(Arc::clone(definition), request);
         results.push(match &definition.handler {
             Handler::Async(function) => function(inner).await?,
@@ -80,19 +62,4 @@ async fn run_all(
         });
     }
     Ok(Value::List(results))
-}
-
-/// Gathers its arguments, or picks the one at `index`.
-fn accumulate(request: &Request) -> TaskResult<Value> {
-    let args = &request.body.args;
-    match request.body.kwargs.get("index") {
-        Some(Value::Int(index)) => {
-            let position = usize::try_from(if *index < 0 { *index + args.len() as i64 } else { *index }).ok();
-            position
-                .and_then(|position| args.get(position))
-                .cloned()
-                .ok_or_else(|| TaskError::builtin("IndexError", "tuple index out of range"))
-        }
-        _ => Ok(Value::List(args.clone())),
-    }
 }

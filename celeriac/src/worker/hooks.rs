@@ -11,25 +11,29 @@ use crate::message::{Headers, ProtocolError, Value};
 use crate::task::{Request, Retry};
 
 type Functions<F> = Vec<Box<F>>;
+type Simple = dyn Fn() + Send + Sync;
+type AboutMessage = dyn Fn(&Headers) + Send + Sync;
+type AboutMalformed = dyn Fn(&Headers, &ProtocolError) + Send + Sync;
+type AboutRevoked = dyn Fn(&Headers, Revocation) + Send + Sync;
 type About<T> = dyn Fn(&Request, T) + Send + Sync;
 type AboutRef<T> = dyn Fn(&Request, &T) + Send + Sync;
 
 /// The functions that a worker calls; they run one after the other, in the order in which they were added.
 #[derive(Default)]
 pub(crate) struct Hooks {
-    pub(crate) task_received: Functions<dyn Fn(&Headers) + Send + Sync>,
-    pub(crate) task_unknown: Functions<dyn Fn(&Headers) + Send + Sync>,
-    pub(crate) task_rejected: Functions<dyn Fn(&Headers, &ProtocolError) + Send + Sync>,
-    pub(crate) task_revoked: Functions<dyn Fn(&Headers, Revocation) + Send + Sync>,
+    pub(crate) task_received: Functions<AboutMessage>,
+    pub(crate) task_unknown: Functions<AboutMessage>,
+    pub(crate) task_rejected: Functions<AboutMalformed>,
+    pub(crate) task_revoked: Functions<AboutRevoked>,
     pub(crate) task_prerun: Functions<dyn Fn(&Request) + Send + Sync>,
     pub(crate) task_postrun: Functions<About<Duration>>,
     pub(crate) task_success: Functions<AboutRef<Value>>,
     pub(crate) task_failure: Functions<AboutRef<ExceptionInfo>>,
     pub(crate) task_retry: Functions<AboutRef<Retry>>,
-    pub(crate) worker_init: Functions<dyn Fn() + Send + Sync>,
-    pub(crate) worker_process_init: Functions<dyn Fn() + Send + Sync>,
-    pub(crate) worker_ready: Functions<dyn Fn() + Send + Sync>,
-    pub(crate) worker_shutdown: Functions<dyn Fn() + Send + Sync>,
+    pub(crate) worker_init: Functions<Simple>,
+    pub(crate) worker_process_init: Functions<Simple>,
+    pub(crate) worker_ready: Functions<Simple>,
+    pub(crate) worker_shutdown: Functions<Simple>,
 }
 
 /// How a task was revoked.

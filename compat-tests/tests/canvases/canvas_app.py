@@ -22,6 +22,7 @@ app.conf.update(
     result_extended=True,
     task_send_sent_event=True,
     worker_send_task_events=True,
+    broker_transport_options=json.loads(os.environ.get("CELERY_BROKER_TRANSPORT_OPTIONS", "{}")),
 )
 
 
@@ -81,6 +82,32 @@ def spawn(self, before, tag):
 @app.task(name="canvas.errback")
 def errback(task_id):
     return "told"
+
+
+@app.task(name="canvas.part", bind=True, acks_late=True)
+def part(self, n):
+    if n % 100 == 7 and self.request.retries == 0:
+        raise self.retry(countdown=0)
+    time.sleep(0.005)
+    return n
+
+
+@app.task(name="canvas.fail_part", acks_late=True)
+def fail_part(n):
+    if n == 13:
+        raise ValueError("unlucky")
+    return n
+
+
+@app.task(name="canvas.collect")
+def collect(parts):
+    app.backend.client.rpush("bodies", len(parts))
+    return parts
+
+
+@app.task(name="canvas.note")
+def note(task_id):
+    app.backend.client.rpush("errbacks", 1)
 
 
 class Made:

@@ -1,4 +1,6 @@
 //! Canvases at Celery's own worker, at ours, and at both together; at random, and of one large size.
 
+mod client;
 mod generated;
+mod large;
 mod stage;

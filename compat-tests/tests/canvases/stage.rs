@@ -3,8 +3,13 @@
 use std::process::Command;
 use std::time::Duration;
 
+use celeriac::Celery;
+use celeriac::config::Config;
 use compat_tests::{Process, PythonCommand, PythonEnv, RedisServer, binary, scratch_dir, secs};
 use tempfile::TempDir;
+
+/// What dead workers held comes back after some seconds.
+const TRANSPORT_OPTIONS: (&str, &str) = ("CELERY_BROKER_TRANSPORT_OPTIONS", r#"{"visibility_timeout": 10}"#);
 
 /// How long anything may take that should be quick, on a busy machine.
 pub(crate) const SOON: Duration = secs(60);
@@ -21,16 +26,25 @@ impl Stage {
         Self { redis: RedisServer::start(), folder }
     }
 
-    /// A worker in Rust that is ready.
+    /// A client in Rust.
+    pub(crate) fn client(&self) -> Celery {
+        let mut config = Config::default();
+        config.set("broker_url", &self.redis.url()).unwrap();
+        config.set("result_backend", &self.redis.url()).unwrap();
+        Celery::new("client", config).unwrap()
+    }
+
+    /// A worker in Rust.
     pub(crate) fn worker(&self, concurrency: usize) -> Process {
         let mut command = Command::new(binary("canvas-worker"));
         command.args(["-n", "rust@host", "-E", "-l", "warning", "-c", &concurrency.to_string()]);
         command.args(["--result-extended", "--task-send-sent-event"]);
         command.env("CELERY_BROKER_URL", self.redis.url()).env("CELERY_RESULT_BACKEND", self.redis.url());
+        command.env(TRANSPORT_OPTIONS.0, TRANSPORT_OPTIONS.1);
         Process::spawn("canvas-worker", &command)
     }
 
-    /// A worker of Celery that is ready.
+    /// A worker of Celery.
     pub(crate) fn stock_worker(&self, concurrency: usize) -> Process {
         let arguments = ["-A", "canvas_app", "worker", "-n", "stock@host", "-l", "warning", "-c"];
         let command = PythonEnv::get().celery(arguments.into_iter().chain([&*concurrency.to_string()]));
@@ -43,8 +57,14 @@ impl Stage {
         self.placed(PythonEnv::get().python(script)).deadline(secs(600))
     }
 
+    /// What Python code prints.
+    pub(crate) fn python(&self, code: &str) -> String {
+        self.placed(PythonEnv::get().script(code)).run().success()
+    }
+
     fn placed(&self, command: PythonCommand) -> PythonCommand {
         let command = command.current_dir(self.folder.path()).env("PYTHONPATH", self.folder.path());
+        let command = command.env(TRANSPORT_OPTIONS.0, TRANSPORT_OPTIONS.1);
         command.env("CELERY_BROKER_URL", self.redis.url()).env("CELERY_RESULT_BACKEND", self.redis.url())
     }
 }

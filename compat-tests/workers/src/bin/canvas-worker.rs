@@ -2,11 +2,14 @@
 //!
 //! Every task takes what comes before it and a tag, and returns both: a result tells the whole way that it came.
 
+use std::time::Duration;
+
 use celeriac::canvas::{chain, group};
 use celeriac::config::Config;
 use celeriac::message::Signature;
 use celeriac::prelude::*;
 use compat_workers::start;
+use redis::AsyncCommands;
 
 /// The tag, and what came before it.
 type Wrapped = (String, Value);
@@ -79,9 +82,53 @@ async fn errback(_task_id: String) -> &'static str {
     "told"
 }
 
+/// Where it is counted how often something ran; a connection of its own each time, since tests break them.
+struct Record(redis::Client);
+
+impl Record {
+    async fn add(&self, list: &str, entry: i64) -> TaskResult<()> {
+        let mut connection = self.0.get_multiplexed_async_connection().await?;
+        Ok(connection.rpush::<_, _, ()>(list, entry).await?)
+    }
+}
+
+/// A part of a large chord; one of a hundred is retried.
+#[celeriac::task(name = "canvas.part", acks_late)]
+async fn part(ctx: Context, n: i64) -> TaskResult<i64> {
+    if n % 100 == 7 && ctx.request().retries() == 0 {
+        return Err(ctx.retry().countdown(0).into());
+    }
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    Ok(n)
+}
+
+#[celeriac::task(name = "canvas.fail_part", acks_late)]
+async fn fail_part(n: i64) -> TaskResult<i64> {
+    if n == 13 {
+        return Err(TaskError::builtin("ValueError", "unlucky"));
+    }
+    Ok(n)
+}
+
+#[celeriac::task(name = "canvas.collect")]
+async fn collect(record: State<Record>, parts: Vec<i64>) -> TaskResult<Vec<i64>> {
+    record.add("bodies", parts.len() as i64).await?;
+    Ok(parts)
+}
+
+#[celeriac::task(name = "canvas.note")]
+async fn note(record: State<Record>, _task_id: String) -> TaskResult<()> {
+    record.add("errbacks", 1).await
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let worker = Worker::from_options("canvas", &start(Config::default()))?
+        .state(Record(redis::Client::open(std::env::var("CELERY_BROKER_URL")?)?))
+        .task(part)
+        .task(fail_part)
+        .task(collect)
+        .task(note)
         .task(wrap)
         .task(wrap_late)
         .task(double)

@@ -34,6 +34,11 @@ fn panic(text: String) {
     panic!("{text}")
 }
 
+#[celeriac::task(name = "pools.panics_here")]
+fn panics_here() {
+    panic!("on a thread")
+}
+
 #[celeriac::task(name = "pools.abort", pool = "process")]
 fn abort() {
     std::process::abort()
@@ -131,6 +136,7 @@ async fn main() -> anyhow::Result<()> {
         .task(echo)
         .task(fail)
         .task(panic)
+        .task(panics_here)
         .task(abort)
         .task(exit)
         .task(spin)
@@ -142,6 +148,33 @@ async fn main() -> anyhow::Result<()> {
         .task(grow)
         .task(made_in)
         .task(late)
+        .layer(async |context, next| {
+            log::info!("layer: outer before {}", context.name());
+            let outcome = next.run(context).await;
+            log::info!("layer: outer after {}", if outcome.is_ok() { "a value" } else { "an error" });
+            outcome
+        })
+        .layer(async |context, next| {
+            // A layer may answer in the task's place, and has its states.
+            if context.name() == "pools.made_in" {
+                return Ok(Value::from(context.state::<Made>()?.0));
+            }
+            next.run(context).await
+        })
+        .on_worker_init(|| log::info!("hook: worker_init"))
+        .on_task_received(|headers| {
+            log::info!("hook: task_received {}", headers.id.as_deref().unwrap_or_default())
+        })
+        .on_task_unknown(|headers| {
+            log::info!("hook: task_unknown {}", headers.task.as_deref().unwrap_or_default())
+        })
+        .on_task_rejected(|headers, error| {
+            log::info!("hook: task_rejected {} {error}", headers.id.as_deref().unwrap_or_default())
+        })
+        .on_task_revoked(|headers, how| {
+            log::info!("hook: task_revoked {} {}", headers.id.as_deref().unwrap_or_default(), how.expired)
+        })
+        .on_worker_process_init(|| log::info!("hook: worker_process_init"))
         .on_worker_ready(|| log::info!("hook: worker_ready"))
         .on_task_prerun(|request| log::info!("hook: task_prerun {}", request.id))
         .on_task_postrun(|request, _| log::info!("hook: task_postrun {}", request.id))

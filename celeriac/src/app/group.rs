@@ -1,0 +1,114 @@
+//! What can be done with the results of a group: waiting for them as they come, counting, revoking, keeping.
+//!
+//! Source of names: celery 5.7 `GroupResult` in `celery/result.py`.
+
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, Stream, StreamExt};
+
+use super::{AsyncResult, Celery, Result};
+use crate::backend::TaskState;
+use crate::message::Value;
+
+impl AsyncResult {
+    /// Whether the task, or each member of the group, has ended.
+    ///
+    /// # Errors
+    /// Those of [`AsyncResult::meta`].
+    pub async fn is_ready(&self) -> Result<bool> {
+        Ok(self.states().await?.iter().all(TaskState::is_ready))
+    }
+
+    /// Whether the task, or each member of the group, has succeeded.
+    ///
+    /// # Errors
+    /// Those of [`AsyncResult::meta`].
+    pub async fn is_successful(&self) -> Result<bool> {
+        Ok(self.states().await?.iter().all(|state| *state == TaskState::Success))
+    }
+
+    /// Whether the task, or any member of the group, has failed; one that was revoked has not.
+    ///
+    /// # Errors
+    /// Those of [`AsyncResult::meta`].
+    pub async fn is_failed(&self) -> Result<bool> {
+        Ok(self.states().await?.contains(&TaskState::Failure))
+    }
+
+    /// How many members of the group have succeeded.
+    ///
+    /// # Errors
+    /// Those of [`AsyncResult::meta`].
+    pub async fn completed_count(&self) -> Result<usize> {
+        Ok(self.states().await?.iter().filter(|state| **state == TaskState::Success).count())
+    }
+
+    /// The members of the group with what they return, each as soon as it is there; of a task itself. Each may take so
+    /// long as `deadline`.
+    ///
+    /// ```no_run
+    /// # use celeriac::prelude::*;
+    /// # async fn example(group: AsyncResult) {
+    /// use futures_util::StreamExt;
+    ///
+    /// let mut results = group.iterate(std::time::Duration::from_secs(60));
+    /// while let Some((member, value)) = results.next().await {
+    ///     println!("{}: {value:?}", member.id());
+    /// }
+    /// # }
+    /// ```
+    pub fn iterate(&self, deadline: Duration) -> impl Stream<Item = (AsyncResult, Result<Value>)> + use<> {
+        let members = if self.is_group() { self.children() } else { vec![self.clone()] };
+        let wait = |member: AsyncResult| async move {
+            let value = member.get(deadline).await;
+            (member, value)
+        };
+        members.into_iter().map(wait).collect::<FuturesUnordered<_>>().fuse()
+    }
+
+    /// Tells all workers not to run the task, or the members of the group; one that runs already goes on.
+    ///
+    /// # Errors
+    /// Those of the broker.
+    pub async fn revoke(&self) -> Result<()> {
+        Ok(self.app().control().revoke(self.ids()).await?)
+    }
+
+    /// Keeps the shape of the group under its id, for [`Celery::restore_group`] in another program.
+    ///
+    /// # Errors
+    /// [`Error::NoBackend`](super::Error::NoBackend) and those of the backend.
+    pub async fn save(&self) -> Result<()> {
+        let backend = self.app().backend()?;
+        backend.run(backend.save_group_commands(self.handle())).await?;
+        Ok(())
+    }
+
+    async fn states(&self) -> Result<Vec<TaskState>> {
+        let backend = self.app().backend()?;
+        let mut states = Vec::new();
+        for id in self.ids() {
+            states.push(backend.fetch(&id).await?.map_or(TaskState::Pending, |meta| meta.status));
+        }
+        Ok(states)
+    }
+
+    /// The id of the task, or those of all tasks in the group and in its groups.
+    fn ids(&self) -> Vec<String> {
+        if !self.is_group() {
+            return vec![self.id().to_owned()];
+        }
+        self.children().iter().flat_map(AsyncResult::ids).collect()
+    }
+}
+
+impl Celery {
+    /// The results of a group that was saved, here or by Python's `GroupResult.save`; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`Error::NoBackend`](super::Error::NoBackend) and those of the backend.
+    pub async fn restore_group(&self, group_id: &str) -> Result<Option<AsyncResult>> {
+        let saved = self.backend()?.restore_group(group_id).await?;
+        Ok(saved.map(|handle| AsyncResult::of(self, handle)))
+    }
+}
