@@ -7,6 +7,9 @@ from celery import Celery
 
 app = Celery("bench", broker=os.environ["BENCH_BROKER_URL"], backend=os.environ["BENCH_BACKEND_URL"] or None)
 app.conf.task_ignore_result = not os.environ["BENCH_BACKEND_URL"]
+if os.environ.get("BENCH_TUNED"):
+    app.conf.worker_enable_remote_control = False
+    app.conf.worker_disable_rate_limits = True
 
 
 @app.task(name="bench.noop")
@@ -17,6 +20,11 @@ def noop():
 @app.task(name="bench.add")
 def add(x, y):
     return x + y
+
+
+@app.task(name="bench.echo")
+def echo(payload):
+    return payload
 
 
 @app.task(name="bench.sleep")

@@ -51,6 +51,7 @@ struct Shared {
     config: Config,
     queues: Queues,
     backend: Option<RedisBackend>,
+    is_one_database: bool,
     origin: String,
     reply_to: String,
     events: Dispatcher,
@@ -86,7 +87,10 @@ impl Celery {
         Ok(Self {
             shared: Arc::new(Shared {
                 name: name.to_owned(),
-                queues: Queues::new(link, keys, &fanout),
+                queues: Queues::new(link.clone(), keys, &fanout),
+                is_one_database: backend
+                    .as_ref()
+                    .is_none_or(|backend| backend.endpoint().same_database(link.endpoint())),
                 backend,
                 reply_to: uuid::Uuid::new_v4().to_string(),
                 events: Dispatcher::new(
@@ -182,10 +186,7 @@ impl Celery {
 
     /// Whether results are kept in the broker's own database, so that one transaction can hold both.
     pub(crate) fn is_one_database(&self) -> bool {
-        self.shared
-            .backend
-            .as_ref()
-            .is_none_or(|backend| backend.endpoint().same_database(self.queues().link().endpoint()))
+        self.shared.is_one_database
     }
 
     /// The result backend.

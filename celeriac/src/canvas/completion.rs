@@ -10,6 +10,12 @@ use crate::backend::{ChordPart, TaskState};
 use crate::message::{Map, Signature, Value};
 use crate::task::Request;
 
+/// Whether anything follows a task: callbacks, the next step of a chain, the end of a chord.
+pub(crate) fn is_followed(request: &Request) -> bool {
+    let embed = &request.body.embed;
+    !embed.callbacks.is_empty() || !embed.chain.is_empty() || embed.chord.is_some()
+}
+
 /// Sends what follows a task that returned `result`: its callbacks, then the next step of its chain.
 ///
 /// The results of what is sent become the outbox's children; they belong to the task's record.

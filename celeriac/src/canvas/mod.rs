@@ -25,6 +25,7 @@ mod stamp;
 pub use apply::{apply, freeze};
 pub use build::{chain, chord, chunks, group, map, starmap};
 pub use builtins::{accumulate, map_calls, starmap_calls};
+pub(crate) use completion::is_followed;
 pub use completion::{chord_part, chord_ready, on_success};
 pub use error::CanvasError;
 pub use failure::{ErrbackStyle, chord_error, dependency_error, on_failure};

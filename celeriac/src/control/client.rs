@@ -167,6 +167,15 @@ impl Control {
     /// # Errors
     /// Those of the broker.
     pub async fn call(&self, broadcast: Broadcast) -> Result<Replies, BrokerError> {
+        self.call_with(broadcast, |_, _| {}).await
+    }
+
+    /// As [`Control::call`]; tells of each answer as soon as it comes.
+    pub(crate) async fn call_with(
+        &self,
+        broadcast: Broadcast,
+        each: impl FnMut(&str, &Value),
+    ) -> Result<Replies, BrokerError> {
         let deadline = Instant::now() + broadcast.timeout;
         let ticket = uuid::Uuid::new_v4().to_string();
         let reply_to = ReplyTo {
@@ -186,7 +195,7 @@ impl Control {
             (None, 0) => listeners,
             (None, nodes) => nodes.min(listeners),
         };
-        let replies = self.collect(&reply_to, &ticket, wanted, deadline).await;
+        let replies = self.collect(&reply_to, &ticket, wanted, deadline, each).await;
         queue.remove(self.sweep()).await;
         replies
     }
@@ -309,6 +318,7 @@ impl Control {
         ticket: &str,
         wanted: usize,
         deadline: Instant,
+        mut each: impl FnMut(&str, &Value),
     ) -> Result<Replies, BrokerError> {
         let mut replies = Replies::new();
         if wanted == 0 {
@@ -335,6 +345,7 @@ impl Control {
             let Some(Reply::BulkString(raw)) = parts.get(1) else { continue };
             if let Some((node, value)) = self.answer(raw, ticket) {
                 answered += 1;
+                each(&node, &value);
                 if replies.insert(node.clone(), ControlReply { value }).is_some() {
                     log::warn!(worker = node.as_str(); "Received multiple replies from node {node}\nhint: give each worker a node name of its own (-n)");
                 }

@@ -1,6 +1,5 @@
 //! Task bodies: the call and what is to follow it.
 
-use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use super::compression::Compression;
@@ -8,6 +7,7 @@ use super::error::ProtocolError;
 use super::headers::WrongType;
 use super::iso8601::{self, Moment};
 use super::json;
+use super::parts::Encoded;
 use super::reader::{Fallible, Kind, Reader};
 use super::repr;
 use super::serializer::{Accept, Serializer};
@@ -108,8 +108,7 @@ impl Message {
     /// # Errors
     /// Its type is not in `accept`, or it is not what its type says.
     pub fn payload(&self, accept: &Accept) -> Result<Value, ProtocolError> {
-        accept.check(&self.content_type)?;
-        super::serializer::loads(&self.uncompressed(accept)?, &self.content_type, &self.content_encoding)
+        Encoded::of(self).payload(accept)
     }
 
     /// The task body, whichever protocol it is in.
@@ -117,10 +116,7 @@ impl Message {
     /// # Errors
     /// As [`Message::payload`]; or the payload is not a task body.
     pub fn body(&self, accept: &Accept) -> Result<Body, ProtocolError> {
-        match self.task_body(accept)? {
-            TaskBody::Triple(body) => Ok(body),
-            TaskBody::Object(mut entries) => Body::take_object(&mut entries),
-        }
+        Encoded::of(self).task_body(accept)?.into_body()
     }
 
     /// The message with headers of protocol 2, and its body: messages of protocol 1 and the hybrid form are upgraded.
@@ -128,7 +124,7 @@ impl Message {
     /// # Errors
     /// As [`Message::body`]; or the message names no task or no id.
     pub fn into_task(mut self, accept: &Accept) -> Result<(Message, Body), ProtocolError> {
-        let body = match self.task_body(accept)? {
+        let body = match Encoded::of(&self).task_body(accept)? {
             TaskBody::Triple(body) => body,
             TaskBody::Object(mut entries) => {
                 let body = Body::take_object(&mut entries)?;
@@ -145,11 +141,18 @@ impl Message {
         let mismatch = WrongType { expected: "text", found: "nothing".to_owned() };
         Err(self.headers.bad_header(missing.to_owned(), mismatch))
     }
+}
 
-    pub(super) fn task_body(&self, accept: &Accept) -> Result<TaskBody, ProtocolError> {
+impl Encoded<'_> {
+    fn payload(self, accept: &Accept) -> Result<Value, ProtocolError> {
+        accept.check(self.content_type)?;
+        super::serializer::loads(&self.uncompressed(accept)?, self.content_type, self.content_encoding)
+    }
+
+    pub(super) fn task_body(self, accept: &Accept) -> Result<TaskBody, ProtocolError> {
         if self.content_type == Serializer::Json.content_type() {
-            accept.check(&self.content_type)?;
-            super::serializer::check_encoding(&self.content_encoding)?;
+            accept.check(self.content_type)?;
+            super::serializer::check_encoding(self.content_encoding)?;
             let bytes = self.uncompressed(accept)?;
             let mut reader = Reader::new(&bytes)?;
             if reader.peek()? == Kind::List {
@@ -165,22 +168,21 @@ impl Message {
             payload => Body::from_value(payload).map(TaskBody::Triple),
         }
     }
-
-    fn uncompressed(&self, accept: &Accept) -> Result<Cow<'_, [u8]>, ProtocolError> {
-        accept.check_size(self.body.len())?;
-        match self.headers.compression.as_deref() {
-            None | Some("") => Ok(Cow::Borrowed(&self.body)),
-            Some(name) => Compression::from_name(name)?
-                .decompress(&self.body, accept.max_decompressed_bytes())
-                .map(Cow::Owned),
-        }
-    }
 }
 
 pub(super) enum TaskBody {
     Triple(Body),
     /// Protocol 1, or the hybrid of both.
     Object(Map),
+}
+
+impl TaskBody {
+    pub(super) fn into_body(self) -> Result<Body, ProtocolError> {
+        match self {
+            TaskBody::Triple(body) => Ok(body),
+            TaskBody::Object(mut entries) => Body::take_object(&mut entries),
+        }
+    }
 }
 
 impl Body {

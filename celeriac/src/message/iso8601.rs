@@ -87,25 +87,52 @@ pub(super) fn write_naive(text: &mut String, moment: &NaiveDateTime, precision: 
 }
 
 pub(super) fn write_date(text: &mut String, date: &NaiveDate) {
-    let _ = write!(text, "{:04}-{:02}-{:02}", date.year(), date.month(), date.day());
+    match u32::try_from(date.year()) {
+        Ok(year) => write_digits(text, year, 4),
+        Err(_) => {
+            let _ = write!(text, "{:04}", date.year());
+        }
+    }
+    text.push('-');
+    write_digits(text, date.month(), 2);
+    text.push('-');
+    write_digits(text, date.day(), 2);
 }
 
 pub(super) fn write_time(text: &mut String, time: &NaiveTime, precision: Precision) {
-    let _ = write!(text, "{:02}:{:02}:{:02}", time.hour(), time.minute(), time.second());
+    write_digits(text, time.hour(), 2);
+    text.push(':');
+    write_digits(text, time.minute(), 2);
+    text.push(':');
+    write_digits(text, time.second(), 2);
     let nanos = time.nanosecond().min(999_999_999);
     if precision == Precision::Nanos && !nanos.is_multiple_of(1000) {
-        let _ = write!(text, ".{nanos:09}");
+        text.push('.');
+        write_digits(text, nanos, 9);
     } else if nanos >= 1000 {
-        let _ = write!(text, ".{:06}", nanos / 1000);
+        text.push('.');
+        write_digits(text, nanos / 1000, 6);
+    }
+}
+
+/// Appends a number with at least that many digits; every result has a time, and `write!` would take longer than all else.
+fn write_digits(text: &mut String, number: u32, width: u32) {
+    let width = width.max(number.checked_ilog10().map_or(1, |log| log + 1));
+    for place in (0..width).rev() {
+        let digit = number / 10_u32.pow(place) % 10;
+        text.push(char::from_digit(digit, 10).unwrap_or('0'));
     }
 }
 
 fn write_offset(text: &mut String, seconds: i32) {
-    let sign = if seconds < 0 { '-' } else { '+' };
-    let seconds = seconds.abs();
-    let _ = write!(text, "{sign}{:02}:{:02}", seconds / 3600, seconds / 60 % 60);
-    if seconds % 60 != 0 {
-        let _ = write!(text, ":{:02}", seconds % 60);
+    text.push(if seconds < 0 { '-' } else { '+' });
+    let seconds = seconds.unsigned_abs();
+    write_digits(text, seconds / 3600, 2);
+    text.push(':');
+    write_digits(text, seconds / 60 % 60, 2);
+    if !seconds.is_multiple_of(60) {
+        text.push(':');
+        write_digits(text, seconds % 60, 2);
     }
 }
 

@@ -24,6 +24,7 @@ pub use envelope::BodyEncoding;
 pub use error::ProtocolError;
 pub use headers::{format_iso8601, parse_iso8601};
 pub use parts::EncodedBody;
+pub(crate) use parts::Parts;
 pub use repr::{repr, repr_args, repr_kwargs};
 pub use serializer::{Accept, Serializer};
 pub use value::{Map, Value};

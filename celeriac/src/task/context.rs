@@ -4,7 +4,7 @@ use std::any::{Any, TypeId, type_name};
 use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 
 use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
@@ -26,7 +26,7 @@ struct Inner {
     request: Request,
     states: States,
     app: Option<Celery>,
-    soft_limit: CancellationToken,
+    soft_limit: OnceLock<CancellationToken>,
     watches_soft_limit: AtomicBool,
     children: Mutex<Vec<ResultRef>>,
 }
@@ -64,7 +64,7 @@ impl Context {
                 request,
                 states,
                 app,
-                soft_limit: CancellationToken::new(),
+                soft_limit: OnceLock::new(),
                 watches_soft_limit: AtomicBool::new(false),
                 children: Mutex::default(),
             }),
@@ -132,12 +132,12 @@ impl Context {
     /// A task that asks for it takes care of the limit itself; any other fails with `SoftTimeLimitExceeded`.
     pub fn soft_limit(&self) -> &CancellationToken {
         self.inner.watches_soft_limit.store(true, Ordering::Relaxed);
-        &self.inner.soft_limit
+        self.inner.soft_limit.get_or_init(CancellationToken::new)
     }
 
     /// Notes that the soft limit passed; whether the task takes care of it.
     pub(crate) fn reach_soft_limit(&self) -> bool {
-        self.inner.soft_limit.cancel();
+        self.inner.soft_limit.get_or_init(CancellationToken::new).cancel();
         self.inner.watches_soft_limit.load(Ordering::Relaxed)
     }
 

@@ -30,36 +30,6 @@ impl Runtime {
         self.finish_for(serial, disposition, effects, None).await;
     }
 
-    /// Commits the mere success of a task without waiting for anything; gives the effects back if there is more to do.
-    pub(crate) fn finish_now(
-        &self,
-        serial: Option<u64>,
-        disposition: Disposition,
-        effects: Vec<Effect>,
-        request: &Request,
-    ) -> Result<(), Vec<Effect>> {
-        let is_simple = self.app.is_one_database()
-            && !request.redelivered()
-            && effects
-                .iter()
-                .all(|effect| matches!(effect, Effect::Store(meta) if meta.task_id == request.id));
-        if !is_simple {
-            return Err(effects);
-        }
-        let mut commands = Vec::new();
-        if let Some(backend) = self.app.redis_backend() {
-            for effect in &effects {
-                if let Effect::Store(meta) = effect {
-                    commands.extend(backend.store_commands(meta, true));
-                }
-            }
-        }
-        if serial.is_some() || !commands.is_empty() {
-            self.settle(Settlement { serial, disposition, commands, replies: None });
-        }
-        Ok(())
-    }
-
     /// As [`Runtime::finish`], for the request that the effects belong to.
     ///
     /// Where broker and results share a database everything goes into one transaction; else what messages rely on is

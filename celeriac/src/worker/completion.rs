@@ -8,7 +8,7 @@ use super::hooks::{self, Revocation};
 use super::metrics::TaskCounters;
 use super::runtime::Runtime;
 use crate::backend::{ExceptionInfo, TaskMeta, TaskState};
-use crate::broker::redis::{DeadReason, Disposition};
+use crate::broker::redis::{DeadReason, Disposition, Settlement};
 use crate::canvas::{self, Effect, Outbox, RetryError};
 use crate::heavy::aside;
 use crate::message::{Message, Signature, Value};
@@ -92,6 +92,10 @@ impl Completion<'_> {
 
     pub(crate) async fn succeed(&self, context: &Context, value: Value) {
         let request = context.request();
+        let value = match self.succeed_alone(context, value) {
+            Ok(value) => return self.tell_success(request, &value),
+            Err(value) => value,
+        };
         let mut outbox = Outbox::new();
         let sent = self
             .runtime
@@ -113,16 +117,44 @@ impl Completion<'_> {
         if let Some(part) = canvas::chord_part(request, TaskState::Success, value.clone()) {
             effects.push(Effect::ChordPart(Box::new(part)));
         }
-        let runtime = self.started.elapsed().as_secs_f64();
-        let serial = (!self.acknowledged).then_some(self.serial);
-        if let Err(effects) = self.runtime.finish_now(serial, Disposition::Ack, effects, request) {
-            Box::pin(self.finish(Disposition::Ack, effects, Some(request))).await;
+        Box::pin(self.finish(Disposition::Ack, effects, Some(request))).await;
+        self.tell_success(request, &value);
+    }
+
+    /// Commits the success of a task that nothing follows, without waiting; an error when there is more to do.
+    fn succeed_alone(&self, context: &Context, mut value: Value) -> Result<Value, Value> {
+        let request = context.request();
+        if canvas::is_followed(request) || !self.runtime.app.is_one_database() || request.redelivered() {
+            return Err(value);
         }
+        let mut commands = Vec::new();
+        if let Some(backend) = self.runtime.app.redis_backend()
+            && !self.ignores_result(request)
+        {
+            let mut meta = self.meta(request, TaskState::Success, value);
+            meta.children = Some(context.children());
+            commands = backend.store_commands(&meta, true);
+            value = meta.result;
+        }
+        let serial = (!self.acknowledged).then_some(self.serial);
+        if serial.is_some() || !commands.is_empty() {
+            self.runtime.settle(Settlement {
+                serial,
+                disposition: Disposition::Ack,
+                commands,
+                replies: None,
+            });
+        }
+        Ok(value)
+    }
+
+    fn tell_success(&self, request: &Request, value: &Value) {
+        let runtime = self.started.elapsed().as_secs_f64();
         log::info!(task_id = request.id.as_str(), task_name = request.task.as_str(), correlation_id = correlation_id(request), duration_ms = runtime * 1e3; "Task {}[{}] succeeded in {runtime:.6}s", request.display_name(), request.id);
-        self.runtime.events.task_succeeded(&request.id, &value, runtime);
+        self.runtime.events.task_succeeded(&request.id, value, runtime);
         self.counters.succeeded.inc();
         self.counters.runtime.observe(runtime);
-        hooks::each(&self.runtime.hooks.task_success, |hook| hook(request, &value));
+        hooks::each(&self.runtime.hooks.task_success, |hook| hook(request, value));
     }
 
     async fn raised(&self, context: &Context, error: TaskError) {

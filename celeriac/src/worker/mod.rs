@@ -345,7 +345,7 @@ impl Worker {
         let service =
             service.map_err(|error| Error::Worker(format!("remote control has no thread: {error}")))?;
         if !parts.without_mingle && config.worker_enable_remote_control {
-            mingle(&app.control(), &runtime.state).await;
+            mingle(app.control(), Arc::clone(&runtime.state)).await;
         }
         for queue in &declared {
             runtime.consume(queue);

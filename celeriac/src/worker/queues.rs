@@ -131,7 +131,7 @@ impl Runtime {
                 tokio::time::sleep(LOOK_FOR_ROOM).await;
             }
             let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-            self.receive(Delivery { serial, queue: Arc::clone(&name), message: Ok(message) });
+            self.receive(Delivery { serial, queue: Arc::clone(&name), message: Ok(message.into()) });
         }
     }
 }

@@ -13,7 +13,7 @@ use super::metrics::TaskCounters;
 use super::runtime::Runtime;
 use super::state::Stage;
 use crate::broker::redis::{Disposition, Settlement};
-use crate::message::{EncodedBody, Headers, Message, Properties, TimeLimit};
+use crate::message::{EncodedBody, Headers, Message, Parts, Properties, TimeLimit};
 use crate::task::{Context, Request, TaskDefinition};
 
 /// A message that was accepted for running.
@@ -131,7 +131,9 @@ impl Job {
 
     /// The message as it came.
     pub(crate) fn whole_message(&self) -> Message {
-        Message::from_parts((*self.headers).clone(), (*self.properties).clone(), (*self.body).clone())
+        let Self { headers, properties, body, .. } = self;
+        Parts { headers: Arc::clone(headers), properties: Arc::clone(properties), body: Arc::clone(body) }
+            .message()
     }
 
     /// Gives the message back to its queue, to be delivered next.

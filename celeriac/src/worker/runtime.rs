@@ -29,7 +29,7 @@ use crate::canvas::Effect;
 use crate::config::Config;
 use crate::events::Dispatcher;
 use crate::heavy::aside;
-use crate::message::{Accept, EncodedBody, Headers, Message, ProtocolError, TimeLimit, Value, envelope};
+use crate::message::{Accept, EncodedBody, Headers, Parts, ProtocolError, TimeLimit, Value, envelope};
 use crate::task::{States, TaskDefinition};
 
 /// A running worker.
@@ -276,30 +276,29 @@ impl Receiver for Runtime {
     fn receive(&self, delivery: Delivery) -> Taken {
         let Delivery { serial, queue, message } = delivery;
         let Some(runtime) = self.this.upgrade() else { return Taken::Held };
-        let message = match message {
-            Ok(message) => message,
+        let parts = match message {
+            Ok(parts) => parts,
             Err(error) => {
                 self.background
                     .spawn(async move { runtime.refuse(serial, false, &Headers::default(), &error).await });
                 return Taken::Held;
             }
         };
-        let message = match self.upgraded(message) {
-            Ok(message) => message,
+        let parts = match self.upgraded(parts) {
+            Ok(parts) => parts,
             Err(refused) => {
                 let (headers, error) = *refused;
                 self.background.spawn(async move { runtime.refuse(serial, false, &headers, &error).await });
                 return Taken::Held;
             }
         };
-        let name = message.headers.task.as_deref().unwrap_or_default();
-        let Some(definition) = self.registry.get(name).cloned() else {
-            self.unknown_task(serial, &message.headers);
+        let Parts { headers, properties, body } = parts;
+        let Some(definition) = headers.task.as_deref().and_then(|name| self.registry.get(name)).cloned()
+        else {
+            self.unknown_task(serial, &headers);
             return Taken::Held;
         };
         let terminate = CancellationToken::new();
-        let (headers, properties, body) = message.into_parts();
-        let (headers, properties, body) = (Arc::new(headers), Arc::new(properties), Arc::new(body));
         let known = Known {
             headers: Arc::clone(&headers),
             properties: Arc::clone(&properties),
@@ -353,24 +352,22 @@ impl Receiver for Runtime {
 
 impl Runtime {
     /// A message of protocol 1 as one of protocol 2.
-    fn upgraded(&self, message: Message) -> Result<Message, Box<(Headers, ProtocolError)>> {
-        if message.headers.task.is_some() {
-            let headers = &message.headers;
-            return match headers.id {
-                Some(_) => Ok(message),
+    fn upgraded(&self, parts: Parts) -> Result<Parts, Box<(Arc<Headers>, ProtocolError)>> {
+        if parts.headers.task.is_some() {
+            return match parts.headers.id {
+                Some(_) => Ok(parts),
                 None => {
                     let error = ProtocolError::bad_body("the message has a task name and no id");
-                    Err(Box::new((message.headers, error)))
+                    Err(Box::new((parts.headers, error)))
                 }
             };
         }
-        let (headers, is_large) = (message.headers.clone(), message.is_large());
         let upgrade = || {
-            let (mut message, body) = message.into_task(&self.accept)?;
+            let (mut message, body) = parts.message().into_task(&self.accept)?;
             message.set_body(&body, crate::message::Serializer::Json, None)?;
-            Ok(message)
+            Ok(message.into())
         };
-        let upgraded = if is_large { aside(upgrade) } else { upgrade() };
-        upgraded.map_err(|error| Box::new((headers, error)))
+        let upgraded = if parts.body.is_large() { aside(upgrade) } else { upgrade() };
+        upgraded.map_err(|error| Box::new((parts.headers, error)))
     }
 }

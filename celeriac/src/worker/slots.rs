@@ -1,23 +1,38 @@
 //! The slots in which tasks run, and the queue before them.
+//!
+//! A job is begun by one of a few starters, no more than the runtime has threads. Most tasks are short and end there; one that
+//! waits for something is given a task of the runtime of its own, and the starter goes on with the next.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Poll;
 
 use tokio_util::task::TaskTracker;
 
 use super::request::Job;
 use super::state::lock;
 
+/// How many jobs a starter begins before it lets others have the thread.
+const TURN: usize = 32;
+
 /// Runs at most `limit` jobs at a time; the others wait in the order in which they came.
 pub(crate) struct Slots {
     inner: Mutex<Inner>,
     runners: TaskTracker,
     handle: tokio::runtime::Handle,
+    /// Most starters at a time.
+    starters: usize,
 }
 
 struct Inner {
     limit: usize,
+    /// Jobs that have a slot.
     running: usize,
+    /// Those among them that have not begun.
+    ready: VecDeque<Box<Job>>,
+    starters: usize,
     waiting: VecDeque<Box<Job>>,
     closed: bool,
 }
@@ -25,12 +40,11 @@ struct Inner {
 impl Slots {
     /// Slots in the present runtime.
     pub(crate) fn new(limit: usize) -> Self {
-        let inner = Inner { limit, running: 0, waiting: VecDeque::new(), closed: false };
-        Self {
-            inner: Mutex::new(inner),
-            runners: TaskTracker::new(),
-            handle: tokio::runtime::Handle::current(),
-        }
+        let (ready, waiting) = (VecDeque::new(), VecDeque::new());
+        let inner = Inner { limit, running: 0, ready, starters: 0, waiting, closed: false };
+        let handle = tokio::runtime::Handle::current();
+        let starters = handle.metrics().num_workers();
+        Self { inner: Mutex::new(inner), runners: TaskTracker::new(), handle, starters }
     }
 
     /// How many jobs may run at a time.
@@ -45,8 +59,7 @@ impl Slots {
             return Err(job);
         }
         inner.running += 1;
-        drop(inner);
-        self.start(job);
+        self.start(inner, job);
         Ok(())
     }
 
@@ -58,8 +71,7 @@ impl Slots {
             job.hand_back();
         } else if inner.running < inner.limit {
             inner.running += 1;
-            drop(inner);
-            self.start(job);
+            self.start(inner, job);
         } else {
             inner.waiting.push_back(job);
         }
@@ -67,17 +79,14 @@ impl Slots {
 
     /// Changes how many jobs may run at a time.
     pub(crate) fn resize(self: &Arc<Self>, limit: usize) {
-        let mut ready = Vec::new();
-        {
-            let mut inner = lock(&self.inner);
-            inner.limit = limit;
-            while inner.running < limit && !inner.closed {
-                let Some(job) = inner.waiting.pop_front() else { break };
-                inner.running += 1;
-                ready.push(job);
-            }
+        let mut inner = lock(&self.inner);
+        inner.limit = limit;
+        while inner.running < limit && !inner.closed {
+            let Some(job) = inner.waiting.pop_front() else { break };
+            inner.running += 1;
+            self.start(inner, job);
+            inner = lock(&self.inner);
         }
-        ready.into_iter().for_each(|job| self.start(job));
     }
 
     /// Lets nothing start any more and returns what waited.
@@ -93,16 +102,55 @@ impl Slots {
         self.runners.wait().await;
     }
 
-    fn start(self: &Arc<Self>, first: Box<Job>) {
+    /// Starts a job that has a slot.
+    fn start(self: &Arc<Self>, mut inner: MutexGuard<'_, Inner>, job: Box<Job>) {
+        inner.ready.push_back(job);
+        self.help(inner);
+    }
+
+    /// Lets one more starter begin what is ready, if there may be one.
+    fn help(self: &Arc<Self>, mut inner: MutexGuard<'_, Inner>) {
+        if inner.ready.is_empty() || inner.starters >= self.starters {
+            return;
+        }
+        inner.starters += 1;
+        drop(inner);
         let slots = Arc::clone(self);
-        let run = async move {
-            let mut job = Some(first);
-            while let Some(current) = job {
-                current.run().await;
-                job = slots.next();
+        self.runners.spawn_on(async move { slots.begin_all().await }, &self.handle);
+    }
+
+    /// Begins one job after the other while any is ready.
+    async fn begin_all(self: Arc<Self>) {
+        let mut turn = 0;
+        loop {
+            let job = {
+                let mut inner = lock(&self.inner);
+                let Some(job) = inner.ready.pop_front() else {
+                    inner.starters -= 1;
+                    return;
+                };
+                // Should this one keep the thread for long, another one goes on.
+                self.help(inner);
+                job
+            };
+            let mut run = Box::pin(Arc::clone(&self).run(job));
+            if !is_done_at_once(run.as_mut()).await {
+                self.runners.spawn_on(run, &self.handle);
             }
-        };
-        self.runners.spawn_on(run, &self.handle);
+            turn += 1;
+            if turn % TURN == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Runs a job, and those after it that wait for its slot.
+    async fn run(self: Arc<Self>, first: Box<Job>) {
+        let mut job = Some(first);
+        while let Some(current) = job {
+            current.run().await;
+            job = self.next();
+        }
     }
 
     /// The next job for a slot that became free; `None` gives the slot back.
@@ -115,4 +163,9 @@ impl Slots {
         }
         job
     }
+}
+
+/// Goes on with a future once; whether it has ended.
+async fn is_done_at_once(mut future: Pin<&mut impl Future>) -> bool {
+    poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_ready())).await
 }

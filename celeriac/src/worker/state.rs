@@ -1,6 +1,7 @@
 //! What a running worker knows about itself, for remote control, events and health.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -10,6 +11,28 @@ use chrono::{DateTime, Utc};
 use super::revoked::Revoked;
 use crate::events::LogicalClock;
 use crate::message::{EncodedBody, Headers, Properties};
+
+/// The requests that a worker holds, by the number of their delivery.
+pub type Requests = HashMap<u64, Known, BuildHasherDefault<SerialHasher>>;
+
+/// Hashes numbers that count up: each goes to a place of its own.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SerialHasher(u64);
+
+impl Hasher for SerialHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(self.0 ^ u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // The golden ratio of 64 bits, which spreads neighbours over the upper bits too.
+        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// State that all parts of a worker share.
 pub struct WorkerState {
@@ -23,7 +46,7 @@ pub struct WorkerState {
     pub clock: LogicalClock,
     /// Ids and stamps that are not to be run.
     pub revoked: Mutex<Revoked>,
-    requests: Mutex<HashMap<u64, Known>>,
+    requests: Mutex<Requests>,
     total: Mutex<BTreeMap<Arc<str>, u64>>,
     processed: AtomicU64,
 }
@@ -75,7 +98,7 @@ impl WorkerState {
     }
 
     /// All requests that the worker holds, by the number of their delivery.
-    pub fn requests(&self) -> MutexGuard<'_, HashMap<u64, Known>> {
+    pub fn requests(&self) -> MutexGuard<'_, Requests> {
         lock(&self.requests)
     }
 

@@ -1,6 +1,6 @@
 //! The in-flight lists of one worker, used in turn.
 
-use std::sync::Arc;
+use bytes::Bytes;
 
 /// How many in-flight lists a worker has.
 pub(crate) const SLOTS: usize = 16;
@@ -17,7 +17,7 @@ struct Slot {
     /// Whether its deletion is under way.
     closing: bool,
     unsettled: usize,
-    settled: Vec<Arc<[u8]>>,
+    settled: Vec<Bytes>,
 }
 
 impl Default for Slots {
@@ -46,7 +46,7 @@ impl Slots {
     }
 
     /// Notes that a message of a list is settled or recorded.
-    pub(crate) fn settle(&mut self, slot: usize, raw: Arc<[u8]>) {
+    pub(crate) fn settle(&mut self, slot: usize, raw: Bytes) {
         let slot = &mut self.slots[slot];
         slot.unsettled = slot.unsettled.saturating_sub(1);
         slot.settled.push(raw);

@@ -62,7 +62,7 @@ impl<R: Receiver> Consumer<R> {
             }
             match entry.slot {
                 Some(slot) => self.slots.settle(slot, entry.raw),
-                None => transaction.acked.push(entry.tag),
+                None => transaction.acked.push(entry.tag().to_owned()),
             }
         }
         transaction.add(commands, replies);
@@ -73,7 +73,7 @@ impl<R: Receiver> Consumer<R> {
         let now = Instant::now();
         let score = self.score();
         while let Some(entry) = self.held.next_to_record(now, self.slots.is_scarce()) {
-            transaction.record(&entry.tag, score, entry.unacked_value());
+            transaction.record(entry.tag(), score, entry.unacked_value());
             if let Some(slot) = entry.slot.take() {
                 self.slots.settle(slot, entry.raw.clone());
             }

@@ -7,7 +7,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, PushInfo, Value};
 use tokio::sync::mpsc;
 
-use super::{Consumer, RENEW_EVERY, Receiver};
+use super::{Arrival, Consumer, RENEW_EVERY, Receiver};
 use crate::broker::redis::inflight::SLOTS;
 use crate::broker::redis::link::{replies, server_error};
 use crate::broker::redis::restore::renew_lease;
@@ -56,7 +56,8 @@ impl<R: Receiver> Consumer<R> {
                     && !self.slots.is_settled(slot, raw)
                 {
                     let queue = self.handle.queues().first().cloned().unwrap_or_else(|| Arc::from(""));
-                    self.take(raw.clone(), queue, slot);
+                    self.slots.add(slot);
+                    self.arrived.push(Arrival { raw: raw.clone().into(), queue, slot });
                 }
             }
         }

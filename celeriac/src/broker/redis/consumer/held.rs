@@ -4,10 +4,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use redis::Pipeline;
 
 use crate::broker::redis::Keys;
-use crate::message::{Message, ProtocolError, Value, envelope, json};
+use crate::message::{DeliveryInfo, Properties, envelope, json};
 
 /// How long a message may stay in an in-flight list before it is recorded as unacknowledged.
 const RECORD_AFTER: Duration = Duration::from_millis(10);
@@ -16,11 +17,8 @@ const RENEW_BATCH: usize = 500;
 
 /// One held message.
 pub(super) struct Entry {
-    pub(super) tag: String,
-    exchange: String,
-    routing_key: String,
-    priority: u8,
-    pub(super) raw: Arc<[u8]>,
+    properties: Arc<Properties>,
+    pub(super) raw: Bytes,
     queue: Arc<str>,
     /// The in-flight list that holds it, until it is recorded.
     pub(super) slot: Option<usize>,
@@ -28,40 +26,33 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// A message that was moved from a queue to an in-flight list.
+    /// A message that was moved from a queue to an in-flight list; one without properties could not be read.
     pub(super) fn fetched(
-        raw: Arc<[u8]>,
-        message: &Result<Message, ProtocolError>,
+        raw: Bytes,
+        properties: Option<Arc<Properties>>,
         queue: Arc<str>,
         slot: usize,
+        fetched: Instant,
     ) -> Self {
-        let mut entry = Self {
-            tag: String::new(),
-            exchange: String::new(),
-            routing_key: queue.to_string(),
-            priority: 0,
-            raw,
-            queue,
-            slot: Some(slot),
-            fetched: Instant::now(),
-        };
-        match message {
-            Ok(message) => {
-                let properties = &message.properties;
-                entry.tag.clone_from(&properties.delivery_tag);
-                entry.exchange.clone_from(&properties.delivery_info.exchange);
-                entry.routing_key.clone_from(&properties.delivery_info.routing_key);
-                entry.priority = properties.priority.unwrap_or(0);
-            }
-            Err(_) => entry.tag = uuid::Uuid::new_v4().to_string(),
-        }
-        entry
+        let properties = properties.unwrap_or_else(|| {
+            Arc::new(Properties {
+                delivery_tag: uuid::Uuid::new_v4().to_string(),
+                delivery_info: DeliveryInfo { routing_key: queue.to_string(), ..DeliveryInfo::default() },
+                ..Properties::default()
+            })
+        });
+        Self { properties, raw, queue, slot: Some(slot), fetched }
+    }
+
+    pub(super) fn tag(&self) -> &str {
+        &self.properties.delivery_tag
     }
 
     /// The list that the message goes back to.
     pub(super) fn home(&self, keys: &Keys) -> String {
-        let queue = if self.exchange.is_empty() { &self.routing_key } else { &*self.queue };
-        keys.queue(queue, self.priority)
+        let DeliveryInfo { exchange, routing_key, .. } = &self.properties.delivery_info;
+        let queue = if exchange.is_empty() { routing_key } else { &*self.queue };
+        keys.queue(queue, self.properties.priority.unwrap_or(0))
     }
 
     /// The message, marked as one that was delivered before.
@@ -75,9 +66,9 @@ impl Entry {
         value.push(b'[');
         value.extend_from_slice(&self.raw);
         value.extend_from_slice(b", ");
-        json::write(&Value::Str(self.exchange.clone()), &mut value);
+        json::write_str(&self.properties.delivery_info.exchange, &mut value);
         value.extend_from_slice(b", ");
-        json::write(&Value::Str(self.routing_key.clone()), &mut value);
+        json::write_str(&self.properties.delivery_info.routing_key, &mut value);
         value.push(b']');
         value
     }
@@ -119,9 +110,9 @@ impl Held {
     }
 
     /// What is in that in-flight list.
-    pub(super) fn in_slot(&self, slot: usize) -> Vec<Arc<[u8]>> {
+    pub(super) fn in_slot(&self, slot: usize) -> Vec<Bytes> {
         let entries = self.entries.values().filter(|entry| entry.slot == Some(slot));
-        entries.map(|entry| Arc::clone(&entry.raw)).collect()
+        entries.map(|entry| entry.raw.clone()).collect()
     }
 
     /// Lets a message be recorded soon, since it will stay for long.
@@ -159,7 +150,7 @@ impl Held {
     /// Writes the commands that renew the leases of all recorded messages.
     pub(super) fn renew(&self, index: &str, score: f64, commands: &mut Pipeline) {
         let recorded = self.entries.values().filter(|entry| entry.slot.is_none());
-        let tags: Vec<&str> = recorded.map(|entry| entry.tag.as_str()).collect();
+        let tags: Vec<&str> = recorded.map(Entry::tag).collect();
         for tags in tags.chunks(RENEW_BATCH) {
             let command = commands.cmd("ZADD").arg(index).arg("XX");
             for tag in tags {

@@ -14,6 +14,7 @@ mod sources;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, PushInfo, PushKind, Value};
 use tokio::sync::mpsc;
@@ -28,7 +29,7 @@ use super::transaction::Transaction;
 use super::{Keys, Link};
 use crate::backoff::Backoff;
 use crate::heavy::{LARGE, aside};
-use crate::message::{Message, ProtocolError, envelope};
+use crate::message::{Parts, ProtocolError, envelope};
 use held::{Entry, Held};
 use sources::{Fetch, IDLE_POLL, Sources};
 
@@ -46,7 +47,7 @@ pub(crate) struct Delivery {
     /// The queue that it came from.
     pub(crate) queue: Arc<str>,
     /// The message, or why it cannot be read.
-    pub(crate) message: Result<Message, ProtocolError>,
+    pub(crate) message: Result<Parts, ProtocolError>,
 }
 
 /// What the receiver of a delivery did with it.
@@ -77,6 +78,8 @@ pub(crate) struct Consumer<R> {
     receiver: Arc<R>,
     handle: ConsumerHandle,
     settlements: mpsc::UnboundedReceiver<Settlement>,
+    /// What the last round trip has brought and the receiver does not have yet.
+    arrived: Vec<Arrival>,
     held: Held,
     slots: Slots,
     sources: Sources,
@@ -96,6 +99,13 @@ pub(crate) struct ConsumerOptions {
     pub(crate) hostname: String,
     /// Where messages go that are given up; `None` drops them.
     pub(crate) dead_letters: Option<String>,
+}
+
+/// A message that was moved from a queue to an in-flight list.
+struct Arrival {
+    raw: Bytes,
+    queue: Arc<str>,
+    slot: usize,
 }
 
 /// What ends a consumer.
@@ -135,6 +145,7 @@ impl<R: Receiver> Consumer<R> {
             receiver: make(handle.clone()),
             handle,
             settlements,
+            arrived: Vec::new(),
             held: Held::default(),
             slots: Slots::default(),
             sources: Sources::new(),
@@ -153,7 +164,9 @@ impl<R: Receiver> Consumer<R> {
             let (pushes, mut pushed) = mpsc::unbounded_channel();
             match self.connect(pushes).await {
                 Ok(mut connection) => {
-                    match self.serve(&mut connection, &mut pushed, &mut backoff, &ending).await {
+                    let served = self.serve(&mut connection, &mut pushed, &mut backoff, &ending).await;
+                    self.hand_over();
+                    match served {
                         Ok(()) => return,
                         Err(error) => {
                             log::warn!(broker:% = self.link.endpoint(), error:% = error; "Connection to broker lost: reconnecting")
@@ -187,13 +200,22 @@ impl<R: Receiver> Consumer<R> {
             self.gather(None);
             let mut trip = self.plan(!ending.stop_fetching.is_cancelled());
             if trip.commands.is_empty() {
-                if ending.finish.is_cancelled() && self.settlements.is_empty() {
+                if !self.arrived.is_empty() {
+                    self.hand_over();
+                } else if ending.finish.is_cancelled() && self.settlements.is_empty() {
                     return self.leave(connection).await;
+                } else {
+                    self.wait(pushed, ending).await?;
                 }
-                self.wait(pushed, ending).await?;
                 continue;
             }
-            match replies(connection, &mut trip.commands).await {
+            // The server works on this round trip while the receiver takes what the one before has brought.
+            let meanwhile = async {
+                tokio::task::yield_now().await;
+                self.hand_over();
+            };
+            let (found, ()) = tokio::join!(biased; replies(connection, &mut trip.commands), meanwhile);
+            match found {
                 Ok(found) => self.absorb(trip, found)?,
                 Err(error) => {
                     self.keep_transaction(&trip.commands);
@@ -214,7 +236,7 @@ impl<R: Receiver> Consumer<R> {
         let (mut fetch, mut looking) = (None, false);
         if fetching {
             self.sources.set_queues(self.handle.queues(), &self.keys);
-            let room = self.receiver.capacity().min(FETCH_BATCH);
+            let room = self.receiver.capacity().saturating_sub(self.arrived.len()).min(FETCH_BATCH);
             fetch = self.plan_fetch(room, &mut commands);
             // What this worker itself pushes is not announced to it.
             let pushing = self.transaction.as_ref().is_some_and(Transaction::wrote_commands);
@@ -247,7 +269,11 @@ impl<R: Receiver> Consumer<R> {
         if let Some(Fetch { slot, lists }) = trip.fetch {
             for list in lists {
                 match found.next() {
-                    Some(Value::BulkString(raw)) => self.take(raw, self.sources.queue(list), slot),
+                    Some(Value::BulkString(raw)) => {
+                        self.slots.add(slot);
+                        let (raw, queue) = (raw.into(), self.sources.queue(list));
+                        self.arrived.push(Arrival { raw, queue, slot });
+                    }
                     Some(reply) => refused = refused.or_else(|| server_error(&reply)),
                     None => {}
                 }
@@ -267,20 +293,21 @@ impl<R: Receiver> Consumer<R> {
         }
     }
 
-    /// Hands a message that came into an in-flight list to the receiver.
-    fn take(&mut self, raw: Vec<u8>, queue: Arc<str>, slot: usize) {
-        let serial = self.held.next_serial();
-        let raw: Arc<[u8]> = raw.into();
-        let message = match raw.len() {
-            0..=LARGE => envelope::decode(&raw),
-            _ => aside(|| envelope::decode(&raw)),
-        };
-        let entry = Entry::fetched(raw, &message, Arc::clone(&queue), slot);
-        self.slots.add(slot);
-        match self.receiver.receive(Delivery { serial, queue, message }) {
-            Taken::Acknowledged => self.slots.settle(slot, entry.raw),
-            Taken::Held => self.held.insert(serial, entry),
+    /// Hands the messages that came into in-flight lists to the receiver.
+    fn hand_over(&mut self) {
+        let now = Instant::now();
+        let mut arrived = std::mem::take(&mut self.arrived);
+        for Arrival { raw, queue, slot } in arrived.drain(..) {
+            let serial = self.held.next_serial();
+            let decode = || envelope::decode(&raw).map(Parts::from);
+            let message = if raw.len() > LARGE { aside(decode) } else { decode() };
+            let properties = message.as_ref().ok().map(|parts| Arc::clone(&parts.properties));
+            match self.receiver.receive(Delivery { serial, queue: Arc::clone(&queue), message }) {
+                Taken::Acknowledged => self.slots.settle(slot, raw),
+                Taken::Held => self.held.insert(serial, Entry::fetched(raw, properties, queue, slot, now)),
+            }
         }
+        self.arrived = arrived;
     }
 
     /// Waits until there may be something to do.
