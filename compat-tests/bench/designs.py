@@ -30,7 +30,7 @@ def compare(client, repetitions, scale):
 
 def drain(client, design, batch, results, scale):
     with Server() as server:
-        server.push("bench.noop", int(COUNT * scale) // (10 if batch == 1 else 1))
+        server.push("bench.noop", int(COUNT * scale) // (50 if batch == 1 else 1))
         before = server.cpu_seconds()
         command = [client, "--broker", server.url, "drain", "--design", design, "--batch", str(batch)]
         run = subprocess.run([*command, *(["--results"] if results else [])], capture_output=True, text=True, check=True)
