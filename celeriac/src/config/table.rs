@@ -423,6 +423,13 @@ settings! {
     celeriac_max_body_bytes: u64 = 64 * 1024 * 1024;
     /// Largest message body in bytes after decompression.
     celeriac_max_decompressed_bytes: u64 = 256 * 1024 * 1024;
+    /// Tasks with an eta that a worker keeps in its memory; further ones are parked at the broker until they are due.
+    /// 0 for no bound: all are kept, as Celery does.
+    celeriac_max_scheduled: u32 = 1000;
+    /// Seconds after the signal to shut down in which the process will be killed (`terminationGracePeriodSeconds` on
+    /// Kubernetes). Two seconds before, tasks that run still are ended and go back to their queue, also those that were
+    /// acknowledged when they started. 0 waits for them without limit, as Celery does.
+    celeriac_shutdown_grace: Duration = Duration::ZERO;
 }
 
 "Taken without effect: Python's worker" {

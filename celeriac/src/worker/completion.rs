@@ -1,6 +1,7 @@
 //! The end of a run: what is stored, sent, counted and acknowledged, in one step where that is possible.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::execute::Ended;
@@ -11,7 +12,7 @@ use crate::backend::{ExceptionInfo, TaskMeta, TaskState};
 use crate::broker::redis::{DeadReason, Disposition, Settlement};
 use crate::canvas::{self, Effect, Outbox, RetryError};
 use crate::heavy::aside;
-use crate::message::{Message, Signature, Value};
+use crate::message::{Message, Parts, Signature, Value};
 use crate::task::{Context, Failure, Request, Retry, TaskDefinition, TaskError, TaskOptions};
 
 /// What is needed to complete one run.
@@ -343,7 +344,9 @@ impl Completion<'_> {
     async fn give_up(&self, context: &Context) {
         let request = context.request();
         self.runtime.events.task_cancelled(&request.id);
-        if self.acknowledged {
+        if self.acknowledged && self.runtime.gives_back_all.load(Ordering::Relaxed) {
+            self.send_again(request).await;
+        } else if self.acknowledged {
             log::warn!(task_id = request.id.as_str(), task_name = request.task.as_str(); "Task {}[{}] was cancelled by the shutdown and is lost: it was acknowledged when it started\nhint: use acks_late for tasks that must not be lost", request.display_name(), request.id);
             if !self.ignores_result(request) {
                 let args = vec!["cancelled by Celery".into(), Value::Null, Value::Null];
@@ -353,6 +356,22 @@ impl Completion<'_> {
             }
         } else {
             self.finish(Disposition::Restore, Vec::new(), None).await;
+        }
+    }
+
+    /// Sends the message of a task that was acknowledged when it started once more.
+    async fn send_again(&self, request: &Request) {
+        let known = self.runtime.state.requests().get(&self.serial).cloned();
+        let Some(known) = known else { return };
+        let mut message =
+            Parts { headers: known.headers, properties: known.properties, body: known.body }.message();
+        message.headers.redelivered = true;
+        message.properties.delivery_info.redelivered = true;
+        match self.runtime.app.queues().publish_commands(&[message]).await {
+            Ok(commands) => self.runtime.commit_alone(commands),
+            Err(error) => {
+                log::error!(task_id = request.id.as_str(), task_name = request.task.as_str(), error:% = error; "Task {}[{}] was ended by the shutdown and is lost: {error}", request.display_name(), request.id);
+            }
         }
     }
 

@@ -19,6 +19,8 @@ mod rate_limits;
 mod request;
 mod revoked;
 mod runtime;
+mod schedule;
+mod shutdown;
 mod signals;
 mod slots;
 pub mod state;
@@ -26,6 +28,7 @@ mod statedb;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -51,7 +54,8 @@ use layers::Layers;
 use processes::{Child, Processes, is_child};
 use rate_limits::RateLimits;
 use runtime::Runtime;
-use signals::{Shutdown, Signals};
+use schedule::Schedule;
+use shutdown::{shut_down, wait_for_end};
 use slots::Slots;
 use state::WorkerState;
 use statedb::StateDb;
@@ -305,6 +309,7 @@ impl Worker {
                 processes: Processes::new(app.config()),
                 rate_limits: RateLimits::default(),
                 decoding: Semaphore::new(Concurrency::Auto.slots()),
+                schedule: Schedule::default(),
                 events: events.clone(),
                 autoscale: Autoscale::new(autoscale),
                 consumed: Mutex::default(),
@@ -315,6 +320,7 @@ impl Worker {
                 background: TaskTracker::new(),
                 stopping: stopping.clone(),
                 abort: abort.clone(),
+                gives_back_all: AtomicBool::new(false),
                 this: this.clone(),
                 app: app.clone(),
             });
@@ -354,6 +360,7 @@ impl Worker {
         if runtime.autoscale.bounds().is_some() {
             runtime.background.spawn(Autoscale::run(Arc::clone(&runtime)));
         }
+        runtime.background.spawn(Schedule::run(Arc::clone(&runtime)));
         runtime.background.spawn(chords::recover(Arc::clone(&runtime)));
         log::info!(worker = hostname.as_str(), concurrency, queues:? = queues; "{hostname} ready: {} task(s), concurrency {concurrency}, queues {}", runtime.registry.len(), queues.join(", "));
         hooks::each(&runtime.hooks.worker_ready, |hook| hook());
@@ -383,53 +390,6 @@ impl Worker {
 /// For what `main` had better not do again before it comes to the worker: open a port, migrate a database, print.
 pub fn is_child_process() -> bool {
     is_child()
-}
-
-/// Waits for the wish to end; a warm shutdown becomes a cold one when that is asked for meanwhile.
-async fn wait_for_end(runtime: &Arc<Runtime>, stop: CancellationToken, handles_signals: bool) -> Stopped {
-    let mut signals = if handles_signals { Signals::listen().ok() } else { None };
-    let mut next = async || match &mut signals {
-        Some(signals) => signals.next().await,
-        None => std::future::pending().await,
-    };
-    let first = tokio::select! {
-        shutdown = next() => shutdown,
-        () = stop.cancelled() => Shutdown::Warm,
-        () = runtime.stopping.cancelled() => Shutdown::Warm,
-    };
-    log::info!(worker = runtime.state.hostname.as_str(); "{} shutdown: {}", if first == Shutdown::Cold { "Cold" } else { "Warm" }, runtime.state.hostname);
-    runtime.stopping.cancel();
-    runtime.consumer.wake();
-    let waiting = runtime.slots.close();
-    // The last first: each goes in front of the one before.
-    waiting.into_iter().chain(runtime.rate_limits.drain()).rev().for_each(|job| job.hand_back());
-    let mut is_cold = first == Shutdown::Cold;
-    let soft = runtime.config().worker_soft_shutdown_timeout;
-    if is_cold && !soft.is_zero() {
-        is_cold = tokio::time::timeout(soft, runtime.slots.idle()).await.is_err();
-    } else if !is_cold {
-        is_cold = loop {
-            tokio::select! {
-                () = runtime.slots.idle() => break false,
-                again = next() => if again == Shutdown::Cold { break true },
-            }
-        };
-    }
-    let is_interrupted = signals.as_ref().is_some_and(Signals::is_interrupted);
-    Stopped { is_cold, is_interrupted }
-}
-
-async fn shut_down(runtime: &Arc<Runtime>, is_cold: bool) {
-    if is_cold {
-        runtime.abort.cancel();
-    }
-    runtime.slots.idle().await;
-    runtime.processes.close().await;
-    runtime.background.close();
-    // Chords and results of the last tasks; the broker may be away, so not for ever.
-    if tokio::time::timeout(Duration::from_secs(30), runtime.background.wait()).await.is_err() {
-        log::error!("Work in the background did not end in time");
-    }
 }
 
 fn registry(app: &Celery) -> HashMap<Arc<str>, Arc<TaskDefinition>> {

@@ -19,6 +19,11 @@ const LOOK_FOR_ROOM: Duration = Duration::from_millis(20);
 /// Deliveries of broadcast queues are numbered from here, apart from those of the consumer.
 const FIRST_SERIAL: u64 = 1 << 63;
 
+/// Whether the broker keeps a delivery until it is settled; one of a broadcast queue is nowhere but here.
+pub(super) fn is_kept(serial: u64) -> bool {
+    serial < FIRST_SERIAL
+}
+
 /// What a worker consumes.
 #[derive(Default)]
 pub(crate) struct Consumed {
@@ -131,7 +136,12 @@ impl Runtime {
                 tokio::time::sleep(LOOK_FOR_ROOM).await;
             }
             let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-            self.receive(Delivery { serial, queue: Arc::clone(&name), message: Ok(message.into()) });
+            self.receive(Delivery {
+                serial,
+                queue: Arc::clone(&name),
+                message: Ok(message.into()),
+                was_parked: false,
+            });
         }
     }
 }

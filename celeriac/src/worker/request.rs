@@ -37,6 +37,12 @@ impl Job {
         self.definition.options.acks_late.unwrap_or(self.runtime.config().task_acks_late)
     }
 
+    /// The place of the message among others that wait: its priority step, then its age.
+    pub(crate) fn rank(&self) -> (u8, u64) {
+        let keys = self.runtime.app.queues().keys();
+        (keys.step(self.properties.priority.unwrap_or(0)), self.serial)
+    }
+
     /// Runs the task and settles its message.
     pub(crate) async fn run(mut self: Box<Self>) {
         let runtime = Arc::clone(&self.runtime);
@@ -46,12 +52,7 @@ impl Job {
         let late = self.acks_late();
         if !late && !self.acknowledged {
             self.acknowledged = true;
-            runtime.settle(Settlement {
-                serial: Some(self.serial),
-                disposition: Disposition::Ack,
-                commands: Vec::new(),
-                replies: None,
-            });
+            runtime.settle(Settlement::of(self.serial, Disposition::Ack));
         }
         let hostname = &runtime.state.hostname;
         let decoded = runtime.decode(&self.body, || self.body.decode_triple(&runtime.accept)).await;
@@ -138,12 +139,7 @@ impl Job {
 
     /// Gives the message back to its queue, to be delivered next.
     pub(crate) fn hand_back(self) {
-        self.runtime.settle(Settlement {
-            serial: Some(self.serial),
-            disposition: Disposition::Restore,
-            commands: Vec::new(),
-            replies: None,
-        });
+        self.runtime.settle(Settlement::of(self.serial, Disposition::Restore));
         self.runtime.forget(self.serial);
     }
 }

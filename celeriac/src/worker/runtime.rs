@@ -1,8 +1,8 @@
 //! What all parts of a running worker share, and the way of a message into it.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use chrono::Utc;
 use chrono_tz::Tz;
@@ -15,9 +15,10 @@ use super::hooks::{self, Hooks, Revocation};
 use super::layers::Layers;
 use super::metrics::{Counters, Refusal};
 use super::processes::Processes;
-use super::queues::Consumed;
+use super::queues::{Consumed, is_kept};
 use super::rate_limits::RateLimits;
 use super::request::Job;
+use super::schedule::Schedule;
 use super::slots::Slots;
 use super::state::{Known, Stage, WorkerState, lock};
 use crate::app::Celery;
@@ -47,6 +48,7 @@ pub(crate) struct Runtime {
     pub(crate) rate_limits: RateLimits,
     /// A place for each processor to decode large bodies in, so that many of them do not fill the memory.
     pub(crate) decoding: Semaphore,
+    pub(crate) schedule: Schedule,
     pub(crate) events: Dispatcher,
     pub(crate) autoscale: Autoscale,
     pub(crate) consumed: Mutex<Consumed>,
@@ -62,6 +64,8 @@ pub(crate) struct Runtime {
     pub(crate) stopping: CancellationToken,
     /// Cancelled when what runs is to be ended.
     pub(crate) abort: CancellationToken,
+    /// Whether tasks that are ended go back to their queue even if their message was acknowledged.
+    pub(crate) gives_back_all: AtomicBool,
     /// Itself, for the jobs that it makes.
     pub(crate) this: std::sync::Weak<Runtime>,
 }
@@ -203,58 +207,26 @@ impl Runtime {
     }
 
     /// Takes a job that may be started: now, at its eta, or when its rate limit allows.
-    fn accept_job(self: &Arc<Self>, job: Box<Job>) {
+    fn accept_job(self: &Arc<Self>, job: Box<Job>, was_parked: bool) {
         match job.headers.eta(Tz::UTC) {
-            Ok(Some(eta)) if eta > Utc::now() => self.schedule(job, eta),
+            Ok(Some(eta)) if eta > Utc::now() && !was_parked => self.schedule(job, eta),
             _ => self.reserve(job),
         }
     }
 
-    fn schedule(self: &Arc<Self>, job: Box<Job>, eta: chrono::DateTime<Utc>) {
-        if let Some(known) = self.state.requests().get_mut(&job.serial) {
-            known.stage = Stage::Scheduled(eta);
-        }
-        self.settle(Settlement {
-            serial: Some(job.serial),
-            disposition: Disposition::Hold,
-            commands: Vec::new(),
-            replies: None,
-        });
-        let runtime = Arc::clone(self);
-        self.background.spawn(async move {
-            let wait = (eta - Utc::now()).to_std().unwrap_or(Duration::ZERO);
-            tokio::select! {
-                () = sleep_until(wait) => {
-                    if let Some(known) = runtime.state.requests().get_mut(&job.serial) {
-                        known.stage = Stage::Reserved;
-                    }
-                    runtime.reserve(job);
-                }
-                () = runtime.stopping.cancelled() => job.hand_back(),
-            }
-        });
+    /// Lets the consumer know that a message stays for long.
+    pub(crate) fn hold(&self, serial: u64) {
+        self.settle(Settlement::of(serial, Disposition::Hold));
     }
 
     /// Takes a job that is due.
     pub(crate) fn reserve(self: &Arc<Self>, job: Box<Job>) {
         if self.stopping.is_cancelled() {
-            job.hand_back();
+            self.slots.submit(job);
         } else if let Some(job) = self.rate_limits.admit(self, job) {
             self.slots.submit(job);
         }
     }
-}
-
-/// Sleeps for a duration of any length.
-async fn sleep_until(wait: Duration) {
-    // Timers end after about two years; an eta beyond is waited for in steps.
-    const STEP: Duration = Duration::from_secs(30 * 86_400);
-    let mut left = wait;
-    while left > STEP {
-        tokio::time::sleep(STEP).await;
-        left -= STEP;
-    }
-    tokio::time::sleep(left).await;
 }
 
 impl Receiver for Runtime {
@@ -262,19 +234,12 @@ impl Receiver for Runtime {
         if self.stopping.is_cancelled() {
             return 0;
         }
-        let requests = self.state.requests();
         let Some(limit) = self.prefetch_limit() else { return usize::MAX };
-        if requests.len() < limit {
-            return limit - requests.len();
-        }
-        let scheduled = requests.values().filter(|known| matches!(known.stage, Stage::Scheduled(_))).count();
-        // Each task that waits for its eta widens the window by one (celery 5.7 `celery/worker/consumer/tasks.py`).
-        let widest = self.config().worker_eta_task_limit.map_or(usize::MAX, |most| limit.max(most as usize));
-        (limit + scheduled).min(widest).saturating_sub(requests.len())
+        self.window(limit).saturating_sub(self.state.requests().len())
     }
 
     fn receive(&self, delivery: Delivery) -> Taken {
-        let Delivery { serial, queue, message } = delivery;
+        let Delivery { serial, queue, message, was_parked } = delivery;
         let Some(runtime) = self.this.upgrade() else { return Taken::Held };
         let parts = match message {
             Ok(parts) => parts,
@@ -329,12 +294,23 @@ impl Receiver for Runtime {
         if job.runtime.drop_if_unwanted(&job) {
             return Taken::Held;
         }
-        self.events.task_received(&job.headers);
-        job.counters.received.inc();
-        hooks::each(&self.hooks.task_received, |hook| hook(&job.headers));
+        if !was_parked {
+            self.events.task_received(&job.headers);
+            job.counters.received.inc();
+            hooks::each(&self.hooks.task_received, |hook| hook(&job.headers));
+        }
         log::debug!(task_id = job.headers.id.as_deref().unwrap_or(""), task_name = &*job.definition.name; "Task {}[{}] received", job.definition.name, job.headers.id.as_deref().unwrap_or(""));
+        if let Ok(Some(eta)) = job.headers.eta(Tz::UTC)
+            && !was_parked
+            && is_kept(serial)
+            && self.parks(eta)
+        {
+            self.settle(Settlement::of(serial, Disposition::Park(eta)));
+            return Taken::Held;
+        }
         self.state.requests().insert(serial, known);
-        let may_start = job.headers.eta.is_none() && !self.rate_limits.limits(&job.definition.name);
+        let may_start =
+            (job.headers.eta.is_none() || was_parked) && !self.rate_limits.limits(&job.definition.name);
         if may_start && !job.acks_late() {
             job.acknowledged = true;
             match self.slots.start_now(job) {
@@ -345,7 +321,7 @@ impl Receiver for Runtime {
                 }
             }
         }
-        job.runtime.clone().accept_job(job);
+        job.runtime.clone().accept_job(job, was_parked);
         Taken::Held
     }
 }

@@ -3,7 +3,7 @@
 //! A job is begun by one of a few starters, no more than the runtime has threads. Most tasks are short and end there; one that
 //! waits for something is given a task of the runtime of its own, and the starter goes on with the next.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,7 +17,7 @@ use super::state::lock;
 /// How many jobs a starter begins before it lets others have the thread.
 const TURN: usize = 32;
 
-/// Runs at most `limit` jobs at a time; the others wait in the order in which they came.
+/// Runs at most `limit` jobs at a time; the others wait.
 pub(crate) struct Slots {
     inner: Mutex<Inner>,
     runners: TaskTracker,
@@ -33,15 +33,18 @@ struct Inner {
     /// Those among them that have not begun.
     ready: VecDeque<Box<Job>>,
     starters: usize,
-    waiting: VecDeque<Box<Job>>,
+    /// By priority step and then by age, as they would wait in their queue.
+    waiting: BTreeMap<(u8, u64), Box<Job>>,
     closed: bool,
+    /// Whether what waited has been handed back.
+    drained: bool,
 }
 
 impl Slots {
     /// Slots in the present runtime.
     pub(crate) fn new(limit: usize) -> Self {
-        let (ready, waiting) = (VecDeque::new(), VecDeque::new());
-        let inner = Inner { limit, running: 0, ready, starters: 0, waiting, closed: false };
+        let (ready, waiting) = (VecDeque::new(), BTreeMap::new());
+        let inner = Inner { limit, running: 0, ready, starters: 0, waiting, closed: false, drained: false };
         let handle = tokio::runtime::Handle::current();
         let starters = handle.metrics().num_workers();
         Self { inner: Mutex::new(inner), runners: TaskTracker::new(), handle, starters }
@@ -63,17 +66,17 @@ impl Slots {
         Ok(())
     }
 
-    /// Starts a job, lets it wait for a slot, or hands its message back when nothing starts any more.
+    /// Starts a job, lets it wait for a slot, or hands its message back when what waited was handed back.
     pub(crate) fn submit(self: &Arc<Self>, job: Box<Job>) {
         let mut inner = lock(&self.inner);
-        if inner.closed {
+        if inner.drained {
             drop(inner);
             job.hand_back();
-        } else if inner.running < inner.limit {
+        } else if inner.running < inner.limit && !inner.closed {
             inner.running += 1;
             self.start(inner, job);
         } else {
-            inner.waiting.push_back(job);
+            inner.waiting.insert(job.rank(), job);
         }
     }
 
@@ -82,19 +85,24 @@ impl Slots {
         let mut inner = lock(&self.inner);
         inner.limit = limit;
         while inner.running < limit && !inner.closed {
-            let Some(job) = inner.waiting.pop_front() else { break };
+            let Some((_, job)) = inner.waiting.pop_first() else { break };
             inner.running += 1;
             self.start(inner, job);
             inner = lock(&self.inner);
         }
     }
 
-    /// Lets nothing start any more and returns what waited.
-    pub(crate) fn close(&self) -> VecDeque<Box<Job>> {
+    /// Lets nothing start any more.
+    pub(crate) fn close(&self) {
+        lock(&self.inner).closed = true;
         self.runners.close();
+    }
+
+    /// What waited when the slots were closed, and came since then.
+    pub(crate) fn drain(&self) -> Vec<Job> {
         let mut inner = lock(&self.inner);
-        inner.closed = true;
-        std::mem::take(&mut inner.waiting)
+        inner.drained = true;
+        std::mem::take(&mut inner.waiting).into_values().map(|job| *job).collect()
     }
 
     /// Returns when nothing runs any more; to be called after [`Slots::close`].
@@ -156,8 +164,8 @@ impl Slots {
     /// The next job for a slot that became free; `None` gives the slot back.
     fn next(&self) -> Option<Box<Job>> {
         let mut inner = lock(&self.inner);
-        let job =
-            if inner.running <= inner.limit && !inner.closed { inner.waiting.pop_front() } else { None };
+        let may_start = inner.running <= inner.limit && !inner.closed;
+        let job = if may_start { inner.waiting.pop_first().map(|(_, job)| job) } else { None };
         if job.is_none() {
             inner.running -= 1;
         }

@@ -33,6 +33,12 @@ def early(number, seconds):
     return run(number, seconds)
 
 
+@app.task(name="faults.due", acks_late=True)
+def due(number, due):
+    record.rpush("late_ms", round((time.time() - due) * 1000))
+    return run(number, 0)
+
+
 @app.task(name="faults.sum", acks_late=True)
 def total(numbers):
     record.rpush("sums", sum(numbers))

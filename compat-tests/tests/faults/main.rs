@@ -5,8 +5,12 @@
 
 mod clients;
 mod dead_letters;
+mod etas;
+mod full;
+mod idle;
 mod kills;
 mod outages;
+mod priorities;
 mod shutdown;
 mod stage;
 mod stock;

@@ -70,11 +70,15 @@ impl Keys {
         }
     }
 
-    /// The list of a queue's messages of that priority: the largest step that is not above it.
+    /// The list of a queue's messages of that priority.
     pub fn queue(&self, queue: &str, priority: u8) -> String {
+        self.queue_step(queue, self.step(priority))
+    }
+
+    /// The priority step of a priority: the largest that is not above it.
+    pub fn step(&self, priority: u8) -> u8 {
         let steps = &self.options.priority_steps;
-        let step = steps.iter().rev().find(|step| **step <= priority).or(steps.first()).copied().unwrap_or(0);
-        self.queue_step(queue, step)
+        steps.iter().rev().find(|step| **step <= priority).or(steps.first()).copied().unwrap_or(0)
     }
 
     /// The lists of a queue, the one that is served first in front.
@@ -136,6 +140,11 @@ impl Keys {
         format!("{}.{worker}.{slot}", self.inflight_index)
     }
 
+    /// The sorted set of a queue's messages that are put aside, by eta.
+    pub fn parked(&self, queue: &str) -> String {
+        format!("{}celeriac.eta.{queue}", self.options.global_keyprefix)
+    }
+
     /// The number of starts of a message that came back.
     pub fn deliveries(&self, delivery_tag: &str) -> String {
         format!("{}celeriac.deliveries.{delivery_tag}", self.options.global_keyprefix)
@@ -144,6 +153,11 @@ impl Keys {
     /// The list of the messages that were given up, under that name.
     pub fn dead_letters(&self, name: &str) -> String {
         format!("{}{name}", self.options.global_keyprefix)
+    }
+
+    /// A key of a worker that is never set, only deleted.
+    pub(crate) fn scratch(&self, worker: &str) -> String {
+        format!("{}.{worker}.scratch", self.inflight_index)
     }
 
     /// The number of the last transaction that a worker committed.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Pipeline, ProtocolVersion, PushInfo, RedisError, Value};
+use redis::{
+    AsyncConnectionConfig, Client, Pipeline, ProtocolVersion, PushInfo, RedisError, ServerError, Value,
+};
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -41,15 +43,19 @@ impl Link {
     ///
     /// # Errors
     /// [`BrokerError::Connection`] when the server cannot be reached or the connection broke on the way; whether the
-    /// commands were carried out is then unknown.
+    /// commands were carried out is then unknown. [`BrokerError::Refused`] when the server refused a transaction.
     pub async fn send(&self, commands: &mut Pipeline) -> Result<Vec<Value>, BrokerError> {
         let mut connection = self.connection().await?;
         match replies(&mut connection, commands).await {
             Ok(replies) => Ok(replies),
-            Err(error) => {
-                self.inner.current.lock().await.take();
-                Err(self.broken(error))
-            }
+            Err(error) => match error.clone().into_server_errors().as_deref() {
+                // The server refused a transaction; the connection is as good as before.
+                Some([(index, refusal), ..]) => Err(self.refused(commands, *index, words(refusal))),
+                _ => {
+                    self.inner.current.lock().await.take();
+                    Err(self.broken(error))
+                }
+            },
         }
     }
 
@@ -59,12 +65,10 @@ impl Link {
     /// Those of [`Link::send`], and [`BrokerError::Refused`].
     pub async fn call(&self, commands: &mut Pipeline) -> Result<Vec<Value>, BrokerError> {
         let replies = self.send(commands).await?;
-        match replies.iter().find_map(server_error) {
-            Some(reason) => Err(BrokerError::Refused {
-                url: self.inner.endpoint.to_string(),
-                command: first_command(commands),
-                reason,
-            }),
+        let refusal =
+            replies.iter().enumerate().find_map(|(index, reply)| Some((index, server_error(reply)?)));
+        match refusal {
+            Some((index, reason)) => Err(self.refused(commands, index, reason)),
             None => Ok(replies),
         }
     }
@@ -106,6 +110,14 @@ impl Link {
         client.get_multiplexed_async_connection_with_config(&config).await
     }
 
+    fn refused(&self, commands: &Pipeline, index: usize, reason: String) -> BrokerError {
+        BrokerError::Refused {
+            url: self.inner.endpoint.to_string(),
+            command: command_name(commands, index),
+            reason,
+        }
+    }
+
     fn broken(&self, source: RedisError) -> BrokerError {
         BrokerError::Connection { url: self.inner.endpoint.to_string(), source }
     }
@@ -122,20 +134,20 @@ pub(crate) async fn replies(
 /// The server's words, if the reply is an error.
 pub(crate) fn server_error(reply: &Value) -> Option<String> {
     match reply {
-        Value::ServerError(error) => {
-            Some(format!("{} {}", error.code(), error.details().unwrap_or("")).trim_end().to_owned())
-        }
+        Value::ServerError(error) => Some(words(error)),
         Value::Array(items) => items.iter().find_map(server_error),
         _ => None,
     }
 }
 
-fn first_command(commands: &Pipeline) -> String {
-    let first = commands.cmd_iter().next().and_then(|command| {
-        command.args_iter().next().and_then(|argument| match argument {
-            redis::Arg::Simple(name) => Some(String::from_utf8_lossy(name).into_owned()),
-            _ => None,
-        })
+fn words(error: &ServerError) -> String {
+    format!("{} {}", error.code(), error.details().unwrap_or("")).trim_end().to_owned()
+}
+
+fn command_name(commands: &Pipeline, index: usize) -> String {
+    let name = commands.cmd_iter().nth(index).and_then(|command| match command.args_iter().next() {
+        Some(redis::Arg::Simple(name)) => Some(String::from_utf8_lossy(name).into_owned()),
+        _ => None,
     });
-    first.unwrap_or_default()
+    name.unwrap_or_else(|| "a transaction".to_owned())
 }

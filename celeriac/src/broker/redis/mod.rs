@@ -7,6 +7,7 @@ mod bindings;
 mod clock;
 mod consumer;
 mod dead_letters;
+mod exchange;
 mod fanout;
 mod inflight;
 mod keys;

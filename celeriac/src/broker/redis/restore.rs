@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::bindings::matching_queues;
 use super::clock::ServerClock;
 use super::consumer::LEASE;
+use super::exchange::is_full;
 use super::inflight::SLOTS;
 use super::{Keys, Link};
 use crate::broker::BrokerError;
@@ -46,7 +47,12 @@ if lease and tonumber(lease) <= tonumber(ARGV[2]) then return redis.call('ZREM',
 return 0";
 
 /// Renews the lease of a worker by the server's time.
-const RENEW_LEASE: &str = "return redis.call('ZADD', KEYS[1], redis.call('TIME')[1] + ARGV[1], ARGV[2])";
+///
+/// Its first write frees memory, so that a full server lets it pass.
+const RENEW_LEASE: &str = r"
+local time = redis.call('TIME')[1]
+redis.call('ZREM', KEYS[1], ARGV[2])
+return redis.call('ZADD', KEYS[1], time + ARGV[1], ARGV[2])";
 
 /// Gives the lock of a sweep back.
 const RELEASE: &str = r"
@@ -125,8 +131,12 @@ impl Sweeper {
         let token = uuid::Uuid::new_v4().to_string();
         let mut lock = Pipeline::new();
         lock.cmd("SET").arg(&self.keys.unacked_mutex).arg(&token).arg("NX").arg("PX").arg(MUTEX_MILLISECONDS);
-        if self.link.call(&mut lock).await?[0] == Value::Nil {
-            return Ok(0);
+        match self.link.call(&mut lock).await {
+            Ok(replies) if replies[0] == Value::Nil => return Ok(0),
+            Ok(_) => {}
+            // A full server takes no lock; what the scripts move is compared at that moment anyhow.
+            Err(BrokerError::Refused { reason, .. }) if is_full(&reason) => {}
+            Err(error) => return Err(error),
         }
         let count = async { Ok(self.sweep_unacked().await? + self.sweep_inflight().await?) }.await;
         let mut unlock = Pipeline::new();
@@ -255,7 +265,7 @@ impl Sweeper {
 }
 
 /// The message, exchange and routing key of a value of the hash of unacknowledged messages.
-fn split_unacked(stored: &[u8]) -> Option<(&[u8], String, String)> {
+pub(crate) fn split_unacked(stored: &[u8]) -> Option<(&[u8], String, String)> {
     let parts: Vec<&serde_json::value::RawValue> = serde_json::from_slice(stored).ok()?;
     let [raw, exchange, routing_key] = parts.as_slice() else { return None };
     let text = |part: &serde_json::value::RawValue| match message::json::loads(part.get().as_bytes()) {

@@ -2,7 +2,7 @@
 //!
 //! `tests/faults/faults_app.py` has the same tasks for Celery's own worker.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use celeriac::config::Config;
@@ -41,6 +41,22 @@ async fn late(record: State<Record>, number: i64, seconds: f64) -> TaskResult<i6
 #[celeriac::task(name = "faults.early")]
 async fn early(record: State<Record>, number: i64, seconds: f64) -> TaskResult<i64> {
     run(&record, number, seconds).await
+}
+
+/// Records how late it starts after `due`, in Unix time.
+#[celeriac::task(name = "faults.due", acks_late = true)]
+async fn due(record: State<Record>, number: i64, due: f64) -> TaskResult<i64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
+    record.add("late_ms", ((now - due) * 1000.0).round() as i64).await?;
+    run(&record, number, 0.0).await
+}
+
+/// Returns that many bytes.
+#[celeriac::task(name = "faults.large")]
+async fn large(record: State<Record>, number: i64, bytes: usize) -> TaskResult<String> {
+    record.add("started", number).await?;
+    record.add("done", number).await?;
+    Ok("x".repeat(bytes))
 }
 
 /// A step of a chain: the number before plus one.
@@ -82,6 +98,8 @@ async fn main() -> anyhow::Result<()> {
         .state(record)
         .task(late)
         .task(early)
+        .task(due)
+        .task(large)
         .task(step)
         .task(sum)
         .task(poison)

@@ -2,11 +2,12 @@
 
 use std::time::Instant;
 
-use redis::{Pipeline, Value};
+use redis::{Cmd, Pipeline, Value, cmd};
 
-use super::{Consumer, Disposition, Receiver, Settlement};
+use super::{Consumer, Disposition, Entry, Receiver, Settlement};
 use crate::broker::redis::dead_letters::DeadLetter;
-use crate::broker::redis::transaction::Transaction;
+use crate::broker::redis::exchange::is_full;
+use crate::broker::redis::transaction::{Part, Transaction};
 
 /// Most settlements that one round trip commits.
 const COMMIT_BATCH: usize = 1024;
@@ -19,6 +20,8 @@ impl<R: Receiver> Consumer<R> {
             return;
         }
         let mut transaction = Transaction::default();
+        self.resume(&mut transaction, COMMIT_BATCH);
+        self.add_acknowledged(&mut transaction);
         let mut next = first;
         for _ in 0..COMMIT_BATCH {
             let Some(settlement) = next.take().or_else(|| self.settlements.try_recv().ok()) else { break };
@@ -43,29 +46,34 @@ impl<R: Receiver> Consumer<R> {
             if let Some(serial) = serial {
                 self.held.stays(serial);
             }
-        } else if let Some(entry) = serial.and_then(|serial| self.held.remove(serial)) {
-            match disposition {
-                Disposition::Requeue => {
-                    transaction.push("LPUSH", entry.home(&self.keys), entry.redelivered());
-                }
-                Disposition::Restore => {
-                    transaction.push("RPUSH", entry.home(&self.keys), entry.redelivered());
-                }
-                Disposition::Dead(reason, deliveries) => {
-                    if let Some(list) = &self.dead_letters {
-                        let home = entry.home(&self.keys);
-                        let letter = DeadLetter::new(reason, home, &self.hostname, deliveries, &entry.raw);
-                        transaction.push("LPUSH", list.clone(), letter.encode());
-                    }
-                }
-                Disposition::Ack | Disposition::Hold => {}
-            }
-            match entry.slot {
-                Some(slot) => self.slots.settle(slot, entry.raw),
-                None => transaction.acked.push(entry.tag().to_owned()),
-            }
+            return;
         }
-        transaction.add(commands, replies);
+        let mut entry = serial.and_then(|serial| self.held.remove(serial));
+        if let Disposition::Park(eta) = disposition
+            && let Some(entry) = entry.take()
+        {
+            self.park(transaction, entry, eta);
+        }
+        let mut part = Part { entry, commands, moves: false, replies };
+        if let Some(elsewhere) = part.entry.as_ref().and_then(|entry| self.elsewhere(disposition, entry)) {
+            part.moves = part.commands.is_empty();
+            part.commands.push(elsewhere);
+        }
+        self.admit(transaction, part);
+    }
+
+    /// The command that puts a message where it goes.
+    fn elsewhere(&self, disposition: Disposition, entry: &Entry) -> Option<Cmd> {
+        let home = entry.home(&self.keys);
+        match disposition {
+            Disposition::Ack | Disposition::Hold | Disposition::Park(_) => None,
+            Disposition::Requeue => Some(push("LPUSH", &home, entry.redelivered())),
+            Disposition::Restore => Some(push("RPUSH", &home, entry.redelivered())),
+            Disposition::Dead(reason, deliveries) => self.dead_letters.as_ref().map(|list| {
+                let letter = DeadLetter::new(reason, home, &self.hostname, deliveries, &entry.raw);
+                push("LPUSH", list, letter.encode())
+            }),
+        }
     }
 
     /// Records what has been in flight for long, and more of it when the in-flight lists run out.
@@ -73,7 +81,7 @@ impl<R: Receiver> Consumer<R> {
         let now = Instant::now();
         let score = self.score();
         while let Some(entry) = self.held.next_to_record(now, self.slots.is_scarce()) {
-            transaction.record(entry.tag(), score, entry.unacked_value());
+            transaction.record(entry, score);
             if let Some(slot) = entry.slot.take() {
                 self.slots.settle(slot, entry.raw.clone());
             }
@@ -88,15 +96,28 @@ impl<R: Receiver> Consumer<R> {
     }
 
     /// Reads the replies of the transaction in flight.
-    pub(super) fn finish_transaction(&mut self, answers: Vec<Value>) -> Result<(), String> {
+    pub(super) fn finish_transaction(
+        &mut self,
+        answers: Vec<Value>,
+        written: &Pipeline,
+    ) -> Result<(), String> {
         let Some(transaction) = self.transaction.take() else { return Ok(()) };
+        let whole = answers.len() > 1;
         match transaction.outcome(answers) {
             Ok(replies) => {
+                if whole {
+                    self.full.end();
+                }
                 self.confirm(transaction, Some(replies));
                 Ok(())
             }
             Err(reason) => {
                 self.transaction = Some(transaction);
+                self.keep_transaction(written);
+                if is_full(&reason) {
+                    self.divide();
+                    return Ok(());
+                }
                 Err(format!("the server refused a transaction: {reason}"))
             }
         }
@@ -107,4 +128,10 @@ impl<R: Receiver> Consumer<R> {
         self.slots.free(&transaction.slots);
         transaction.answer(replies);
     }
+}
+
+fn push(name: &str, list: &str, message: Vec<u8>) -> Cmd {
+    let mut push = cmd(name);
+    push.arg(list).arg(message);
+    push
 }

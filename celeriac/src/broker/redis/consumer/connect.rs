@@ -1,13 +1,12 @@
 //! The beginning and the end of a consumer's connection.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, PushInfo, Value};
 use tokio::sync::mpsc;
 
-use super::{Arrival, Consumer, RENEW_EVERY, Receiver};
+use super::{Arrival, Consumer, Receiver};
 use crate::broker::redis::inflight::SLOTS;
 use crate::broker::redis::link::{replies, server_error};
 use crate::broker::redis::restore::renew_lease;
@@ -39,7 +38,7 @@ impl<R: Receiver> Consumer<R> {
         {
             self.confirm(transaction, None);
         }
-        self.renewed = Instant::now().checked_sub(RENEW_EVERY).unwrap_or_else(Instant::now);
+        self.renew_soon();
         self.sources.forget();
         self.adopt_inflight(&found[4..]);
         Ok(connection)
@@ -57,7 +56,7 @@ impl<R: Receiver> Consumer<R> {
                 {
                     let queue = self.handle.queues().first().cloned().unwrap_or_else(|| Arc::from(""));
                     self.slots.add(slot);
-                    self.arrived.push(Arrival { raw: raw.clone().into(), queue, slot });
+                    self.arrived.push(Arrival { raw: raw.clone().into(), queue, slot: Some(slot) });
                 }
             }
         }

@@ -5,33 +5,30 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use redis::Pipeline;
 
 use crate::broker::redis::Keys;
 use crate::message::{DeliveryInfo, Properties, envelope, json};
 
 /// How long a message may stay in an in-flight list before it is recorded as unacknowledged.
 const RECORD_AFTER: Duration = Duration::from_millis(10);
-/// Most tags that one command renews.
-const RENEW_BATCH: usize = 500;
 
 /// One held message.
-pub(super) struct Entry {
+pub(crate) struct Entry {
     properties: Arc<Properties>,
     pub(super) raw: Bytes,
-    queue: Arc<str>,
+    pub(super) queue: Arc<str>,
     /// The in-flight list that holds it, until it is recorded.
-    pub(super) slot: Option<usize>,
+    pub(crate) slot: Option<usize>,
     fetched: Instant,
 }
 
 impl Entry {
-    /// A message that was moved from a queue to an in-flight list; one without properties could not be read.
-    pub(super) fn fetched(
+    /// A message that came to this worker; one without properties could not be read.
+    pub(super) fn new(
         raw: Bytes,
         properties: Option<Arc<Properties>>,
         queue: Arc<str>,
-        slot: usize,
+        slot: Option<usize>,
         fetched: Instant,
     ) -> Self {
         let properties = properties.unwrap_or_else(|| {
@@ -41,10 +38,10 @@ impl Entry {
                 ..Properties::default()
             })
         });
-        Self { properties, raw, queue, slot: Some(slot), fetched }
+        Self { properties, raw, queue, slot, fetched }
     }
 
-    pub(super) fn tag(&self) -> &str {
+    pub(crate) fn tag(&self) -> &str {
         &self.properties.delivery_tag
     }
 
@@ -61,7 +58,7 @@ impl Entry {
     }
 
     /// The value in the hash of unacknowledged messages: `[envelope, exchange, routing_key]`.
-    pub(super) fn unacked_value(&self) -> Vec<u8> {
+    pub(crate) fn unacked_value(&self) -> Vec<u8> {
         let mut value = Vec::with_capacity(self.raw.len() + 64);
         value.push(b'[');
         value.extend_from_slice(&self.raw);
@@ -147,15 +144,8 @@ impl Held {
         }
     }
 
-    /// Writes the commands that renew the leases of all recorded messages.
-    pub(super) fn renew(&self, index: &str, score: f64, commands: &mut Pipeline) {
-        let recorded = self.entries.values().filter(|entry| entry.slot.is_none());
-        let tags: Vec<&str> = recorded.map(Entry::tag).collect();
-        for tags in tags.chunks(RENEW_BATCH) {
-            let command = commands.cmd("ZADD").arg(index).arg("XX");
-            for tag in tags {
-                command.arg(score).arg(*tag);
-            }
-        }
+    /// The recorded messages.
+    pub(super) fn recorded(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values().filter(|entry| entry.slot.is_none())
     }
 }

@@ -7,7 +7,10 @@
 
 mod commit;
 mod connect;
+mod full;
 mod held;
+mod lease;
+mod parked;
 mod settlement;
 mod sources;
 
@@ -20,9 +23,11 @@ use redis::{Pipeline, PushInfo, PushKind, Value};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use lease::LEASE;
 pub(crate) use settlement::{ConsumerHandle, Disposition, Settlement};
 
 use super::clock::ServerClock;
+use super::exchange::is_full;
 use super::inflight::Slots;
 use super::link::{replies, server_error};
 use super::transaction::Transaction;
@@ -30,15 +35,17 @@ use super::{Keys, Link};
 use crate::backoff::Backoff;
 use crate::heavy::{LARGE, aside};
 use crate::message::{Parts, ProtocolError, envelope};
-use held::{Entry, Held};
-use sources::{Fetch, IDLE_POLL, Sources};
+use full::Full;
+pub(crate) use held::Entry;
+use held::Held;
+use parked::Parked;
+use sources::{Fetch, IDLE_POLL, Look, Sources};
 
 /// Most messages that one round trip fetches.
 const FETCH_BATCH: usize = 256;
-/// How often leases are renewed.
-pub(crate) const RENEW_EVERY: Duration = Duration::from_secs(5);
-/// How long after its last renewal a worker's messages may be taken over.
-pub(crate) const LEASE: Duration = Duration::from_secs(40);
+
+/// How long a worker that ends waits for memory at the broker.
+const LAST_CHANCE: Duration = Duration::from_secs(20);
 
 /// One hand-over of a message to this worker.
 pub(crate) struct Delivery {
@@ -48,6 +55,8 @@ pub(crate) struct Delivery {
     pub(crate) queue: Arc<str>,
     /// The message, or why it cannot be read.
     pub(crate) message: Result<Parts, ProtocolError>,
+    /// Whether it was put aside before and is due now.
+    pub(crate) was_parked: bool,
 }
 
 /// What the receiver of a delivery did with it.
@@ -83,11 +92,17 @@ pub(crate) struct Consumer<R> {
     held: Held,
     slots: Slots,
     sources: Sources,
+    parked: Parked,
+    /// Claimed messages that are done with.
+    acknowledged: Vec<Entry>,
+    /// Whether the receiver wanted more when it was asked last.
+    has_room: bool,
     clock: ServerClock,
     renewed: Instant,
     /// What is committed now, until the server has confirmed it.
     transaction: Option<Transaction>,
     transaction_number: u64,
+    full: Full,
 }
 
 /// How a consumer is set up.
@@ -101,11 +116,12 @@ pub(crate) struct ConsumerOptions {
     pub(crate) dead_letters: Option<String>,
 }
 
-/// A message that was moved from a queue to an in-flight list.
+/// A message that has come to this worker.
 struct Arrival {
     raw: Bytes,
     queue: Arc<str>,
-    slot: usize,
+    /// The in-flight list into which it was moved; `None` if it was parked and is recorded.
+    slot: Option<usize>,
 }
 
 /// What ends a consumer.
@@ -121,8 +137,12 @@ struct RoundTrip {
     commands: Pipeline,
     /// How many replies belong to the transaction.
     committing: Option<usize>,
+    /// From which set messages are asked for that are due.
+    claim: Option<usize>,
     fetch: Option<Fetch>,
-    looking: bool,
+    looking: Option<Look>,
+    /// Of which sets it is asked when something is due.
+    reading: Vec<usize>,
     renewing: bool,
 }
 
@@ -149,10 +169,14 @@ impl<R: Receiver> Consumer<R> {
             held: Held::default(),
             slots: Slots::default(),
             sources: Sources::new(),
+            parked: Parked::default(),
+            acknowledged: Vec::new(),
+            has_room: false,
             clock: ServerClock::default(),
             renewed: Instant::now(),
             transaction: None,
             transaction_number: 0,
+            full: Full::default(),
         }
     }
 
@@ -177,6 +201,9 @@ impl<R: Receiver> Consumer<R> {
                     log::error!(broker:% = self.link.endpoint(), error:? = error; "Cannot connect to broker: {error}");
                 }
             }
+            if ending.stop_fetching.is_cancelled() {
+                self.handle.end_fetching();
+            }
             let pause = backoff.next();
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -196,17 +223,29 @@ impl<R: Receiver> Consumer<R> {
         backoff: &mut Backoff,
         ending: &Ending,
     ) -> Result<(), String> {
+        let mut finishing = None;
         loop {
             self.gather(None);
-            let mut trip = self.plan(!ending.stop_fetching.is_cancelled());
+            let fetching = !ending.stop_fetching.is_cancelled();
+            if !fetching && self.arrived.is_empty() {
+                self.handle.end_fetching();
+            }
+            let mut trip = self.plan(fetching);
             if trip.commands.is_empty() {
                 if !self.arrived.is_empty() {
                     self.hand_over();
-                } else if ending.finish.is_cancelled() && self.settlements.is_empty() {
-                    return self.leave(connection).await;
-                } else {
-                    self.wait(pushed, ending).await?;
+                    continue;
                 }
+                if ending.finish.is_cancelled() && self.settlements.is_empty() {
+                    let finishing = *finishing.get_or_insert_with(Instant::now);
+                    if self.full.len() == 0 {
+                        return self.leave(connection).await;
+                    } else if finishing.elapsed() > LAST_CHANCE {
+                        log::error!(unsettled = self.full.len(); "Leaving a broker without memory: what is not acknowledged comes back after the lease, {} result(s) and message(s) are lost to it", self.full.len());
+                        return Ok(());
+                    }
+                }
+                self.wait(pushed, ending).await?;
                 continue;
             }
             // The server works on this round trip while the receiver takes what the one before has brought.
@@ -232,18 +271,31 @@ impl<R: Receiver> Consumer<R> {
     /// Everything that is to be asked of the server now.
     fn plan(&mut self, fetching: bool) -> RoundTrip {
         let mut commands = Pipeline::new();
-        let committing = self.transaction.as_mut().map(|transaction| transaction.write(&mut commands));
-        let (mut fetch, mut looking) = (None, false);
+        let full = self.full.is_on();
+        let scratch = self.keys.scratch(&self.worker);
+        let committing = self.transaction.as_mut().map(|transaction| match full {
+            false => transaction.write(&mut commands),
+            true => transaction.write_exchange(&scratch, &mut commands),
+        });
+        let (mut claim, mut fetch, mut looking, mut reading) = (None, None, None, Vec::new());
+        self.has_room = false;
         if fetching {
-            self.sources.set_queues(self.handle.queues(), &self.keys);
-            let room = self.receiver.capacity().saturating_sub(self.arrived.len()).min(FETCH_BATCH);
+            if self.sources.set_queues(self.handle.queues(), &self.keys) {
+                self.parked.set_queues(self.sources.queues(), &self.keys);
+            }
+            let mut room = if self.full.is_choked() { 0 } else { self.room() };
+            self.has_room = room > 0;
+            let due = if self.sources.is_waiting() { room.div_ceil(2) } else { room };
+            claim = self.plan_claim(due, &mut commands);
+            room -= if claim.is_some() { due } else { 0 };
             fetch = self.plan_fetch(room, &mut commands);
             // What this worker itself pushes is not announced to it.
             let pushing = self.transaction.as_ref().is_some_and(Transaction::wrote_commands);
             looking = self.sources.look(pushing || fetch.is_some(), room > 0, &mut commands);
+            reading = self.parked.read(&mut commands);
         }
         let renewing = self.plan_renewal(&mut commands);
-        RoundTrip { commands, committing, fetch, looking, renewing }
+        RoundTrip { commands, committing, claim, fetch, looking, reading, renewing }
     }
 
     fn plan_fetch(&mut self, room: usize, commands: &mut Pipeline) -> Option<Fetch> {
@@ -251,7 +303,8 @@ impl<R: Receiver> Consumer<R> {
             return None;
         }
         let slot = self.slots.open()?;
-        let lists = self.sources.fetch(room, &self.keys.inflight(&self.worker, slot), commands);
+        let full = self.full.is_on();
+        let lists = self.sources.fetch(room, &self.keys.inflight(&self.worker, slot), full, commands);
         Some(Fetch { slot, lists })
     }
 
@@ -260,40 +313,60 @@ impl<R: Receiver> Consumer<R> {
         let mut found = found.into_iter();
         if let Some(count) = trip.committing {
             let answers: Vec<Value> = found.by_ref().take(count).collect();
-            if let Err(reason) = self.finish_transaction(answers) {
-                self.keep_transaction(&trip.commands);
-                return Err(reason);
-            }
+            self.finish_transaction(answers, &trip.commands)?;
         }
         let mut refused = None;
+        if let Some(set) = trip.claim {
+            let reply = found.next();
+            refused = self.take_claimed(set, reply);
+        }
         if let Some(Fetch { slot, lists }) = trip.fetch {
             for list in lists {
                 match found.next() {
                     Some(Value::BulkString(raw)) => {
                         self.slots.add(slot);
                         let (raw, queue) = (raw.into(), self.sources.queue(list));
-                        self.arrived.push(Arrival { raw, queue, slot });
+                        self.arrived.push(Arrival { raw, queue, slot: Some(slot) });
                     }
-                    Some(reply) => refused = refused.or_else(|| server_error(&reply)),
+                    Some(reply) => refused = refused.or_else(|| self.refused(&reply)),
                     None => {}
                 }
             }
         }
-        if trip.looking {
-            self.sources.note_lengths(&mut found);
+        if let Some(look) = trip.looking {
+            self.sources.note_look(look, &mut found);
+        }
+        for (set, reply) in trip.reading.into_iter().zip(found.by_ref()) {
+            self.parked.note_next(set, &reply);
         }
         if trip.renewing
             && let Some(time) = found.next()
         {
             self.clock.set(&time);
         }
-        match refused.or_else(|| found.find_map(|reply| server_error(&reply))) {
+        match refused.or_else(|| found.find_map(|reply| self.refused(&reply))) {
             Some(reason) => Err(reason),
             None => Ok(()),
         }
     }
 
-    /// Hands the messages that came into in-flight lists to the receiver.
+    /// How many more messages are wanted now.
+    fn room(&self) -> usize {
+        self.receiver.capacity().saturating_sub(self.arrived.len()).min(FETCH_BATCH)
+    }
+
+    /// Why the server refused something, unless it only has no memory for it.
+    fn refused(&mut self, reply: &Value) -> Option<String> {
+        let reason = server_error(reply)?;
+        if !is_full(&reason) {
+            return Some(reason);
+        }
+        self.full.begin();
+        self.renew_soon();
+        None
+    }
+
+    /// Hands the messages that the last round trip has brought to the receiver.
     fn hand_over(&mut self) {
         let now = Instant::now();
         let mut arrived = std::mem::take(&mut self.arrived);
@@ -302,9 +375,17 @@ impl<R: Receiver> Consumer<R> {
             let decode = || envelope::decode(&raw).map(Parts::from);
             let message = if raw.len() > LARGE { aside(decode) } else { decode() };
             let properties = message.as_ref().ok().map(|parts| Arc::clone(&parts.properties));
-            match self.receiver.receive(Delivery { serial, queue: Arc::clone(&queue), message }) {
-                Taken::Acknowledged => self.slots.settle(slot, raw),
-                Taken::Held => self.held.insert(serial, Entry::fetched(raw, properties, queue, slot, now)),
+            let delivery =
+                Delivery { serial, queue: Arc::clone(&queue), message, was_parked: slot.is_none() };
+            match self.receiver.receive(delivery) {
+                Taken::Acknowledged => {
+                    self.full.pay_in(raw.len());
+                    match slot {
+                        Some(slot) => self.slots.settle(slot, raw),
+                        None => self.acknowledged.push(Entry::new(raw, properties, queue, None, now)),
+                    }
+                }
+                Taken::Held => self.held.insert(serial, Entry::new(raw, properties, queue, slot, now)),
             }
         }
         self.arrived = arrived;
@@ -320,6 +401,10 @@ impl<R: Receiver> Consumer<R> {
         let now = Instant::now();
         let until = self.held.record_at().map_or(IDLE_POLL, |time| time.saturating_duration_since(now));
         let until = until.min(self.renewal_interval().saturating_sub(self.renewed.elapsed()));
+        let until =
+            self.full.try_again_at().map_or(until, |time| until.min(time.saturating_duration_since(now)));
+        let parked = self.parked.wake_in(self.clock.now(), self.has_room);
+        let until = parked.filter(|_| !stop_fetching.is_cancelled()).map_or(until, |wait| until.min(wait));
         tokio::select! {
             biased;
             Some(push) = pushed.recv() => self.note(&push)?,
@@ -335,34 +420,13 @@ impl<R: Receiver> Consumer<R> {
     /// Takes what the server says unasked: that a list has changed, or that the connection ends.
     fn note(&mut self, push: &PushInfo) -> Result<(), String> {
         match push.kind {
-            PushKind::Invalidate => self.sources.note_changes(push.data.first()),
+            PushKind::Invalidate => {
+                self.sources.note_changes(push.data.first());
+                self.parked.note_changes(push.data.first());
+            }
             PushKind::Disconnection => return Err("the server closed the connection".to_owned()),
             _ => {}
         }
         Ok(())
-    }
-
-    /// The score under which a held message is found again soon after its worker died: as if it had been delivered
-    /// so long ago that only the lease is left of its visibility timeout.
-    fn score(&self) -> f64 {
-        let lease = LEASE.min(self.visibility_timeout);
-        self.clock.now() - (self.visibility_timeout - lease).as_secs_f64()
-    }
-
-    fn renewal_interval(&self) -> Duration {
-        RENEW_EVERY.min(self.visibility_timeout / 4)
-    }
-
-    fn plan_renewal(&mut self, commands: &mut Pipeline) -> bool {
-        if self.renewed.elapsed() < self.renewal_interval() {
-            return false;
-        }
-        self.renewed = Instant::now();
-        commands.cmd("TIME");
-        let lease_end = self.clock.now() + LEASE.as_secs_f64();
-        commands.cmd("ZADD").arg(&self.keys.inflight_index).arg(lease_end).arg(&self.worker);
-        let score = self.score();
-        self.held.renew(&self.keys.unacked_index, score, commands);
-        true
     }
 }

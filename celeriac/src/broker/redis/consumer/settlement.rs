@@ -2,8 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use chrono::{DateTime, Utc};
 use redis::{Cmd, Value};
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::broker::redis::DeadReason;
 
@@ -30,6 +32,8 @@ pub(crate) enum Disposition {
     Restore,
     /// It stays with this worker for long.
     Hold,
+    /// It is put aside until that time.
+    Park(DateTime<Utc>),
     /// To the dead letters, for that reason, after that many deliveries.
     Dead(DeadReason, u32),
 }
@@ -40,12 +44,25 @@ pub(crate) struct ConsumerHandle {
     settlements: mpsc::UnboundedSender<Settlement>,
     wake: Arc<Notify>,
     queues: Arc<Mutex<Vec<Arc<str>>>>,
+    fetching_ended: CancellationToken,
+}
+
+impl Settlement {
+    /// That, and nothing else.
+    pub(crate) fn of(serial: u64, disposition: Disposition) -> Self {
+        Self { serial: Some(serial), disposition, commands: Vec::new(), replies: None }
+    }
 }
 
 impl ConsumerHandle {
     pub(super) fn new(queues: Vec<Arc<str>>) -> (Self, mpsc::UnboundedReceiver<Settlement>) {
         let (settlements, receiver) = mpsc::unbounded_channel();
-        let handle = Self { settlements, wake: Arc::default(), queues: Arc::new(Mutex::new(queues)) };
+        let handle = Self {
+            settlements,
+            wake: Arc::default(),
+            queues: Arc::new(Mutex::new(queues)),
+            fetching_ended: CancellationToken::new(),
+        };
         (handle, receiver)
     }
 
@@ -63,6 +80,16 @@ impl ConsumerHandle {
     /// Returns after the next call of [`ConsumerHandle::wake`].
     pub(super) async fn woken(&self) {
         self.wake.notified().await;
+    }
+
+    /// Returns when nothing more will be fetched.
+    pub(crate) async fn fetching_ended(&self) {
+        self.fetching_ended.cancelled().await;
+    }
+
+    /// Says that nothing more will be fetched.
+    pub(super) fn end_fetching(&self) {
+        self.fetching_ended.cancel();
     }
 
     /// The queues consumed from.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use redis::{Pipeline, Value};
 
 use crate::broker::redis::Keys;
+use crate::broker::redis::exchange::move_one;
 
 /// How often an idle consumer looks at its queues although nothing woke it.
 pub(super) const IDLE_POLL: Duration = Duration::from_secs(1);
@@ -15,6 +16,16 @@ struct Source {
     queue: Arc<str>,
     key: String,
     waiting: usize,
+    /// Whether that is all, as far as the server has told.
+    is_sure: bool,
+}
+
+impl Source {
+    /// Notes that the list has changed.
+    fn change(&mut self) {
+        self.waiting = self.waiting.max(1);
+        self.is_sure = false;
+    }
 }
 
 /// The lists of all queues: all queues' first steps, then all queues' second steps, as kombu serves them.
@@ -34,26 +45,41 @@ pub(super) struct Fetch {
     pub(super) lists: Vec<usize>,
 }
 
+/// What was asked about the lists.
+#[derive(Clone, Copy)]
+pub(super) enum Look {
+    /// The length of each.
+    Lengths,
+    /// How many of them are not empty.
+    Any,
+}
+
 impl Sources {
     pub(super) fn new() -> Self {
         Self { lists: Vec::new(), queues: Vec::new(), steps: 0, first: 0, looked: Instant::now() }
     }
 
-    /// Consumes from those queues from now on; what is known of them stays unless they changed.
-    pub(super) fn set_queues(&mut self, queues: Vec<Arc<str>>, keys: &Keys) {
+    /// Consumes from those queues from now on; what is known of them stays unless they changed, which is returned.
+    pub(super) fn set_queues(&mut self, queues: Vec<Arc<str>>, keys: &Keys) -> bool {
         if queues == self.queues && !self.lists.is_empty() {
-            return;
+            return false;
         }
         self.lists.clear();
         self.steps = keys.steps();
         for step in 0..self.steps {
             for queue in &queues {
                 let key = keys.queue_steps(queue).swap_remove(step);
-                self.lists.push(Source { queue: Arc::clone(queue), key, waiting: 1 });
+                self.lists.push(Source { queue: Arc::clone(queue), key, waiting: 1, is_sure: false });
             }
         }
         self.queues = queues;
         self.first = 0;
+        true
+    }
+
+    /// The queues that are consumed from.
+    pub(super) fn queues(&self) -> &[Arc<str>] {
+        &self.queues
     }
 
     /// Forgets what is known, as the connection that was told of changes is gone.
@@ -73,7 +99,13 @@ impl Sources {
     }
 
     /// Writes the commands that move up to `room` messages to the list `target`; returns from which list each comes.
-    pub(super) fn fetch(&mut self, mut room: usize, target: &str, commands: &mut Pipeline) -> Vec<usize> {
+    pub(super) fn fetch(
+        &mut self,
+        mut room: usize,
+        target: &str,
+        full: bool,
+        commands: &mut Pipeline,
+    ) -> Vec<usize> {
         let mut taken = Vec::new();
         let queues = self.queues.len();
         for step in 0..self.steps {
@@ -86,7 +118,11 @@ impl Sources {
                     if source.waiting > 0 && room > 0 {
                         source.waiting -= 1;
                         room -= 1;
-                        commands.cmd("LMOVE").arg(&source.key).arg(target).arg("RIGHT").arg("LEFT");
+                        if full {
+                            commands.add_command(move_one(&source.key, target));
+                        } else {
+                            commands.cmd("LMOVE").arg(&source.key).arg(target).arg("RIGHT").arg("LEFT");
+                        }
                         taken.push(list);
                     }
                 }
@@ -95,44 +131,65 @@ impl Sources {
                     break;
                 }
             }
+            // More may be waiting here, and nothing of a lower priority goes before it.
+            if self.lists[step * queues..(step + 1) * queues].iter().any(|source| !source.is_sure) {
+                break;
+            }
         }
         taken
     }
 
-    /// Asks how much waits in each list: after each change, and now and then while idle.
-    pub(super) fn look(&mut self, changed: bool, has_room: bool, commands: &mut Pipeline) -> bool {
+    /// Asks how much waits in each list after a change, and now and then while idle whether anything waits at all.
+    pub(super) fn look(&mut self, changed: bool, has_room: bool, commands: &mut Pipeline) -> Option<Look> {
         let idle = has_room && self.looked.elapsed() >= IDLE_POLL;
         if !(changed || idle) || self.lists.is_empty() {
-            return false;
+            return None;
         }
         self.looked = Instant::now();
-        for source in &self.lists {
-            commands.cmd("LLEN").arg(&source.key);
+        if changed {
+            for source in &self.lists {
+                commands.cmd("LLEN").arg(&source.key);
+            }
+            return Some(Look::Lengths);
         }
-        true
+        let exist = commands.cmd("EXISTS");
+        for source in &self.lists {
+            exist.arg(&source.key);
+        }
+        Some(Look::Any)
     }
 
     /// Reads the replies to [`Sources::look`].
-    pub(super) fn note_lengths(&mut self, replies: &mut impl Iterator<Item = Value>) {
-        for source in &mut self.lists {
-            source.waiting = match replies.next() {
-                Some(Value::Int(length)) => usize::try_from(length).unwrap_or(0),
-                _ => 0,
-            };
+    pub(super) fn note_look(&mut self, look: Look, replies: &mut impl Iterator<Item = Value>) {
+        match look {
+            Look::Lengths => {
+                for source in &mut self.lists {
+                    source.waiting = match replies.next() {
+                        Some(Value::Int(length)) => usize::try_from(length).unwrap_or(0),
+                        _ => 0,
+                    };
+                    source.is_sure = true;
+                }
+            }
+            Look::Any => {
+                if replies.next() != Some(Value::Int(0)) {
+                    self.note_changes(None);
+                }
+            }
         }
     }
 
     /// Notes that the server announced changes of those keys, or of any if it does not say which.
     pub(super) fn note_changes(&mut self, keys: Option<&Value>) {
         let Some(Value::Array(keys)) = keys else {
-            self.lists.iter_mut().for_each(|source| source.waiting = source.waiting.max(1));
+            self.lists.iter_mut().for_each(Source::change);
             return;
         };
         for key in keys {
             if let Value::BulkString(key) = key
                 && let Some(source) = self.lists.iter_mut().find(|source| source.key.as_bytes() == &key[..])
             {
-                source.waiting = source.waiting.max(1);
+                source.change();
             }
         }
     }

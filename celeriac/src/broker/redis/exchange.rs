@@ -1,0 +1,77 @@
+//! How a server that has reached its `maxmemory` is made to take what frees memory, and what is paid for by that.
+//!
+//! Such a server refuses every command that may need memory, and in `MULTI` every command at all, an acknowledgement
+//! too. In a script only the first write decides: when that one frees memory, the others may follow
+//! (`scriptVerifyOOM` in Redis 7 `script.c`, `luaRedisGenericCommand` in Redis 6.2 `scripting.c`).
+
+use redis::{Arg, Cmd};
+
+use super::restore::eval;
+
+/// Carries commands out like `EXEC`: all of them, with one reply each. A script among them is loaded, since scripts
+/// cannot be nested.
+const EXCHANGE: &str = r"
+redis.call('DEL', KEYS[1])
+local replies, at = {}, 1
+while at <= #ARGV do
+  local last = at + tonumber(ARGV[at])
+  local reply
+  if ARGV[at + 1] == 'EVAL' then
+    local arguments = at + 4 + tonumber(ARGV[at + 3])
+    local script = loadstring('local KEYS, ARGV = ... ' .. ARGV[at + 2])
+    local done, result = pcall(script, {unpack(ARGV, at + 4, arguments - 1)}, {unpack(ARGV, arguments, last)})
+    reply = result
+    if not done and type(result) ~= 'table' then reply = {err = 'ERR ' .. tostring(result)} end
+  else
+    reply = redis.pcall(unpack(ARGV, at + 1, last))
+  end
+  if reply == nil then reply = false end
+  replies[#replies + 1] = reply
+  at = last + 1
+end
+return replies";
+
+/// Moves one message from a queue to an in-flight list, as `LMOVE` does.
+const MOVE: &str = r"
+local message = redis.call('RPOP', KEYS[1])
+if message then redis.call('LPUSH', KEYS[2], message) end
+return message";
+
+/// All commands in one step; `scratch` is a key that is deleted.
+pub(crate) fn exchange<'a>(scratch: &str, commands: impl Iterator<Item = &'a Cmd>) -> Cmd {
+    let mut all = eval(EXCHANGE, &[&scratch.to_owned()], &[]);
+    for command in commands {
+        all.arg(command.args_iter().count());
+        for argument in arguments(command) {
+            all.arg(argument);
+        }
+    }
+    all
+}
+
+/// The command that moves one message from a queue to an in-flight list.
+pub(crate) fn move_one(from: &str, to: &str) -> Cmd {
+    eval(MOVE, &[&from.to_owned(), &to.to_owned()], &[])
+}
+
+/// Whether the server's words say that its memory is full.
+pub(crate) fn is_full(reason: &str) -> bool {
+    reason.contains("OOM ")
+}
+
+/// About how many bytes the commands put onto the server.
+pub(crate) fn weight(commands: &[Cmd]) -> usize {
+    let weigh = |command: &Cmd| {
+        // The text of a script is not kept.
+        let script = arguments(command).next() == Some(b"EVAL");
+        arguments(command).skip(if script { 3 } else { 1 }).map(<[u8]>::len).sum::<usize>()
+    };
+    commands.iter().map(weigh).sum()
+}
+
+fn arguments(command: &Cmd) -> impl Iterator<Item = &[u8]> {
+    command.args_iter().filter_map(|argument| match argument {
+        Arg::Simple(bytes) => Some(bytes),
+        _ => None,
+    })
+}

@@ -1,0 +1,95 @@
+//! The end of a worker: what waits goes back to its queues at once, what runs is finished or ended.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::Stopped;
+use super::runtime::Runtime;
+use super::signals::{Shutdown, Signals};
+
+/// How long before the end of its grace a worker gives back what runs still.
+const LAST_SECONDS: Duration = Duration::from_secs(2);
+/// How long the last round trip that fetches is waited for.
+const LAST_FETCH: Duration = Duration::from_millis(500);
+
+/// Waits for the wish to end; a warm shutdown becomes a cold one when that is asked for meanwhile, or when the grace ends.
+pub(super) async fn wait_for_end(
+    runtime: &Arc<Runtime>,
+    stop: CancellationToken,
+    handles_signals: bool,
+) -> Stopped {
+    let mut signals = if handles_signals { Signals::listen().ok() } else { None };
+    let mut next = async || match &mut signals {
+        Some(signals) => signals.next().await,
+        None => std::future::pending().await,
+    };
+    let first = tokio::select! {
+        shutdown = next() => shutdown,
+        () = stop.cancelled() => Shutdown::Warm,
+        () = runtime.stopping.cancelled() => Shutdown::Warm,
+    };
+    let grace = runtime.config().celeriac_shutdown_grace;
+    let deadline = Instant::now() + grace.saturating_sub(LAST_SECONDS.min(grace / 2));
+    log::info!(worker = runtime.state.hostname.as_str(); "{} shutdown: {}", if first == Shutdown::Cold { "Cold" } else { "Warm" }, runtime.state.hostname);
+    hand_back_waiting(runtime).await;
+    let soft = runtime.config().worker_soft_shutdown_timeout;
+    let is_cold = match first {
+        Shutdown::Cold if soft.is_zero() => true,
+        Shutdown::Cold => tokio::select! {
+            () = runtime.slots.idle() => false,
+            () = tokio::time::sleep(soft) => true,
+            () = asked_to_end(&mut next) => true,
+        },
+        Shutdown::Warm => tokio::select! {
+            () = runtime.slots.idle() => false,
+            () = asked_to_end(&mut next) => true,
+            () = sleep_until(deadline), if !grace.is_zero() => {
+                log::warn!(worker = runtime.state.hostname.as_str(); "The grace of {}s ends: what runs still goes back to its queue", grace.as_secs_f64());
+                runtime.gives_back_all.store(true, Ordering::Relaxed);
+                true
+            }
+        },
+    };
+    let is_interrupted = signals.as_ref().is_some_and(Signals::is_interrupted);
+    Stopped { is_cold, is_interrupted }
+}
+
+/// Returns when a cold shutdown is asked for.
+async fn asked_to_end(next: &mut impl AsyncFnMut() -> Shutdown) {
+    while next().await != Shutdown::Cold {}
+}
+
+/// Ends fetching, then puts every message that has not started back to the head of its queue, in the order in which
+/// they came from there.
+async fn hand_back_waiting(runtime: &Arc<Runtime>) {
+    runtime.slots.close();
+    runtime.stopping.cancel();
+    runtime.consumer.wake();
+    // What the last round trip brings belongs behind what came before it.
+    let _ = timeout(LAST_FETCH, runtime.consumer.fetching_ended()).await;
+    let mut waiting = runtime.slots.drain();
+    waiting.extend(runtime.rate_limits.drain().into_iter().map(|job| *job));
+    waiting.extend(runtime.schedule.drain());
+    // The last first: each goes in front of the one before.
+    waiting.sort_by_key(|job| Reverse(job.serial));
+    waiting.into_iter().for_each(|job| job.hand_back());
+}
+
+/// Ends what runs, if the shutdown is cold, and waits until everything is settled.
+pub(super) async fn shut_down(runtime: &Arc<Runtime>, is_cold: bool) {
+    if is_cold {
+        runtime.abort.cancel();
+    }
+    runtime.slots.idle().await;
+    runtime.processes.close().await;
+    runtime.background.close();
+    // Chords and results of the last tasks; the broker may be away, so not for ever.
+    if timeout(Duration::from_secs(30), runtime.background.wait()).await.is_err() {
+        log::error!("Work in the background did not end in time");
+    }
+}
