@@ -1,0 +1,59 @@
+//! How the program fails.
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use celeriac::Error;
+use celeriac::broker::BrokerError;
+
+/// No worker replied, or the broker is away (`EX_UNAVAILABLE` of `sysexits.h`).
+const UNAVAILABLE: u8 = 69;
+/// The command line cannot be understood.
+const USAGE: u8 = 2;
+
+/// Why there is no answer, and with which status that is said.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub(crate) struct Failure {
+    text: String,
+    status: u8,
+}
+
+impl Failure {
+    /// The command line or a setting is not valid.
+    pub(crate) fn usage(text: impl Display) -> Self {
+        Self { text: text.to_string(), status: USAGE }
+    }
+
+    /// What was asked for did not happen.
+    pub(crate) fn failed(text: impl Display) -> Self {
+        Self { text: text.to_string(), status: 1 }
+    }
+
+    /// Nobody is there.
+    pub(crate) fn no_nodes() -> Self {
+        Self { text: "No nodes replied within time constraint".to_owned(), status: UNAVAILABLE }
+    }
+
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.status)
+    }
+}
+
+impl From<BrokerError> for Failure {
+    fn from(error: BrokerError) -> Self {
+        let text = format!(
+            "Could not connect to the message broker. Reason: {error}\nhint: check the broker and CELERY_BROKER_URL, or say -b URL"
+        );
+        Self { text, status: UNAVAILABLE }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Broker(error) => error.into(),
+            error => Self::failed(error),
+        }
+    }
+}
