@@ -17,6 +17,7 @@ pub use result::AsyncResult;
 
 use crate::backend::ResultRef;
 use crate::backend::redis::RedisBackend;
+use crate::broker::BrokerError;
 use crate::broker::redis::{Endpoint, Keys, KeysOptions, Link, Queues};
 use crate::canvas::{self, Outbox, Sender};
 use crate::config::Config;
@@ -170,9 +171,26 @@ impl Celery {
     }
 
     /// The events of workers and clients on this broker: those of a routing key, `#` for all, `task.#`, `worker.#`.
+    ///
+    /// Workers are asked for a heartbeat, so that they are known at once.
     pub async fn events(&self, routing_key: &str) -> Receiver {
         let DispatcherOptions { exchange, clock, .. } = self.shared.events.options();
-        Receiver::open(self.queues(), exchange, routing_key, clock.clone()).await
+        let receiver = Receiver::open(self.queues(), exchange, routing_key, clock.clone()).await;
+        if let Err(error) = self.control().heartbeat().await {
+            log::debug!(error:% = error; "No worker was asked for a heartbeat: {error}");
+        }
+        receiver
+    }
+
+    /// Sends an event, whether events are switched on or not, as a node of that name.
+    ///
+    /// # Errors
+    /// Those of the broker, and of a field that the event serializer has no form for.
+    pub(crate) async fn send_event(&self, hostname: &str, kind: &str, fields: &Map) -> Result<()> {
+        let options =
+            DispatcherOptions { hostname: hostname.to_owned(), ..self.shared.events.options().clone() };
+        let message = Dispatcher::new(options, true).message(kind, fields).map_err(BrokerError::from)?;
+        Ok(self.queues().publish(&[message]).await?)
     }
 
     /// The tasks that are known here, by name.

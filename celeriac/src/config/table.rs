@@ -430,6 +430,11 @@ settings! {
     /// Kubernetes). Two seconds before, tasks that run still are ended and go back to their queue, also those that were
     /// acknowledged when they started. 0 waits for them without limit, as Celery does.
     celeriac_shutdown_grace: Duration = Duration::ZERO;
+    /// Address of a worker's probes, `HOST:PORT`: `/livez`, `/readyz` and `/metrics` over HTTP; nothing serves none.
+    celeriac_probe_address: Option<String> = None;
+    /// Seconds without a turn of the worker's threads, or of its consumer while the broker answers, after which `/livez`
+    /// says that the worker must be replaced.
+    celeriac_stall_timeout: Duration = Duration::from_secs(60);
 }
 
 "Taken without effect: Python's worker" {

@@ -12,8 +12,9 @@ use super::bindings;
 use super::inspect::Inspect;
 use super::mailbox::{ReplyTo, Request};
 use super::matcher::Matcher;
+use super::python;
 use crate::broker::BrokerError;
-use crate::broker::redis::Queues;
+use crate::broker::redis::{Keys, Queues};
 use crate::config::Config;
 use crate::events::LogicalClock;
 use crate::message::{Accept, Map, Message, Serializer, Value, envelope};
@@ -37,6 +38,17 @@ impl ControlReply {
     /// What stands under `ok`.
     pub fn ok(&self) -> Option<&Value> {
         self.value.get("ok")
+    }
+
+    /// The text with which the worker agreed, or that of its refusal.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn into_text(self) -> Result<String, String> {
+        match self.error() {
+            Some(refusal) => Err(refusal.to_owned()),
+            None => Ok(python::str(self.ok().unwrap_or(&self.value))),
+        }
     }
 
     /// The text under `error`.
@@ -118,10 +130,24 @@ impl Broadcast {
     }
 }
 
-/// Remote control of all workers at a broker; cheap to clone.
+/// Remote control of the workers at a broker: of all of them, with one second to answer, unless it is narrowed; cheap to
+/// clone.
+///
+/// ```no_run
+/// # async fn example(app: celeriac::Celery) -> Result<(), celeriac::broker::BrokerError> {
+/// use std::time::Duration;
+///
+/// let control = app.control().destination(["images@host"]).timeout(Duration::from_secs(5));
+/// for (node, answer) in control.pool_grow(2).await? {
+///     println!("{node}: {}", answer.unwrap_or_else(|refusal| refusal));
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct Control {
     shared: Arc<Shared>,
+    /// To whom, and how long answers are waited for.
+    template: Broadcast,
 }
 
 struct Shared {
@@ -146,12 +172,38 @@ impl Control {
             accept: Accept::new(names).unwrap_or_default(),
             swept: AtomicU64::new(0),
         };
-        Self { shared: Arc::new(shared) }
+        Self { shared: Arc::new(shared), template: Broadcast::new("") }
     }
 
-    /// Questions to the workers.
+    /// Commands the workers of these node names only.
+    #[must_use]
+    pub fn destination(mut self, nodes: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.template = self.template.destination(nodes);
+        self
+    }
+
+    /// Commands the workers whose node names match only.
+    #[must_use]
+    pub fn pattern(mut self, pattern: impl Into<String>, matcher: Matcher) -> Self {
+        self.template = self.template.pattern(pattern, matcher);
+        self
+    }
+
+    /// Sets how long answers are waited for at most.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.template = self.template.timeout(timeout);
+        self
+    }
+
+    /// Questions to the same workers.
     pub fn inspect(&self) -> Inspect {
-        Inspect::new(self.clone())
+        Inspect::new(self.clone(), self.template.clone())
+    }
+
+    /// A command for the same workers.
+    pub(super) fn broadcast(&self, command: &str) -> Broadcast {
+        Broadcast { command: command.to_owned(), ..self.template.clone() }
     }
 
     /// Sends a command and waits for no answer; returns how many listen.
@@ -159,7 +211,21 @@ impl Control {
     /// # Errors
     /// Those of the broker.
     pub async fn cast(&self, broadcast: &Broadcast) -> Result<u64, BrokerError> {
-        self.publish(broadcast.request(None), 0.0, Pipeline::new()).await
+        self.cast_after(broadcast, Pipeline::new()).await
+    }
+
+    /// As [`Control::cast`], after other commands in the same round trip.
+    pub(super) async fn cast_after(
+        &self,
+        broadcast: &Broadcast,
+        first: Pipeline,
+    ) -> Result<u64, BrokerError> {
+        self.publish(broadcast.request(None), 0.0, first).await
+    }
+
+    /// The names of the keys.
+    pub(super) fn keys(&self) -> &Keys {
+        self.shared.queues.keys()
     }
 
     /// Sends a command and collects the answers: until all have answered who listen, or the time is over.
@@ -198,105 +264,6 @@ impl Control {
         let replies = self.collect(&reply_to, &ticket, wanted, deadline, each).await;
         queue.remove(self.sweep()).await;
         replies
-    }
-
-    /// Keeps tasks from running on any worker.
-    ///
-    /// # Errors
-    /// Those of the broker.
-    pub async fn revoke(&self, ids: impl IntoIterator<Item = impl Into<String>>) -> Result<(), BrokerError> {
-        let ids: Vec<Value> = ids.into_iter().map(|id| Value::Str(id.into())).collect();
-        self.cast(&Broadcast::new("revoke").argument("task_id", ids).argument("terminate", false))
-            .await
-            .map(drop)
-    }
-
-    /// Keeps tasks from running, and ends those that run with a signal such as `SIGTERM`.
-    ///
-    /// # Errors
-    /// Those of the broker.
-    pub async fn terminate(
-        &self,
-        ids: impl IntoIterator<Item = impl Into<String>>,
-        signal: &str,
-    ) -> Result<(), BrokerError> {
-        let ids: Vec<Value> = ids.into_iter().map(|id| Value::Str(id.into())).collect();
-        let revoke = Broadcast::new("revoke").argument("task_id", ids).argument("terminate", true);
-        self.cast(&revoke.argument("signal", signal)).await.map(drop)
-    }
-
-    /// Asks all workers for a warm shutdown, or those of these node names.
-    ///
-    /// # Errors
-    /// Those of the broker.
-    pub async fn shutdown(
-        &self,
-        nodes: impl IntoIterator<Item = impl Into<String>>,
-    ) -> Result<(), BrokerError> {
-        self.cast(&Broadcast::new("shutdown").destination(nodes)).await.map(drop)
-    }
-
-    /// Sets how often a task may start on each worker (`10/m`; `0` for no limit).
-    ///
-    /// # Errors
-    /// Those of the broker.
-    pub async fn rate_limit(&self, task: &str, limit: &str) -> Result<Replies, BrokerError> {
-        self.call(Broadcast::new("rate_limit").argument("task_name", task).argument("rate_limit", limit))
-            .await
-    }
-
-    /// Sets how many seconds a task may run.
-    ///
-    /// # Errors
-    /// Those of the broker.
-    pub async fn time_limit(
-        &self,
-        task: &str,
-        soft: Option<f64>,
-        hard: Option<f64>,
-    ) -> Result<Replies, BrokerError> {
-        let limits = Broadcast::new("time_limit").argument("task_name", task).argument("hard", hard);
-        self.call(limits.argument("soft", soft)).await
-    }
-
-    /// Makes workers consume a queue.
-    ///
-    /// # Errors
-    /// Those of the broker.
-    pub async fn add_consumer(&self, queue: &str) -> Result<Replies, BrokerError> {
-        self.call(Broadcast::new("add_consumer").argument("queue", queue)).await
-    }
-
-    /// Makes workers stop consuming a queue.
-    ///
-    /// # Errors
-    /// Those of the broker.
-    pub async fn cancel_consumer(&self, queue: &str) -> Result<Replies, BrokerError> {
-        self.call(Broadcast::new("cancel_consumer").argument("queue", queue)).await
-    }
-
-    /// Lets workers run so many tasks more at a time.
-    ///
-    /// # Errors
-    /// Those of the broker.
-    pub async fn pool_grow(&self, slots: usize) -> Result<Replies, BrokerError> {
-        self.call(Broadcast::new("pool_grow").argument("n", slots)).await
-    }
-
-    /// Lets workers run so many tasks fewer at a time.
-    ///
-    /// # Errors
-    /// Those of the broker.
-    pub async fn pool_shrink(&self, slots: usize) -> Result<Replies, BrokerError> {
-        self.call(Broadcast::new("pool_shrink").argument("n", slots)).await
-    }
-
-    /// Switches events of tasks on or off.
-    ///
-    /// # Errors
-    /// Those of the broker.
-    pub async fn set_events(&self, on: bool) -> Result<Replies, BrokerError> {
-        self.call(Broadcast::new(if on { "enable_events" } else { "disable_events" })).await
     }
 
     async fn publish(&self, request: Request, expires: f64, mut first: Pipeline) -> Result<u64, BrokerError> {

@@ -23,8 +23,8 @@ pub struct Inspect {
 }
 
 impl Inspect {
-    pub(super) fn new(control: Control) -> Self {
-        Self { control, broadcast: Broadcast::new("ping") }
+    pub(super) fn new(control: Control, broadcast: Broadcast) -> Self {
+        Self { control, broadcast }
     }
 
     /// Asks the workers of these node names only.
@@ -156,6 +156,22 @@ impl Inspect {
         let replies = self.request("report", Map::new()).await?;
         let page = |reply: ControlReply| reply.ok().cloned().unwrap_or(reply.value);
         Ok(replies.into_iter().map(|(node, reply)| (node, typed(page(reply)))).collect())
+    }
+
+    /// The memory that the workers use now, such as `61.6MB`; none where it is not known. `memdump` tells of all samples.
+    ///
+    /// # Errors
+    /// Those of the broker.
+    pub async fn memsample(&self) -> Result<Answers<Option<String>>, BrokerError> {
+        self.ask("memsample", Map::new()).await
+    }
+
+    /// The samples that `memsample` took since this was asked last, at most so many of them, and the memory now.
+    ///
+    /// # Errors
+    /// Those of the broker.
+    pub async fn memdump(&self, samples: usize) -> Result<Answers<String>, BrokerError> {
+        self.ask("memdump", Map::from([("samples".to_owned(), samples.into())])).await
     }
 
     /// Any question.

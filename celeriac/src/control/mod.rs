@@ -6,6 +6,7 @@
 //! Source: celery 5.7 `celery/app/control.py`, `celery/worker/control.py`, kombu 5.7 `kombu/pidbox.py`; samples
 //! `compat-tests/vectors/control`.
 
+mod actions;
 mod arguments;
 mod bindings;
 mod client;
@@ -18,7 +19,9 @@ mod matcher;
 mod mingle;
 mod panel;
 mod pidbox;
+mod probes;
 mod python;
+mod revocations;
 mod service;
 mod signal;
 #[cfg(test)]
@@ -35,5 +38,6 @@ pub use inspect::{Answers, Inspect};
 pub use matcher::Matcher;
 
 pub(crate) use mingle::mingle;
+pub(crate) use revocations::Revocations;
 pub(crate) use service::{Service, ServiceOptions};
-pub(crate) use worker_port::{PoolInfo, WorkerPort};
+pub(crate) use worker_port::{Condition, PoolInfo, WorkerPort};

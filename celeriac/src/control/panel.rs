@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::gossip::Gossip;
+use super::revocations::Revocations;
 use super::worker_port::WorkerPort;
 use crate::broker::redis::Endpoint;
 use crate::events::Dispatcher;
@@ -18,6 +19,7 @@ struct Inner {
     worker: Arc<dyn WorkerPort>,
     events: Dispatcher,
     broker: Endpoint,
+    revocations: Revocations,
     gossip: Option<Arc<Mutex<Gossip>>>,
     memory_samples: Mutex<Vec<String>>,
 }
@@ -27,9 +29,11 @@ impl Panel {
         worker: Arc<dyn WorkerPort>,
         events: Dispatcher,
         broker: Endpoint,
+        revocations: Revocations,
         gossip: Option<Arc<Mutex<Gossip>>>,
     ) -> Self {
-        Self { inner: Arc::new(Inner { worker, events, broker, gossip, memory_samples: Mutex::default() }) }
+        let memory_samples = Mutex::default();
+        Self { inner: Arc::new(Inner { worker, events, broker, revocations, gossip, memory_samples }) }
     }
 
     pub(super) fn worker(&self) -> &dyn WorkerPort {
@@ -47,6 +51,11 @@ impl Panel {
     /// Where the worker is connected to.
     pub(super) fn broker(&self) -> &Endpoint {
         &self.inner.broker
+    }
+
+    /// The revocations that outlive the worker.
+    pub(super) fn revocations(&self) -> &Revocations {
+        &self.inner.revocations
     }
 
     /// The talk with the other workers, unless it is off.

@@ -11,6 +11,8 @@ use super::commands::Commands;
 use super::gossip::Gossip;
 use super::panel::Panel;
 use super::pidbox::Pidbox;
+use super::probes::{self, Watch};
+use super::revocations::Revocations;
 use super::worker_port::WorkerPort;
 use crate::broker::redis::{Keys, Link, Queues, Subscription};
 use crate::events::{Dispatcher, LogicalClock, Vitals, events_of, publish_until};
@@ -21,11 +23,13 @@ use crate::worker::state::{Stage, lock};
 const GOSSIP_INTERVAL: Duration = Duration::from_secs(5);
 /// Commands that may be carried out at a time; further ones wait.
 const COMMANDS: usize = 100;
+/// How often it is looked for revocations of which a broadcast did not tell, because the connection was away.
+const REREAD_INTERVAL: Duration = Duration::from_secs(10);
 /// How long commands that are being carried out may delay the end.
 const LAST_COMMANDS: Duration = Duration::from_secs(2);
 
 /// Which parts of the service a worker wants.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct ServiceOptions {
     /// Whether commands are answered (`worker_enable_remote_control`).
     pub(crate) remote_control: bool,
@@ -33,6 +37,8 @@ pub(crate) struct ServiceOptions {
     pub(crate) heartbeat: Option<Duration>,
     /// Whether the worker listens to the others (`--without-gossip`).
     pub(crate) gossip: bool,
+    /// Where probes are answered (`celeriac_probe_address`).
+    pub(crate) probes: Option<std::net::TcpListener>,
 }
 
 /// A running service.
@@ -71,7 +77,9 @@ impl Service {
         let gossip = options
             .gossip
             .then(|| Arc::new(Mutex::new(Gossip::new(&state.hostname, state.pid, events.clone()))));
-        let panel = Panel::new(Arc::clone(&worker), events.clone(), queues.link().endpoint().clone(), gossip);
+        let revocations = Revocations::new(queues.link().clone(), Arc::clone(keys));
+        let endpoint = queues.link().endpoint().clone();
+        let panel = Panel::new(Arc::clone(&worker), events.clone(), endpoint, revocations, gossip);
         let names = config.accept_content.iter().map(|serializer| serializer.as_str());
         let pidbox = Pidbox {
             panel,
@@ -86,8 +94,9 @@ impl Service {
         let (end, ended) = oneshot::channel();
         let part = Part { pidbox, events, options, pidbox_exchange, stop: stop.clone() };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let watch = Arc::new(Watch::new(worker));
         std::thread::Builder::new().name("celeriac-control".to_owned()).spawn(move || {
-            runtime.block_on(part.run(ready));
+            runtime.block_on(part.run(ready, watch));
             // Nobody may wait any more.
             let _ = end.send(());
         })?;
@@ -102,6 +111,19 @@ impl Service {
     }
 }
 
+/// Reads now and then what was revoked.
+async fn reread(panel: Panel, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(REREAD_INTERVAL) => {}
+            () = stop.cancelled() => return,
+        }
+        if let Err(error) = panel.revocations().read(&panel.state().revoked).await {
+            log::debug!(error:% = error; "What was revoked cannot be read now: {error}");
+        }
+    }
+}
+
 /// What runs on the thread.
 struct Part {
     pidbox: Pidbox,
@@ -112,7 +134,18 @@ struct Part {
 }
 
 impl Part {
-    async fn run(self, ready: oneshot::Sender<()>) {
+    async fn run(mut self, ready: oneshot::Sender<()>, watch: Arc<Watch>) {
+        // All of them end with the runtime, when the last task is done: probes are answered until then.
+        tokio::spawn(Arc::clone(&watch).run(self.pidbox.queues.clone(), self.stop.clone()));
+        tokio::spawn(reread(self.pidbox.panel.clone(), self.stop.clone()));
+        if let Some(listener) = self.options.probes.take() {
+            match tokio::net::TcpListener::from_std(listener) {
+                Ok(listener) => {
+                    tokio::spawn(probes::serve(listener, watch, self.events.clone(), self.stop.clone()));
+                }
+                Err(error) => log::error!(error:% = error; "Probes cannot be answered: {error}"),
+            }
+        }
         let publishing = CancellationToken::new();
         let publisher =
             tokio::spawn(publish_until(self.events.clone(), self.pidbox.queues.clone(), publishing.clone()));

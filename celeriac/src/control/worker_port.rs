@@ -1,6 +1,7 @@
 //! What remote control may ask of a worker.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
@@ -68,6 +69,35 @@ pub(crate) trait WorkerPort: Send + Sync + 'static {
 
     /// Begins a warm shutdown.
     fn shut_down(&self);
+
+    /// What it has counted, in Prometheus' text format.
+    fn counters(&self) -> String;
+
+    /// How it is doing.
+    fn condition(&self) -> Condition;
+}
+
+/// How a worker is doing, for its probes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Condition {
+    /// Whether it has begun to consume.
+    pub(crate) consumes: bool,
+    /// Whether it is shutting down.
+    pub(crate) is_draining: bool,
+    /// How many more messages it wants.
+    pub(crate) room: usize,
+    /// How many more tasks it could run.
+    pub(crate) free_slots: usize,
+    /// How many of its requests wait for a slot.
+    pub(crate) waiting: usize,
+    /// How many messages came since the start.
+    pub(crate) received: u64,
+    /// How many tasks were started.
+    pub(crate) started: u64,
+    /// Time since the consumer's last turn.
+    pub(crate) consumer_age: Duration,
+    /// Time since the worker's runtime last gave a turn to a task that was due.
+    pub(crate) runtime_age: Duration,
 }
 
 /// What runs the tasks of a worker, for `stats`.

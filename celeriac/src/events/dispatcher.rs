@@ -3,23 +3,17 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use chrono::{DateTime, SecondsFormat, Utc};
 use chrono_tz::Tz;
 use tokio::sync::Notify;
 
 use super::buffer::{Buffer, Parcel, group_of};
 use super::clock::LogicalClock;
 use super::software::{IDENT, VERSION, load_average, system};
+use super::task_events::TaskEvents;
 use super::writer::Writer;
-use crate::backend::ExceptionInfo;
 use crate::message::{
-    DeliveryInfo, Headers, Map, Message, Properties, ProtocolError, Serializer, Value, json, repr,
+    DeliveryInfo, Headers, Map, Message, Properties, ProtocolError, Serializer, Value, json,
 };
-
-/// Longest text that shows a result (`resultrepr_maxsize` of `celery/app/task.py`).
-const MAX_RESULT: usize = 1024;
-/// Deepest level that it shows (`celery/utils/saferepr.py`).
-const MAX_LEVELS: usize = 3;
 
 /// Sends the events of one node; cheap to clone.
 ///
@@ -104,78 +98,9 @@ impl Dispatcher {
         self.shared.workers.swap(on, Ordering::Relaxed)
     }
 
-    /// A worker got a task.
-    pub fn task_received(&self, headers: &Headers) {
-        if !self.sends_task_events() {
-            return;
-        }
-        let timezone = self.shared.options.timezone;
-        let (eta, expires) = (headers.eta(timezone), headers.expires(timezone));
-        self.task("task-received", headers.id.as_deref().unwrap_or_default(), |event| {
-            event
-                .text("name", display_name(headers))
-                .text("args", headers.argsrepr.as_deref().unwrap_or_default())
-                .text("kwargs", headers.kwargsrepr.as_deref().unwrap_or_default())
-                .optional("root_id", headers.root_id.as_deref())
-                .optional("parent_id", headers.parent_id.as_deref())
-                .value("retries", &headers.retries.into())
-                .value("eta", &moment(eta))
-                .value("expires", &moment(expires));
-        });
-    }
-
-    /// A task began to run.
-    pub fn task_started(&self, id: &str) {
-        self.task("task-started", id, |_| {});
-    }
-
-    /// A task returned, after that many seconds.
-    pub fn task_succeeded(&self, id: &str, result: &Value, runtime: f64) {
-        self.task("task-succeeded", id, |event| {
-            event
-                .text("result", &repr::saferepr(result, MAX_RESULT, MAX_LEVELS))
-                .value("runtime", &Value::Float(runtime));
-        });
-    }
-
-    /// A task failed.
-    pub fn task_failed(&self, id: &str, exception: &ExceptionInfo, traceback: Option<&str>) {
-        self.task("task-failed", id, |event| {
-            event.text("exception", &exception_repr(exception));
-            if let Some(traceback) = traceback {
-                event.text("traceback", traceback);
-            }
-        });
-    }
-
-    /// A task will be run again, because of that exception if there is one.
-    pub fn task_retried(&self, id: &str, exception: Option<&ExceptionInfo>, traceback: &str) {
-        self.task("task-retried", id, |event| {
-            let text = exception.map_or_else(|| "None".to_owned(), exception_repr);
-            event.text("exception", &text).text("traceback", traceback);
-        });
-    }
-
-    /// A task's message was rejected.
-    pub fn task_rejected(&self, id: &str, requeue: bool) {
-        self.task("task-rejected", id, |event| {
-            event.value("requeue", &requeue.into());
-        });
-    }
-
-    /// A task expired, was revoked before it ran, or was terminated by that signal.
-    pub fn task_revoked(&self, id: &str, terminated: bool, signum: Option<i32>, expired: bool) {
-        self.task("task-revoked", id, |event| {
-            event
-                .value("terminated", &terminated.into())
-                .value("signum", &signum.into())
-                .value("expired", &expired.into());
-        });
-    }
-
-    /// A task was ended by a cold shutdown or a lost connection.
-    pub fn task_cancelled(&self, id: &str) {
-        self.task("task-cancelled", id, |_| {});
+    /// The events of a task; with `send` false, as a task's `send_events`, there are none.
+    pub fn task_events(&self, send: bool) -> TaskEvents<'_> {
+        TaskEvents::new(self, send)
     }
 
     /// Any event: `task-...` of a task with its `uuid` among the fields, or of a group of your own.
@@ -288,7 +213,8 @@ impl Dispatcher {
         })
     }
 
-    fn task(&self, kind: &str, id: &str, fields: impl FnOnce(&mut Writer<'_>)) {
+    /// An event of a task, if these are switched on.
+    pub(super) fn task(&self, kind: &str, id: &str, fields: impl FnOnce(&mut Writer<'_>)) {
         if self.sends_task_events() {
             self.add(|buffer, clock| {
                 buffer.add_to_batch(kind, clock, |event| {
@@ -328,26 +254,4 @@ impl std::fmt::Debug for Dispatcher {
 
 fn software(event: &mut Writer<'_>) {
     event.text("sw_ident", IDENT).text("sw_ver", VERSION).text("sw_sys", system());
-}
-
-fn display_name(headers: &Headers) -> &str {
-    let shadow = headers.shadow.as_deref().filter(|shadow| !shadow.is_empty());
-    shadow.or(headers.task.as_deref()).unwrap_or_default()
-}
-
-/// Python's `datetime.isoformat`.
-fn moment(moment: Result<Option<DateTime<Utc>>, ProtocolError>) -> Value {
-    let text = |moment: DateTime<Utc>| {
-        let precision =
-            if moment.timestamp_subsec_micros() == 0 { SecondsFormat::Secs } else { SecondsFormat::Micros };
-        moment.to_rfc3339_opts(precision, false)
-    };
-    moment.ok().flatten().map(text).into()
-}
-
-/// Python's `repr` of an exception: `ValueError('boom')`.
-fn exception_repr(exception: &ExceptionInfo) -> String {
-    let class = exception.exc_type.rsplit('.').next().unwrap_or_default();
-    let args: Vec<String> = exception.exc_message.iter().map(repr::repr).collect();
-    format!("{class}({})", args.join(", "))
 }

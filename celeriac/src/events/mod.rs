@@ -13,6 +13,7 @@ mod publisher;
 mod receiver;
 mod software;
 mod state;
+mod task_events;
 mod task_record;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ pub use dispatcher::{Dispatcher, DispatcherOptions, Vitals};
 pub use event::Event;
 pub use receiver::Receiver;
 pub use state::{Change, State};
+pub use task_events::TaskEvents;
 pub use task_record::TaskRecord;
 pub use worker_record::WorkerRecord;
 

@@ -88,27 +88,33 @@ fn headers(event: &Json) -> Headers {
 fn task_events_are_celerys_field_by_field() {
     for index in 0..4 {
         let headers = headers(&sample("task-received")["events"][index]);
-        assert_like_celerys("task-received", index, |events| events.task_received(&headers));
+        assert_like_celerys("task-received", index, |events| events.task_events(true).received(&headers));
     }
     let event = |name: &str, index: usize| sample(name)["events"][index].clone();
     let id = |event: &Json| event["uuid"].as_str().unwrap().to_owned();
 
-    assert_like_celerys("task-started", 0, |events| events.task_started(&id(&event("task-started", 0))));
+    assert_like_celerys("task-started", 0, |events| {
+        events.task_events(true).started(&id(&event("task-started", 0)))
+    });
 
     let succeeded = event("task-succeeded", 0);
     let runtime = succeeded["runtime"].as_f64().unwrap();
     let result: Value = succeeded["result"].as_str().unwrap().parse::<i64>().map_or(Value::Null, Value::from);
     assert_like_celerys("task-succeeded", 0, |events| {
-        events.task_succeeded(&id(&succeeded), &result, runtime)
+        events.task_events(true).succeeded(&id(&succeeded), &result, runtime)
     });
 
     let unknown = event("task-failed", 0);
     assert_like_celerys("task-failed", 0, |events| {
-        events.task_failed(&id(&unknown), &ExceptionInfo::celery("NotRegistered", "no.such.task"), None);
+        events.task_events(true).failed(
+            &id(&unknown),
+            &ExceptionInfo::celery("NotRegistered", "no.such.task"),
+            None,
+        );
     });
     let failed = event("task-failed", 1);
     assert_like_celerys("task-failed", 1, |events| {
-        events.task_failed(
+        events.task_events(true).failed(
             &id(&failed),
             &ExceptionInfo::builtin("ValueError", "boom"),
             failed["traceback"].as_str(),
@@ -117,16 +123,20 @@ fn task_events_are_celerys_field_by_field() {
     let retried = event("task-retried", 0);
     assert_like_celerys("task-retried", 0, |events| {
         let exception = ExceptionInfo::builtin("ValueError", "try again");
-        events.task_retried(&id(&retried), Some(&exception), retried["traceback"].as_str().unwrap());
+        events.task_events(true).retried(
+            &id(&retried),
+            Some(&exception),
+            retried["traceback"].as_str().unwrap(),
+        );
     });
     let rejected = event("task-rejected", 0);
-    assert_like_celerys("task-rejected", 0, |events| events.task_rejected(&id(&rejected), true));
+    assert_like_celerys("task-rejected", 0, |events| events.task_events(true).rejected(&id(&rejected), true));
     for (index, (terminated, signum, expired)) in
         [(false, None, true), (true, Some(15), false), (false, None, false)].into_iter().enumerate()
     {
         let revoked = event("task-revoked", index);
         assert_like_celerys("task-revoked", index, |events| {
-            events.task_revoked(&id(&revoked), terminated, signum, expired);
+            events.task_events(true).revoked(&id(&revoked), terminated, signum, expired);
         });
     }
 }
@@ -148,8 +158,8 @@ fn worker_events_are_celerys_field_by_field() {
 fn a_batch_is_enveloped_as_celerys() {
     let dispatcher = dispatcher();
     let sample = sample("_multi_envelope");
-    dispatcher.task_received(&headers(&sample["body"][0]));
-    dispatcher.task_started("ev-expires");
+    dispatcher.task_events(true).received(&headers(&sample["body"][0]));
+    dispatcher.task_events(true).started("ev-expires");
     let (message, events) = published(&dispatcher);
     assert_eq!(events.len(), 2);
     let ours: Json = serde_json::from_slice(&envelope::encode(&message)).unwrap();
@@ -181,7 +191,7 @@ fn groups_that_are_off_send_nothing() {
     let dispatcher = dispatcher();
     assert!(dispatcher.set_task_events(false));
     assert!(dispatcher.set_worker_events(false));
-    dispatcher.task_started("a");
+    dispatcher.task_events(true).started("a");
     dispatcher.send("task-progress", &Map::from([("uuid".to_owned(), "a".into())]));
     dispatcher.worker("worker-heartbeat", Vitals::default());
     assert_eq!(dispatcher.waiting(), 0);

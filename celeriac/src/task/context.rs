@@ -13,7 +13,7 @@ use super::{Request, Retry, TaskDefinition, TaskError, TaskOptions, TaskResult};
 use crate::app::{AsyncResult, Celery};
 use crate::backend::{ResultRef, TaskMeta, TaskState};
 use crate::canvas::{self, Outbox};
-use crate::message::{Signature, Value};
+use crate::message::{Map, Signature, Value};
 
 /// The surroundings of one run of a task; cheap to clone.
 #[derive(Clone)]
@@ -203,6 +203,18 @@ impl Context {
             meta.extended = request.extended();
         }
         Ok(backend.store(&meta).await.map_err(crate::app::Error::from)?)
+    }
+
+    /// Tells monitors something about this task, such as `task-progressed` with `{"percent": 50}`, whether the worker sends
+    /// events or not; what comes after the dash becomes the state that monitors show.
+    ///
+    /// # Errors
+    /// Fails the task when the broker does.
+    pub async fn send_event(&self, kind: &str, fields: Map) -> TaskResult<()> {
+        let (app, request) = (self.app()?, self.request());
+        let mut all = Map::from([("uuid".to_owned(), Value::from(request.id.as_str()))]);
+        all.extend(fields);
+        Ok(app.send_event(&request.hostname, kind, &all).await?)
     }
 
     /// Notes the result of something that this task sent.

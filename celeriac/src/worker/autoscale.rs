@@ -55,7 +55,7 @@ impl Autoscale {
                 () = tokio::time::sleep(INTERVAL) => {}
             }
             let Some(Bounds { min, max }) = runtime.autoscale.bounds() else { return };
-            let (wanted, current) = (runtime.state.requests().len(), runtime.slots.limit());
+            let (wanted, current) = (runtime.state.pressing(), runtime.slots.limit());
             if wanted > current && current < max {
                 grown = Instant::now();
                 resize(&runtime, current, wanted.min(max));

@@ -11,6 +11,7 @@ use super::runtime::Runtime;
 use crate::backend::{ExceptionInfo, TaskMeta, TaskState};
 use crate::broker::redis::{DeadReason, Disposition, Settlement};
 use crate::canvas::{self, Effect, Outbox, RetryError};
+use crate::events::TaskEvents;
 use crate::heavy::aside;
 use crate::message::{Message, Parts, Signature, Value};
 use crate::task::{Context, Failure, Request, Retry, TaskDefinition, TaskError, TaskOptions};
@@ -37,6 +38,11 @@ pub(crate) enum Reported {
 }
 
 impl Completion<'_> {
+    /// What is told of this run.
+    pub(super) fn events(&self) -> TaskEvents<'_> {
+        self.runtime.events.task_events(self.definition.options.send_events)
+    }
+
     /// Stores STARTED, if the task wants it.
     pub(crate) fn store_started(&self, request: &Request) {
         let tracks =
@@ -79,7 +85,7 @@ impl Completion<'_> {
             Ended::Lost(text) => self.lost(context, text).await,
             Ended::Terminated => {
                 let signum = self.runtime.state.requests().get(&self.serial).and_then(|known| known.signum);
-                self.runtime.events.task_revoked(&request.id, true, signum, false);
+                self.events().revoked(&request.id, true, signum, false);
                 self.counters.revoked.inc();
                 let revocation = Revocation { terminated: true, signum, expired: false };
                 hooks::each(&self.runtime.hooks.task_revoked, |hook| hook(&request.headers, revocation));
@@ -152,7 +158,7 @@ impl Completion<'_> {
     fn tell_success(&self, request: &Request, value: &Value) {
         let runtime = self.started.elapsed().as_secs_f64();
         log::info!(task_id = request.id.as_str(), task_name = request.task.as_str(), correlation_id = correlation_id(request), duration_ms = runtime * 1e3; "Task {}[{}] succeeded in {runtime:.6}s", request.display_name(), request.id);
-        self.runtime.events.task_succeeded(&request.id, value, runtime);
+        self.events().succeeded(&request.id, value, runtime);
         self.counters.succeeded.inc();
         self.counters.runtime.observe(runtime);
         hooks::each(&self.runtime.hooks.task_success, |hook| hook(request, value));
@@ -236,7 +242,7 @@ impl Completion<'_> {
         }
         let disposition = self.disposition_after_failure(request, reported);
         self.finish(disposition, effects, Some(request)).await;
-        self.runtime.events.task_failed(&request.id, exception, traceback);
+        self.events().failed(&request.id, exception, traceback);
         self.counters.fail(&exception.exc_type);
         hooks::each(&self.runtime.hooks.task_failure, |hook| hook(request, exception));
     }
@@ -274,7 +280,7 @@ impl Completion<'_> {
         }
         self.finish(Disposition::Ack, effects, Some(request)).await;
         log::info!(task_id = request.id.as_str(), task_name = request.task.as_str(), correlation_id = correlation_id(request); "Task {}[{}] retry: {text}", request.display_name(), request.id);
-        self.runtime.events.task_retried(&request.id, exception, &traceback);
+        self.events().retried(&request.id, exception, &traceback);
         self.counters.retried.inc();
         hooks::each(&self.runtime.hooks.task_retry, |hook| hook(request, &retry));
     }
@@ -283,7 +289,7 @@ impl Completion<'_> {
         let request = context.request();
         log::warn!(task_id = request.id.as_str(), task_name = request.task.as_str(); "Task {}[{}] rejected: {reason}", request.display_name(), request.id);
         if !self.acknowledged {
-            self.runtime.events.task_rejected(&request.id, requeue);
+            self.events().rejected(&request.id, requeue);
             self.counters.rejected.inc();
         }
         if requeue {
@@ -307,7 +313,7 @@ impl Completion<'_> {
             false => Disposition::Ack,
         };
         self.finish(disposition, effects, Some(request)).await;
-        self.runtime.events.task_failed(&request.id, &exception, None);
+        self.events().failed(&request.id, &exception, None);
         self.counters.fail(&exception.exc_type);
         hooks::each(&self.runtime.hooks.task_failure, |hook| hook(request, &exception));
     }
@@ -343,7 +349,7 @@ impl Completion<'_> {
     /// Source: celery 5.7 `cancel_active_requests` in `celery/worker/consumer/consumer.py`.
     async fn give_up(&self, context: &Context) {
         let request = context.request();
-        self.runtime.events.task_cancelled(&request.id);
+        self.events().cancelled(&request.id);
         if self.acknowledged && self.runtime.gives_back_all.load(Ordering::Relaxed) {
             self.send_again(request).await;
         } else if self.acknowledged {
@@ -433,7 +439,7 @@ impl Completion<'_> {
         if acks {
             return Disposition::Ack;
         }
-        self.runtime.events.task_rejected(&request.id, disposition == Disposition::Requeue);
+        self.events().rejected(&request.id, disposition == Disposition::Requeue);
         self.counters.rejected.inc();
         disposition
     }

@@ -42,13 +42,13 @@ impl Completion<'_> {
             });
             if let Err(error) = sent {
                 log::error!(task_id = id, error:% = error; "What follows the deduplicated task {id} cannot be sent, it is requeued: {error}");
-                runtime.events.task_rejected(id, true);
+                self.events().rejected(id, true);
                 self.counters.rejected.inc();
                 return runtime.finish_for(Some(self.serial), Disposition::Requeue, Vec::new(), None).await;
             }
         }
         runtime.finish_for(Some(self.serial), Disposition::Ack, outbox.effects, Some(request)).await;
-        runtime.events.task_succeeded(id, &earlier.result, self.started.elapsed().as_secs_f64());
+        self.events().succeeded(id, &earlier.result, self.started.elapsed().as_secs_f64());
         self.counters.succeeded.inc();
     }
 }

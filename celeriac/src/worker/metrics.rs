@@ -107,7 +107,8 @@ impl Counters {
         Ok(Self { registry, outcomes, failed, refused, tasks })
     }
 
-    fn text(&self) -> String {
+    /// All counters in Prometheus' text format.
+    pub(crate) fn text(&self) -> String {
         let mut text = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             log::error!(error:% = error; "The metrics cannot be written: {error}");

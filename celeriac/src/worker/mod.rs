@@ -7,8 +7,10 @@ mod commit;
 mod completion;
 mod deduplicate;
 mod execute;
+mod health;
 mod hooks;
 mod layers;
+mod learn;
 mod metrics;
 mod panics;
 mod poison;
@@ -40,11 +42,12 @@ pub use hooks::Revocation;
 pub use layers::Next;
 pub use metrics::Metrics;
 pub use revoked::Revoked;
+pub(crate) use revoked::{KEPT, LIMIT};
 
 use crate::app::{Celery, Error, Result};
 use crate::broker::redis::{Consumer, ConsumerOptions, Sweeper};
 use crate::config::{Concurrency, Config, NodeName, RateLimit, expand_node_format};
-use crate::control::{Commands, Service, ServiceOptions, mingle};
+use crate::control::{Commands, Revocations, Service, ServiceOptions};
 use crate::events::{Dispatcher, DispatcherOptions};
 use crate::message::{Accept, Serializer};
 use crate::task::{States, Task, TaskDefinition};
@@ -311,6 +314,8 @@ impl Worker {
                 decoding: Semaphore::new(Concurrency::Auto.slots()),
                 schedule: Schedule::default(),
                 events: events.clone(),
+                health: Arc::default(),
+                revocations: Revocations::new(link.clone(), Arc::clone(&keys)),
                 autoscale: Autoscale::new(autoscale),
                 consumed: Mutex::default(),
                 rate_texts: Mutex::default(),
@@ -346,13 +351,13 @@ impl Worker {
             remote_control: config.worker_enable_remote_control,
             heartbeat: (!parts.without_heartbeat).then_some(parts.heartbeat_interval),
             gossip: !parts.without_gossip,
+            probes: config.celeriac_probe_address.as_deref().map(listen).transpose()?,
         };
         let service = Service::start(runtime.clone(), events, commands, &link, &keys, service).await;
         let service =
             service.map_err(|error| Error::Worker(format!("remote control has no thread: {error}")))?;
-        if !parts.without_mingle && config.worker_enable_remote_control {
-            mingle(app.control(), Arc::clone(&runtime.state)).await;
-        }
+        let mingles = !parts.without_mingle && config.worker_enable_remote_control;
+        let learning = learn::learn(Arc::clone(&runtime), mingles);
         for queue in &declared {
             runtime.consume(queue);
             runtime.bind(queue).await;
@@ -367,7 +372,13 @@ impl Worker {
         let finish = CancellationToken::new();
         let keeping = statedb.map(|file| tokio::spawn(file.keep(Arc::clone(&runtime.state), finish.clone())));
         let stop_fetching = stopping.clone();
-        let consuming = tokio::spawn(consumer.run(stop_fetching, finish.clone()));
+        let (health, finished) = (Arc::clone(&runtime.health), finish.clone());
+        tokio::spawn(Arc::clone(&health).beat(finish.clone()));
+        let consuming = tokio::spawn(async move {
+            learning.await;
+            health.consumes_now();
+            consumer.run(stop_fetching, finished).await;
+        });
         let sweeping =
             tokio::spawn(Sweeper::new(link, keys, visibility_timeout, |_| {}).run(stopping.clone()));
         let stopped = wait_for_end(&runtime, stop, handles_signals).await;
@@ -390,6 +401,20 @@ impl Worker {
 /// For what `main` had better not do again before it comes to the worker: open a port, migrate a database, print.
 pub fn is_child_process() -> bool {
     is_child()
+}
+
+/// The address at which probes are answered.
+fn listen(address: &str) -> Result<std::net::TcpListener> {
+    let listening = std::net::TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        log::info!(address = address; "Probes are answered at http://{}", listener.local_addr()?);
+        Ok(listener)
+    });
+    listening.map_err(|error| {
+        Error::Worker(format!(
+            "probes cannot be answered at {address:?}: {error}\nhint: celeriac_probe_address is HOST:PORT, such as 0.0.0.0:8080, and each worker of a machine needs its own"
+        ))
+    })
 }
 
 fn registry(app: &Celery) -> HashMap<Arc<str>, Arc<TaskDefinition>> {

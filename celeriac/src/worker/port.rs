@@ -10,7 +10,7 @@ use super::state::{WorkerState, lock};
 use crate::backend::{ExceptionInfo, TaskMeta, TaskState};
 use crate::broker::BrokerError;
 use crate::config::{Config, RateLimit};
-use crate::control::{AutoscalerInfo, PoolInfo, QueueInfo, WorkerPort};
+use crate::control::{AutoscalerInfo, Condition, PoolInfo, QueueInfo, WorkerPort};
 use crate::message::{Signature, TimeLimit};
 use crate::task::TaskDefinition;
 
@@ -66,7 +66,7 @@ impl WorkerPort for Runtime {
             max: bounds.max,
             min: bounds.min,
             current: self.slots.limit(),
-            qty: self.state.requests().len(),
+            qty: self.state.pressing(),
         })
     }
 
@@ -146,6 +146,25 @@ impl WorkerPort for Runtime {
         self.stopping.cancel();
         self.consumer.wake();
     }
+
+    fn counters(&self) -> String {
+        self.counters.text()
+    }
+
+    fn condition(&self) -> Condition {
+        let (free_slots, waiting) = self.slots.load();
+        Condition {
+            consumes: self.health.consumes(),
+            is_draining: self.stopping.is_cancelled(),
+            room: self.room(),
+            free_slots,
+            waiting,
+            received: self.health.received(),
+            started: self.state.processed(),
+            consumer_age: self.health.consumer_age(),
+            runtime_age: self.health.runtime_age(),
+        }
+    }
 }
 
 impl Runtime {
@@ -153,12 +172,13 @@ impl Runtime {
     fn with_limits(&self, definition: &Arc<TaskDefinition>) -> Arc<TaskDefinition> {
         let limits = self.time_limits(&definition.name);
         let rate = lock(&self.rate_texts).get(&definition.name).cloned();
-        if limits == TimeLimit::default() && rate.is_none() {
+        if limits.is_none() && rate.is_none() {
             return Arc::clone(definition);
         }
         let mut current = (**definition).clone();
-        current.options.time_limit = limits.hard.or(current.options.time_limit);
-        current.options.soft_time_limit = limits.soft.or(current.options.soft_time_limit);
+        if let Some(TimeLimit { hard, soft }) = limits {
+            (current.options.time_limit, current.options.soft_time_limit) = (hard, soft);
+        }
         current.options.rate_limit = rate.or(current.options.rate_limit);
         Arc::new(current)
     }

@@ -95,7 +95,7 @@ impl Job {
             runtime.forget(serial);
             return;
         }
-        runtime.events.task_started(&request.id);
+        runtime.events.task_events(definition.options.send_events).started(&request.id);
         counters.started.inc();
         completion.store_started(&request);
         let limits = limits(&runtime, &definition, request.headers.timelimit, terminate);
@@ -151,11 +151,12 @@ fn limits(
     terminate: CancellationToken,
 ) -> Limits {
     let (config, options) = (runtime.config(), &definition.options);
-    let set = runtime.time_limits(&definition.name);
+    let own = TimeLimit { hard: options.time_limit, soft: options.soft_time_limit };
+    let set = runtime.time_limits(&definition.name).unwrap_or(own);
     let seconds = |duration: Option<std::time::Duration>| duration.map(|duration| duration.as_secs_f64());
     Limits {
-        hard: asked.hard.or(set.hard).or(options.time_limit).or(seconds(config.task_time_limit)),
-        soft: asked.soft.or(set.soft).or(options.soft_time_limit).or(seconds(config.task_soft_time_limit)),
+        hard: asked.hard.or(set.hard).or(seconds(config.task_time_limit)),
+        soft: asked.soft.or(set.soft).or(seconds(config.task_soft_time_limit)),
         terminate,
         abort: runtime.abort.clone(),
     }

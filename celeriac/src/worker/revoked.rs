@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use crate::message::{Headers, Value};
 
-/// How many ids are kept (`CELERY_WORKER_REVOKES_MAX`).
-const LIMIT: usize = 50_000;
-/// How long an id is kept (`CELERY_WORKER_REVOKE_EXPIRES`).
-const EXPIRES: Duration = Duration::from_secs(10_800);
+/// How many ids are kept, as many as Celery keeps (`CELERY_WORKER_REVOKES_MAX`).
+pub(crate) const LIMIT: usize = 50_000;
+/// How long an id is kept. Celery forgets after three hours, and runs a task with a later eta (`REVOKE_EXPIRES`).
+pub(crate) const KEPT: Duration = Duration::from_secs(7 * 86_400);
 
 /// Revoked ids, bounded in number and time, and revoked stamps.
 ///
@@ -30,7 +30,7 @@ impl Revoked {
     /// Adds an id that was revoked so long ago; older ones are to be added first.
     pub(crate) fn add_aged(&mut self, id: impl Into<String>, age: Duration) {
         let (id, now) = (id.into(), Instant::now());
-        let Some(added) = now.checked_sub(age).filter(|_| age < EXPIRES) else { return };
+        let Some(added) = now.checked_sub(age).filter(|_| age < KEPT) else { return };
         self.ids.insert(id.clone(), added);
         self.order.push_back((added, id));
         self.changes += 1;
@@ -45,18 +45,23 @@ impl Revoked {
     /// The revoked ids with the time since, oldest first.
     pub(crate) fn ages(&self) -> impl Iterator<Item = (&str, Duration)> {
         let current =
-            |(added, id): &&(Instant, String)| self.ids.get(id) == Some(added) && added.elapsed() < EXPIRES;
+            |(added, id): &&(Instant, String)| self.ids.get(id) == Some(added) && added.elapsed() < KEPT;
         self.order.iter().filter(current).map(|(added, id)| (id.as_str(), added.elapsed()))
     }
 
     /// Whether the id is revoked.
     pub fn contains(&self, id: &str) -> bool {
-        self.ids.get(id).is_some_and(|added| added.elapsed() < EXPIRES)
+        self.ids.get(id).is_some_and(|added| added.elapsed() < KEPT)
     }
 
     /// The revoked ids, oldest first.
     pub fn ids(&self) -> Vec<String> {
         self.ages().map(|(id, _)| id.to_owned()).collect()
+    }
+
+    /// How many ids are remembered.
+    pub fn len(&self) -> usize {
+        self.ids.len()
     }
 
     /// Whether nothing is revoked.
@@ -101,10 +106,7 @@ impl Revoked {
 
     fn purge(&mut self, now: Instant) {
         while let Some((added, id)) = self.order.front() {
-            if self.ids.len() <= LIMIT
-                && now.duration_since(*added) < EXPIRES
-                && self.order.len() <= 2 * LIMIT
-            {
+            if self.ids.len() <= LIMIT && now.duration_since(*added) < KEPT && self.order.len() <= 2 * LIMIT {
                 break;
             }
             if self.ids.get(id) == Some(added) {

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::autoscale::Autoscale;
+use super::health::Health;
 use super::hooks::{self, Hooks, Revocation};
 use super::layers::Layers;
 use super::metrics::{Counters, Refusal};
@@ -28,6 +29,7 @@ use crate::broker::redis::{
 };
 use crate::canvas::Effect;
 use crate::config::Config;
+use crate::control::Revocations;
 use crate::events::Dispatcher;
 use crate::heavy::aside;
 use crate::message::{Accept, EncodedBody, Headers, Parts, ProtocolError, TimeLimit, Value, envelope};
@@ -50,6 +52,8 @@ pub(crate) struct Runtime {
     pub(crate) decoding: Semaphore,
     pub(crate) schedule: Schedule,
     pub(crate) events: Dispatcher,
+    pub(crate) health: Arc<Health>,
+    pub(crate) revocations: Revocations,
     pub(crate) autoscale: Autoscale,
     pub(crate) consumed: Mutex<Consumed>,
     /// The rate limits that remote control has set, as text.
@@ -95,15 +99,21 @@ impl Runtime {
         self.consumer.wake();
     }
 
-    /// The limits that remote control has set for a task.
-    pub(crate) fn time_limits(&self, task: &str) -> TimeLimit {
-        lock(&self.time_limits).get(task).copied().unwrap_or_default()
+    /// The limits that remote control has set for a task, instead of its own.
+    pub(crate) fn time_limits(&self, task: &str) -> Option<TimeLimit> {
+        lock(&self.time_limits).get(task).copied()
     }
 
     /// How many messages the worker may hold; `None` is without limit.
     pub(crate) fn prefetch_limit(&self) -> Option<usize> {
         let multiplier = self.config().worker_prefetch_multiplier as usize;
         (multiplier > 0).then(|| self.slots.limit() * multiplier)
+    }
+
+    /// How many more messages may be held.
+    pub(crate) fn room(&self) -> usize {
+        let Some(limit) = self.prefetch_limit() else { return usize::MAX };
+        self.window(limit).saturating_sub(self.state.requests().len())
     }
 
     /// Drops a job that expired or was revoked before it started; `true` when it did.
@@ -118,18 +128,22 @@ impl Runtime {
             return false;
         }
         let reason = if expired { "expired" } else { "revoked" };
-        let (runtime, headers, serial, acknowledged) =
-            (Arc::clone(self), headers.clone(), job.serial, job.acknowledged);
+        let (runtime, serial, acknowledged) = (Arc::clone(self), job.serial, job.acknowledged);
+        let (id, name) =
+            (headers.id.clone().unwrap_or_default(), headers.task.as_deref().unwrap_or_default());
+        log::info!(task_id = id.as_str(), task_name = name; "Discarding {reason} task: {name}[{id}]");
+        self.events.task_events(job.definition.options.send_events).revoked(&id, false, None, expired);
         let (definition, message) = (Arc::clone(&job.definition), job.whole_message());
         self.background.spawn(async move {
             super::completion::revoke(&runtime, &definition, message, serial, acknowledged, reason).await;
             runtime.forget(serial);
+            if revoked && let Err(error) = runtime.revocations.message_gone(&id).await {
+                log::debug!(task_id = id.as_str(), error:% = error; "The revocation of {id} is kept for long: {error}");
+            }
         });
-        log::info!(task_id = headers.id.as_deref().unwrap_or(""), task_name = headers.task.as_deref().unwrap_or(""); "Discarding {reason} task: {}[{}]", headers.task.as_deref().unwrap_or(""), headers.id.as_deref().unwrap_or(""));
-        self.events.task_revoked(headers.id.as_deref().unwrap_or(""), false, None, expired);
         job.counters.revoked.inc();
         let revocation = Revocation { terminated: false, signum: None, expired };
-        hooks::each(&self.hooks.task_revoked, |hook| hook(&job.headers, revocation));
+        hooks::each(&self.hooks.task_revoked, |hook| hook(headers, revocation));
         true
     }
 
@@ -190,7 +204,7 @@ impl Runtime {
         self.counters.refuse(Refusal::Unregistered);
         hooks::each(&self.hooks.task_unknown, |hook| hook(headers));
         let exception = ExceptionInfo::celery("NotRegistered", name);
-        self.events.task_failed(id, &exception, None);
+        self.events.task_events(true).failed(id, &exception, None);
         let effects = if id.is_empty() {
             Vec::new()
         } else {
@@ -231,15 +245,14 @@ impl Runtime {
 
 impl Receiver for Runtime {
     fn capacity(&self) -> usize {
-        if self.stopping.is_cancelled() {
-            return 0;
-        }
-        let Some(limit) = self.prefetch_limit() else { return usize::MAX };
-        self.window(limit).saturating_sub(self.state.requests().len())
+        // The consumer asks at each turn of its loop.
+        self.health.consumer_turned();
+        if self.stopping.is_cancelled() { 0 } else { self.room() }
     }
 
     fn receive(&self, delivery: Delivery) -> Taken {
         let Delivery { serial, queue, message, was_parked } = delivery;
+        self.health.received_one();
         let Some(runtime) = self.this.upgrade() else { return Taken::Held };
         let parts = match message {
             Ok(parts) => parts,
@@ -295,7 +308,7 @@ impl Receiver for Runtime {
             return Taken::Held;
         }
         if !was_parked {
-            self.events.task_received(&job.headers);
+            self.events.task_events(job.definition.options.send_events).received(&job.headers);
             job.counters.received.inc();
             hooks::each(&self.hooks.task_received, |hook| hook(&job.headers));
         }

@@ -55,6 +55,13 @@ impl Slots {
         lock(&self.inner).limit
     }
 
+    /// How many more jobs could run, and how many wait to begin.
+    pub(crate) fn load(&self) -> (usize, usize) {
+        let inner = lock(&self.inner);
+        let begun = inner.running - inner.ready.len();
+        (inner.limit.saturating_sub(begun), inner.waiting.len() + inner.ready.len())
+    }
+
     /// Starts a job if there is a free slot and nothing waits for one; else gives it back.
     pub(crate) fn start_now(self: &Arc<Self>, job: Box<Job>) -> Result<(), Box<Job>> {
         let mut inner = lock(&self.inner);

@@ -102,6 +102,11 @@ impl WorkerState {
         lock(&self.requests)
     }
 
+    /// How many requests run or would run if there was a slot: not those that wait for their eta.
+    pub(crate) fn pressing(&self) -> usize {
+        self.requests().values().filter(|known| !matches!(known.stage, Stage::Scheduled(_))).count()
+    }
+
     /// How many tasks were accepted since the start.
     pub fn processed(&self) -> u64 {
         self.processed.load(Ordering::Relaxed)

@@ -52,6 +52,10 @@ pub struct Keys {
     pub unacked_mutex: String,
     /// Sorted set of the workers that move messages through in-flight lists, by the end of their lease.
     pub inflight_index: String,
+    /// Sorted set of revoked task ids, by the time of the revocation.
+    pub revoked: String,
+    /// Sorted set of revoked stamps, by the time of the revocation.
+    pub revoked_stamps: String,
 }
 
 impl Keys {
@@ -66,6 +70,8 @@ impl Keys {
             unacked_index: format!("{prefix}{}", options.unacked_index_key),
             unacked_mutex: format!("{prefix}{}", options.unacked_mutex_key),
             inflight_index: format!("{prefix}celeriac.inflight"),
+            revoked: format!("{prefix}celeriac.revoked"),
+            revoked_stamps: format!("{prefix}celeriac.revoked.stamps"),
             options,
         }
     }

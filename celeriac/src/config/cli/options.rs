@@ -35,6 +35,7 @@ pub(super) const SETTINGS_BY_SHORT_NAME: &[(&str, &str)] = &[
     ("max-memory-per-child", "worker_max_memory_per_child"),
     ("pool-start-method", "worker_pool_start_method"),
     ("statedb", "worker_state_db"),
+    ("probe-address", "celeriac_probe_address"),
     ("include", "include"),
 ];
 
@@ -129,6 +130,10 @@ pub(super) fn command() -> Command {
                 .value_name("SECONDS")
                 .value_parser(Duration::from_text)
                 .help("Time between heartbeat events"),
+            Arg::new("probe-address")
+                .long("probe-address")
+                .value_name("HOST:PORT")
+                .help("Answer /livez, /readyz and /metrics there"),
             Arg::new("autoscale")
                 .long("autoscale")
                 .value_name("MAX,MIN")

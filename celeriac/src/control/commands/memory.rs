@@ -40,10 +40,15 @@ pub(super) fn objgraph(_: &Panel, _: &Arguments) -> Answer {
 
 /// Resident memory, such as `12.5MB`; `None` where the system does not tell.
 fn resident() -> Option<String> {
+    resident_bytes().map(human)
+}
+
+/// Resident memory in bytes; `None` where the system does not tell.
+pub(in crate::control) fn resident_bytes() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
     let kilobytes: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(human(kilobytes * 1024.0))
+    Some(kilobytes * 1024.0)
 }
 
 /// `humanbytes` of `celery/utils/debug.py`.

@@ -18,6 +18,7 @@ mod stats;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::arguments::{Arguments, Parameters};
@@ -26,6 +27,7 @@ use super::{mingle, python};
 use crate::message::{Map, Value};
 use crate::worker::state::lock;
 pub use built_ins::BuiltIns;
+pub(super) use memory::resident_bytes;
 
 /// What a command answers.
 pub(super) type Answer = Result<Value, Failed>;
@@ -76,20 +78,15 @@ impl Default for Commands {
         for (names, required, optional, others, handler) in BUILT_IN {
             commands.add(names, Parameters { required, optional, others: *others }, Handler::Now(*handler));
         }
-        let revoke: Later = Box::new(|panel, arguments| Box::pin(revoke::revoke(panel, arguments)));
-        let optional = &["terminate", "signal"];
-        commands.add(
-            &["revoke"],
-            Parameters { required: &["task_id"], optional, others: true },
-            Handler::Later(revoke),
-        );
-        let terminate: Later = Box::new(|panel, arguments| Box::pin(revoke::terminate(panel, arguments)));
-        let required = &["signal", "task_id"];
-        commands.add(
-            &["terminate"],
-            Parameters { required, optional: &[], others: true },
-            Handler::Later(terminate),
-        );
+        let mut later = |name: &str, required: &'static [&'static str], optional, handler: Later| {
+            commands.add(&[name], Parameters { required, optional, others: true }, Handler::Later(handler));
+        };
+        let how = &["terminate", "signal"];
+        later("revoke", &["task_id"], how, Box::new(|panel, given| revoke::revoke(panel, given).boxed()));
+        let terminate: Later = Box::new(|panel, given| revoke::terminate(panel, given).boxed());
+        later("terminate", &["signal", "task_id"], &[], terminate);
+        let by_stamps: Later = Box::new(|panel, given| revoke::by_stamped_headers(panel, given).boxed());
+        later("revoke_by_stamped_headers", &["headers"], how, by_stamps);
         commands
     }
 }
@@ -192,13 +189,6 @@ const BUILT_IN: &[BuiltIn] = &[
     (&["memsample"], &[], &[], true, memory::sample),
     (&["memdump"], &[], &["samples"], true, memory::dump),
     (&["objgraph"], &[], &["num", "max_depth", "type"], false, memory::objgraph),
-    (
-        &["revoke_by_stamped_headers"],
-        &["headers"],
-        &["terminate", "signal"],
-        true,
-        revoke::by_stamped_headers,
-    ),
 ];
 
 /// The answer of a command that did what it was told.

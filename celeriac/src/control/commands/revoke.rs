@@ -22,6 +22,9 @@ async fn revoke_ids(panel: Panel, arguments: &Arguments, terminate: bool) -> Ans
         let mut revoked = lock(&panel.state().revoked);
         ids.iter().for_each(|id| revoked.add(id.as_str()));
     }
+    if let Err(error) = panel.revocations().add(&ids).await {
+        log::warn!(error:% = error; "Only this worker's memory keeps what was revoked: {error}");
+    }
     let is_active = |id: &String| {
         let mut requests = find(&panel, id);
         requests.any(|(_, known)| matches!(known.stage, Stage::Active(_)))
@@ -52,14 +55,19 @@ async fn revoke_ids(panel: Panel, arguments: &Arguments, terminate: bool) -> Ans
 }
 
 /// Revokes tasks by the values of their stamps, and ends those that run if told so.
-pub(super) fn by_stamped_headers(panel: &Panel, arguments: &Arguments) -> Answer {
+pub(super) async fn by_stamped_headers(panel: Panel, arguments: Arguments) -> Answer {
     let signum = signum(arguments.get("signal"))?;
-    let headers = stamps(arguments)?;
+    let headers = stamps(&arguments)?;
     let shown = repr(&Value::Map(headers.clone()));
     {
         let mut revoked = lock(&panel.state().revoked);
         for (name, values) in &headers {
             revoked.add_stamp(name, listed(values).to_vec());
+        }
+    }
+    for (name, values) in &headers {
+        if let Err(error) = panel.revocations().add_stamps(name, listed(values)).await {
+            log::warn!(error:% = error; "Only this worker's memory keeps the revoked stamp {name}: {error}");
         }
     }
     if !arguments.flag("terminate") {

@@ -26,7 +26,7 @@ impl Completion<'_> {
         }
         let requeues = options.reject_on_worker_lost.or(config.task_reject_on_worker_lost).unwrap_or(false);
         if requeues && !self.acknowledged && !is_exhausted {
-            self.runtime.events.task_rejected(&request.id, true);
+            self.events().rejected(&request.id, true);
             self.counters.rejected.inc();
             return self.finish(Disposition::Requeue, Vec::new(), None).await;
         }
