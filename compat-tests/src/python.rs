@@ -31,6 +31,18 @@ impl PythonEnv {
         Self { folder }
     }
 
+    /// The environment of exporters to Prometheus, from `compat-tests/requirements-exporters.txt`.
+    ///
+    /// # Panics
+    /// When it was not made; the message says how to.
+    #[track_caller]
+    pub fn exporters() -> Self {
+        let folder = workspace_root().join(".venv-exporters");
+        let stamp = folder.join("requirements.sha256");
+        assert!(stamp.exists(), "{} is missing; hint: ./scripts/setup test", stamp.display());
+        Self { folder }
+    }
+
     /// `python ARGUMENTS`, such as `["-m", "app.tasks.reminders.send_due_reminders"]`.
     pub fn python<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> PythonCommand {
         self.program("python", arguments)

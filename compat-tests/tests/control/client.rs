@@ -64,8 +64,52 @@ async fn questions_to_workers_of_both_kinds_have_typed_answers() {
     assert_eq!(found["rs@host"].as_ref().unwrap()["rs-task"].0, "active");
     assert_eq!(found["py@host"].as_ref().unwrap()["py-task"].0, "active");
 
-    let replies = control.rate_limit("nope", "1/s").await.unwrap();
-    assert!(replies.values().all(|reply| reply.error() == Some("unknown task")), "{replies:?}");
+    let patient = control.clone().timeout(Duration::from_secs(5));
+    let one = patient.clone().destination(["rs@host"]);
+    let refused = Err("unknown task".to_owned());
+    let answers = patient.rate_limit("nope", "1/s").await.unwrap();
+    assert_eq!((&answers["rs@host"], &answers["py@host"]), (&refused, &refused));
+    let answers = one.pool_grow(2).await.unwrap();
+    assert_eq!(
+        answers.into_iter().collect::<Vec<_>>(),
+        [("rs@host".to_owned(), Ok("pool will grow".to_owned()))]
+    );
+    for (what, answers, agreed) in [
+        ("shrink", patient.pool_shrink(1).await, "pool will shrink"),
+        ("rate", patient.rate_limit("tools.add", "100/m").await, "new rate limit set successfully"),
+        (
+            "time",
+            patient.time_limit("tools.add", Some(10.0), Some(20.0)).await,
+            "time limits set successfully",
+        ),
+        ("add", patient.add_consumer("extra").await, "add consumer extra"),
+        ("cancel", patient.cancel_consumer("extra").await, "no longer consuming from extra"),
+        ("restart", one.pool_restart().await, "reload started"),
+        ("on", patient.enable_events().await, "task events enabled"),
+        ("off", patient.disable_events().await, "task events disabled"),
+    ] {
+        let answers = answers.unwrap();
+        assert!(answers.values().all(|answer| answer.as_deref() == Ok(agreed)), "{what}: {answers:?}");
+        assert_eq!(answers.len(), if what == "restart" { 1 } else { 2 }, "{what}");
+    }
+    let answers = patient.autoscale(3, 1).await.unwrap();
+    assert!(
+        answers.values().all(|answer| answer == &Err("ValueError('Autoscale not enabled')".to_owned())),
+        "{answers:?}"
+    );
+    let stamps = celeriac::message::Map::from([("tenant".to_owned(), "acme".into())]);
+    let answers = patient.revoke_by_stamped_headers(stamps, None).await.unwrap();
+    let said = "headers {'tenant': 'acme'} flagged as revoked, but not terminated".to_owned();
+    assert!(answers.values().all(|answer| answer == &Ok(said.clone())), "{answers:?}");
+    assert!(
+        one.inspect().memsample().await.unwrap()["rs@host"]
+            .as_ref()
+            .unwrap()
+            .as_ref()
+            .unwrap()
+            .ends_with("MB")
+    );
+    assert!(one.inspect().memdump(3).await.unwrap()["rs@host"].as_ref().unwrap().contains("rss (end)"));
     let replies = control.call(Broadcast::new("greet").argument("name", "you two")).await.unwrap();
     assert!(replies.values().all(|reply| reply.value.as_str() == Some("hello you two")), "{replies:?}");
     let unknown = control.call(Broadcast::new("no_such_command")).await.unwrap();
@@ -85,7 +129,7 @@ async fn questions_to_workers_of_both_kinds_have_typed_answers() {
         revoked.values().all(|ids| ids.as_ref().is_ok_and(|ids| ids.contains(&"never".to_owned())))
     })
     .await;
-    control.shutdown(["rs@host", "py@host"]).await.unwrap();
+    control.destination(["rs@host", "py@host"]).shutdown().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

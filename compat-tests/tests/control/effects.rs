@@ -200,42 +200,114 @@ show(result.state)
     assert_eq!(stage.celery("status").run().status.code(), Some(69), "nobody answers any more");
 }
 
-/// A ping is answered in time while 10,000 tasks are queued and all slots are busy.
-fn assert_pings_are_quick(task: &str, concurrency: usize, running: usize, deadline: f64) {
+/// How often commands are asked in the tests of speed; `CONTROL_ASKS=1000` for the whole of the promise.
+fn asks() -> usize {
+    std::env::var("CONTROL_ASKS").map_or(60, |count| count.parse().unwrap())
+}
+
+/// Commands are answered in time while 10,000 tasks are queued and all slots are busy; times in seconds.
+fn assert_answers_are_quick(task: &str, concurrency: usize, running: usize, deadline: f64) {
     let stage = Stage::new();
+    let queueing = async {
+        let app = stage.client();
+        for _ in 0..100 {
+            let calls = (0..100).map(|_| app.send_task(task, [0.5], []));
+            futures_util::future::try_join_all(calls).await.unwrap();
+        }
+    };
+    tokio::runtime::Runtime::new().unwrap().block_on(queueing);
     let _worker = stage.rust_worker(&format!("-n rs@host -c {concurrency} -E"));
-    let slowest = stage.script(&format!(
+    let times = stage.script(&format!(
         r#"
-with app.pool.acquire(block=True) as connection:
-    producer = app.amqp.Producer(connection)
-    for _ in range(10_000):
-        app.send_task("{task}", (0.5,), producer=producer, ignore_result=True)
-wait_until("all slots are busy", lambda: len(ask("active", ["rs@host"], safe=True)["rs@host"]) >= {running})
-times = []
+wait_until("all slots are busy", lambda: len(ask("active", ["rs@host"], safe=True)["rs@host"]) >= {running}, 30)
 inspect = app.control.inspect(["rs@host"], timeout=5)
-for _ in range(100):
-    started = time.monotonic()
-    assert inspect.ping() == {{"rs@host": {{"ok": "pong"}}}}
-    times.append(time.monotonic() - started)
-times.sort()
+times = {{}}
+for name in ("ping", "stats", "active"):
+    of = times[name] = []
+    for _ in range({asks}):
+        started = time.monotonic()
+        assert "rs@host" in getattr(inspect, name)()
+        of.append(time.monotonic() - started)
+    of.sort()
 show(times)
-"#
+"#,
+        asks = asks()
     ));
-    let times: Vec<f64> = slowest.as_array().unwrap().iter().map(|time| time.as_f64().unwrap()).collect();
-    // The rest of the machine may take a slice of a few answers.
-    assert!(times[97] < deadline, "ping while {task} keeps all slots busy: {:?}", &times[90..]);
+    for (command, times) in times.as_object().unwrap() {
+        let times: Vec<f64> = times.as_array().unwrap().iter().map(|time| time.as_f64().unwrap()).collect();
+        let percentile = |part: usize| times[(times.len() * part / 100).min(times.len() - 1)];
+        let (half, p99, most) = (percentile(50), percentile(99), times[times.len() - 1]);
+        println!(
+            "{command} while {task} keeps {concurrency} slots busy: p50 {half:.3}, p99 {p99:.3}, most {most:.3}"
+        );
+        // The asking program and the rest of the machine have a share in it: half of the answers must do.
+        assert!(half < deadline, "{command} while {task} keeps all slots busy: {times:?}");
+        assert!(p99 < 10.0 * deadline, "{command} while {task} keeps all slots busy: {times:?}");
+    }
 }
 
 #[test]
-fn a_worker_whose_slots_are_blocked_answers_a_ping_within_100_ms() {
-    assert_pings_are_quick("tools.block", 8, 8, 0.1);
+fn a_worker_whose_slots_are_blocked_answers_within_100_ms() {
+    assert_answers_are_quick("tools.block", 8, 8, 0.1);
 }
 
 #[test]
-fn a_worker_without_a_free_thread_or_processor_answers_a_ping_within_a_second() {
+fn a_worker_that_computes_on_all_cores_answers_within_200_ms() {
+    assert_answers_are_quick("tools.compute", 8, 8, 0.2);
+}
+
+#[test]
+fn a_worker_without_a_free_thread_of_its_runtime_answers_within_200_ms() {
     // As many tasks that never yield as the runtime has threads.
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    assert_pings_are_quick("tools.spin", 8 * threads, threads, 1.0);
+    assert_answers_are_quick("tools.spin", 8 * threads, threads, 0.2);
+}
+
+#[test]
+fn a_queue_that_is_added_is_bound_to_its_exchange() {
+    let stage = Stage::new();
+    let _worker = stage.rust_worker("-n rs@host -Q first -c 1");
+    let value = stage.script(
+        r#"
+from kombu import Exchange
+ask("add_consumer", ["rs@host"], queue="animals", exchange="topics", exchange_type="topic", routing_key="animals.#")
+bound = lambda: app.connection().default_channel.client.smembers("_kombu.binding.topics")
+wait_until("bound", bound)
+queue = ask("active_queues", ["rs@host"])["rs@host"][1]
+sent = add.apply_async((1, 2), exchange=Exchange("topics", type="topic"), routing_key="animals.cat.black")
+show([sent.get(timeout=10), queue["name"], queue["exchange"]["type"], queue["routing_key"]])
+"#,
+    );
+    assert_eq!(value, json!([3, "animals", "topic", "animals.#"]));
+}
+
+#[test]
+fn a_pool_restart_replaces_the_processes_that_run_tasks() {
+    let stage = Stage::new();
+    let _worker = stage.rust_worker("-n rs@host -c 1");
+    let pids = stage.script(
+        r#"
+pid = lambda: app.send_task("tools.pid").get(timeout=20)
+first, again = pid(), pid()
+ask("pool_restart", ["rs@host"])
+wait_until("it is replaced", lambda: pid() != first)
+show([first == again, ask("stats", ["rs@host"])["rs@host"]["pool"]["processes"] == [pid()]])
+"#,
+    );
+    assert_eq!(pids, json!([true, true]));
+}
+
+#[test]
+fn a_heartbeat_is_sent_on_command() {
+    let stage = Stage::new();
+    let _worker = stage.rust_worker("-n rs@host -c 1 --heartbeat-interval 60");
+    let beats = stage.script(
+        r#"
+beats = collect_events(lambda events: any(event["type"] == "worker-heartbeat" for event in events) or ask("heartbeat", ["rs@host"]) is None)
+show([[event["hostname"], event["freq"]] for event in beats if event["type"] == "worker-heartbeat"])
+"#,
+    );
+    assert_eq!(beats, json!([["rs@host", 5]]));
 }
 
 #[test]

@@ -8,15 +8,9 @@ use serde_json::{Value as Json, json};
 
 use crate::stage::Stage;
 
-#[test]
-fn events_are_those_of_celerys_worker() {
-    let stage = Stage::new();
-    let _rust = stage.rust_worker("-n rs@host -Q rs -c 1 -E");
-    let _python = stage.python_worker("-n py@host -Q py -c 1 -E");
-    let seen = stage.script(
-        r#"
+/// Collects all events.
+const LISTEN: &str = r#"
 import threading
-app.conf.task_send_sent_event = True
 events = []
 started = threading.Event()
 def listen():
@@ -25,9 +19,18 @@ def listen():
         for _ in receiver.consume(limit=None, timeout=60, wakeup=True):
             started.set()
 threading.Thread(target=listen, daemon=True).start()
-time.sleep(1.5)
+wait_until("a heartbeat", lambda: {"py@host", "rs@host"} <= {event["hostname"] for event in list(events)})
+"#;
+
+#[test]
+fn events_are_those_of_celerys_worker() {
+    let stage = Stage::new();
+    let _rust = stage.rust_worker("-n rs@host -Q rs -c 1 -E");
+    let _python = stage.python_worker("-n py@host -Q py -c 1 -E");
+    let seen = stage.script(&format!("{LISTEN}{}",
+        r#"
+app.conf.task_send_sent_event = True
 for node in ("py", "rs"):
-    expired = time.time() - 10
     app.send_task("tools.add", (1, 2), queue=node, task_id=f"{node}-add")
     app.send_task("tools.fail", ("boom",), queue=node, task_id=f"{node}-fail")
     app.send_task("tools.retry", queue=node, task_id=f"{node}-retry")
@@ -41,12 +44,12 @@ for node in ("py", "rs"):
 of = lambda node, what: [event for event in list(events) if event.get("uuid") == f"{node}-{what}"]
 done = lambda: all(any(event["type"] == "task-succeeded" for event in of(node, "last")) for node in ("py", "rs"))
 wait_until("the last tasks are done", done, 30)
-time.sleep(0.5)
+wait_until("both beat", lambda: all(any(event["hostname"] == f"{node}@host" and event["type"] == "worker-heartbeat" and event["freq"] != 5 for event in list(events)) for node in ("py", "rs")))
 whats = ["add", "fail", "retry", "expired", "args", "unknown", "ended", "last"]
-workers = {node: [event for event in events if event["hostname"] == f"{node}@host" and event["type"] == "worker-heartbeat"] for node in ("py", "rs")}
+workers = {node: [event for event in events if event["hostname"] == f"{node}@host" and event["type"] == "worker-heartbeat" and event["freq"] != 5] for node in ("py", "rs")}
 show([{what: [of("py", what), of("rs", what)] for what in whats}, workers])
 "#,
-    );
+    ));
     let kinds = |events: &Json| -> Vec<String> {
         events.as_array().unwrap().iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect()
     };
@@ -92,29 +95,93 @@ def events_of_a_task():
     events = []
     with app.connection_for_read() as connection:
         receiver = app.events.Receiver(connection, handlers={"*": events.append})
-        consumer = receiver.consume(limit=None, timeout=0.5, wakeup=False)
-        sent = None
+        listening = receiver.consume(limit=None, timeout=1, wakeup=False)
+        next(listening)
+        add.delay(1, 2).get(timeout=5)
         try:
-            for _ in consumer:
-                if sent is None:
-                    sent = add.delay(1, 2)
-                    sent.get(timeout=5)
-        except Exception as error:
-            pass
+            for _ in listening:
+                pass
+        except OSError:
+            pass  # nothing comes any more
     return [event["type"] for event in events if event["type"].startswith("task-")]
 control = lambda command: ask(command, ["rs@host"])["rs@host"]["ok"]
-show([control("disable_events"), control("enable_events"), control("enable_events"), control("disable_events")])
+show([control("disable_events"), events_of_a_task(), control("enable_events"), control("enable_events"), events_of_a_task(),
+      control("disable_events"), events_of_a_task()])
 "#,
     );
     assert_eq!(
         answers,
         json!([
             "task events already disabled",
+            [],
             "task events enabled",
             "task events already enabled",
-            "task events disabled"
+            ["task-received", "task-started", "task-succeeded"],
+            "task events disabled",
+            []
         ])
     );
+}
+
+/// A task may be silent, and a cold shutdown is told of each task that it ends.
+#[test]
+fn silent_tasks_and_cold_shutdowns_are_told_as_by_celerys_worker() {
+    let stage = Stage::new();
+    let mut rust = stage.rust_worker("-n rs@host -Q rs -c 3 -E");
+    let mut python = stage.python_worker("-n py@host -Q py -c 3 -E");
+    let told = |ask_for: &str| stage.script(&format!("{LISTEN}{ask_for}"));
+    let pids = json!({"py": python.id(), "rs": rust.id()});
+    let seen = told(&format!(
+        r#"
+import os, signal
+for node, pid in {pids}.items():
+    app.send_task("tools.quiet", queue=node, task_id=f"{{node}}-quiet").get(timeout=10)
+    app.send_task("tools.sleep", (60,), queue=node, task_id=f"{{node}}-early")
+    app.send_task("tools.late", (60,), queue=node, task_id=f"{{node}}-late")
+    wait_until("both run", lambda: len(ask("active", [f"{{node}}@host"])[f"{{node}}@host"]) == 2)
+    os.kill(pid, signal.SIGQUIT)
+    wait_until("it says goodbye", lambda: any(event["type"] == "worker-offline" and event["hostname"] == f"{{node}}@host" for event in list(events)), 20)
+time.sleep(0.5)
+of = lambda node, what: [{{key: value for key, value in event.items() if key in ("type", "uuid")}} for event in list(events) if event.get("uuid") == f"{{node}}-{{what}}"]
+kinds = lambda node, what: sorted(event["type"] for event in of(node, what))
+stored = {{node: app.backend.get_task_meta(f"{{node}}-early") for node in ("py", "rs")}}
+states = {{node: [meta["status"], type(meta["result"]).__name__] for node, meta in stored.items()}}
+show([{{what: [kinds("py", what), kinds("rs", what)] for what in ("quiet", "early", "late")}}, states])
+"#
+    ));
+    assert_eq!(seen[0]["quiet"], json!([[], []]));
+    for what in ["early", "late"] {
+        assert_eq!(seen[0][what][1], json!(["task-cancelled", "task-received", "task-started"]), "{seen}");
+        assert_eq!(seen[0][what][1], seen[0][what][0], "{what}");
+    }
+    assert_eq!(seen[1]["rs"], seen[1]["py"]);
+    rust.wait(secs(10));
+    python.wait(secs(20));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_goes_on_after_the_broker_was_away_and_finds_the_workers_at_once() {
+    let mut stage = Stage::new();
+    // A heartbeat every minute: who listens asks for one.
+    let _worker = stage.rust_worker("-n rs@host -c 1 -E --heartbeat-interval 60");
+    let app = stage.client();
+    let mut receiver = app.events("#").await;
+    let heartbeat = tokio::time::timeout(secs(5), receiver.next()).await.expect("a heartbeat").unwrap();
+    assert_eq!((heartbeat.kind(), heartbeat.hostname()), ("worker-heartbeat", Some("rs@host")));
+    stage.redis.kill();
+    stage.redis.restart();
+    let seen = async {
+        loop {
+            let sent = app.send_task("tools.add", [1, 2], []).await;
+            let received = tokio::time::timeout(secs(1), receiver.next()).await;
+            if let (Ok(_), Ok(Some(event))) = (sent, received)
+                && event.kind() == "task-received"
+            {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(secs(20), seen).await.expect("events come again");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -81,7 +81,8 @@ impl Stage {
         self.environment(PythonEnv::get().python(arguments))
     }
 
-    fn environment(&self, command: PythonCommand) -> PythonCommand {
+    /// A program in this stage's folder, with its broker.
+    pub(crate) fn environment(&self, command: PythonCommand) -> PythonCommand {
         command
             .current_dir(self.folder.path())
             .env("PYTHONPATH", self.folder.path())

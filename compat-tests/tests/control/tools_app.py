@@ -3,6 +3,7 @@ import os
 import time
 
 from celery import Celery
+from celery.exceptions import Reject
 from celery.worker.control import inspect_command
 
 app = Celery("tools")
@@ -48,9 +49,34 @@ def spin(seconds):
         pass
 
 
+@app.task(name="tools.compute")
+def compute(seconds):
+    spin(seconds)
+
+
+@app.task(name="tools.pid")
+def pid():
+    return os.getpid()
+
+
 @app.task(name="tools.limited", rate_limit="1/s")
 def limited():
     pass
+
+
+@app.task(name="tools.quiet", send_events=False)
+def quiet():
+    pass
+
+
+@app.task(name="tools.reject", acks_late=True)
+def reject():
+    raise Reject("not today", requeue=False)
+
+
+@app.task(name="tools.late", acks_late=True)
+def late(seconds):
+    time.sleep(seconds)
 
 
 @inspect_command(args=[("name", str)], signature="[NAME]")

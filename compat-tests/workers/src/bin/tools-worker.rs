@@ -51,6 +51,34 @@ async fn spin(seconds: f64) {
 #[celeriac::task(name = "tools.limited", rate_limit = "1/s")]
 async fn limited() {}
 
+#[celeriac::task(name = "tools.quiet", send_events = false)]
+async fn quiet() {}
+
+#[celeriac::task(name = "tools.reject", acks_late)]
+async fn reject() -> TaskResult<()> {
+    Err(TaskError::Reject { reason: "not today".to_owned(), requeue: false })
+}
+
+#[celeriac::task(name = "tools.late", acks_late)]
+async fn late(seconds: f64) {
+    tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+}
+
+/// Computes on a thread.
+#[celeriac::task(name = "tools.compute")]
+fn compute(seconds: f64) {
+    let start = std::time::Instant::now();
+    while start.elapsed().as_secs_f64() < seconds {
+        std::hint::spin_loop();
+    }
+}
+
+/// The process in which it runs, which is not the worker's.
+#[celeriac::task(name = "tools.pid", pool = "process")]
+fn pid() -> u32 {
+    std::process::id()
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let options = start(Config::default());
@@ -65,6 +93,11 @@ async fn main() -> anyhow::Result<()> {
         .task(sleep)
         .task(block)
         .task(spin)
-        .task(limited);
+        .task(limited)
+        .task(quiet)
+        .task(reject)
+        .task(late)
+        .task(compute)
+        .task(pid);
     std::process::exit(worker.run().await?.exit_code());
 }

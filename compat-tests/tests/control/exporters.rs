@@ -1,0 +1,147 @@
+//! Exporters to Prometheus, as they are on PyPI: their numbers for a Rust worker are those for Celery's.
+
+use std::collections::BTreeMap;
+
+use compat_tests::{Port, Process, PythonEnv, eventually, secs};
+
+use crate::stage::Stage;
+
+/// Numbers by name and labels, without those that are times.
+type Numbers = BTreeMap<String, f64>;
+
+/// An exporter, and where its numbers are.
+struct Exporter {
+    _process: Process,
+    port: Port,
+}
+
+impl Exporter {
+    fn all(stage: &Stage) -> Vec<Self> {
+        let start = |program: &str, arguments: &dyn Fn(u16) -> Vec<String>| {
+            let port = Port::free();
+            let arguments = arguments(port.number());
+            let command = stage.environment(PythonEnv::exporters().program(program, arguments));
+            Self { _process: command.spawn(), port }
+        };
+        let url = stage.redis.url();
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        vec![
+            start("python", &|port| {
+                let code = "from src.cli import cli; cli()";
+                words(&["-c", code, "--broker-url", &url, "--port", &port.to_string()])
+            }),
+            start("celery-prometheus-exporter", &|port| {
+                words(&["--broker", &url, "--addr", &format!("127.0.0.1:{port}")])
+            }),
+            start("celery-exporter", &|port| {
+                words(&["--broker-url", &url, "--listen-address", &format!("127.0.0.1:{port}")])
+            }),
+        ]
+    }
+
+    fn numbers(&self) -> Option<Numbers> {
+        let page = crate::probes::get(self.port.number(), "/metrics").ok()?.1;
+        let is_time = |name: &str| {
+            let inner_bucket =
+                name.contains("_bucket{") && !name.contains("le=\"+Inf\"") && !name.contains("le=\"10.0\"");
+            inner_bucket
+                || ["python_", "process_"].iter().any(|prefix| name.starts_with(prefix))
+                || ["_sum", "_created"]
+                    .iter()
+                    .any(|end| name.split('{').next().is_some_and(|name| name.ends_with(end)))
+        };
+        let numbers = page.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
+            let (name, number) = line.rsplit_once(' ')?;
+            (!is_time(name)).then_some((name.to_owned(), number.parse().ok()?))
+        });
+        Some(numbers.collect())
+    }
+}
+
+/// What the exporters say of a worker after it has done the same work as any other.
+fn exported(start_worker: impl FnOnce(&Stage) -> Process, expected: Option<&[Numbers]>) -> Vec<Numbers> {
+    let stage = Stage::new();
+    let _worker = start_worker(&stage);
+    let listening = || {
+        let clients: String = redis::cmd("CLIENT").arg("LIST").query(&mut stage.redis.connection()).unwrap();
+        clients.lines().filter(|client| !client.contains(" psub=0 ")).count()
+    };
+    let before = listening();
+    let exporters = Exporter::all(&stage);
+    eventually("all exporters listen", secs(60), || listening() >= before + exporters.len());
+    stage.script(
+        r#"
+app.conf.task_send_sent_event = True
+calls = [add.s(1, 2), add.s(3, 4), fail.s("boom"), retry.s(), add.s("one", 2), app.signature("tools.reject"), add.s(5, 6)]
+for call in calls:
+    call.apply_async()
+revoked = add.apply_async((1, 2), countdown=2)
+wait_until("scheduled", lambda: ask("scheduled", ["w@host"])["w@host"])
+revoked.revoke()
+running = sleep.delay(60)
+wait_until("it runs", lambda: ask("active", ["w@host"])["w@host"])
+# Workers tell of it before clients do, when it has expired at once.
+add.apply_async((1, 2), expires=0.5)
+wait_until("it is received", lambda: ask("reserved", ["w@host"])["w@host"])
+time.sleep(1)
+running.revoke(terminate=True)
+wait_until("it was ended", lambda: running.state == "REVOKED")
+wait_until("it was revoked", lambda: not ask("scheduled", ["w@host"])["w@host"])
+add.delay(7, 8).get(timeout=10)
+show("done")
+"#,
+    );
+    let all = || exporters.iter().map(Exporter::numbers).collect::<Option<Vec<_>>>();
+    match expected {
+        Some(expected) => {
+            let mut last = Vec::new();
+            let deadline = std::time::Instant::now() + secs(20);
+            while last != expected && std::time::Instant::now() < deadline {
+                last = all().unwrap_or_default();
+                std::thread::sleep(std::time::Duration::from_millis(200));
+            }
+            last
+        }
+        // Until nothing changes any more, and the workers have been counted.
+        None => eventually("numbers that stay", secs(40), || {
+            let first = all()?;
+            std::thread::sleep(secs(2));
+            let counted = |numbers: &Numbers| {
+                numbers.iter().any(|(name, number)| name.starts_with("celery_workers") && *number == 1.0)
+            };
+            (all()? == first && counted(&first[1]) && counted(&first[2])).then_some(first)
+        }),
+    }
+}
+
+#[test]
+fn exporters_count_for_a_rust_worker_what_they_count_for_celerys() {
+    let theirs = exported(|stage| stage.python_worker("-n w@host -c 1 -E"), None);
+    let ours = exported(|stage| stage.rust_worker("-n w@host -c 1 -E"), Some(&theirs));
+    for (exporter, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
+        let names = || ours.keys().chain(theirs.keys());
+        let differences: Vec<String> = names()
+            .filter(|name| ours.get(*name) != theirs.get(*name))
+            .map(|name| format!("{name}: ours {:?}, theirs {:?}", ours.get(name), theirs.get(name)))
+            .collect();
+        assert!(differences.is_empty(), "exporter {exporter}:\n{}", differences.join("\n"));
+        assert!(theirs.len() > 10, "exporter {exporter} has no numbers: {theirs:?}");
+    }
+    let runtime = |numbers: &Numbers, name: &str| {
+        numbers.iter().any(|(key, number)| key.starts_with(name) && *number > 3.0)
+    };
+    assert!(
+        runtime(
+            &ours[0],
+            "celery_task_runtime_count{hostname=\"host\",name=\"tools.add\",queue_name=\"celery\"}"
+        ),
+        "{:?}",
+        ours[0]
+    );
+    assert!(runtime(&ours[1], "celery_tasks_runtime_seconds_count{name=\"tools.add\"}"), "{:?}", ours[1]);
+    assert!(
+        runtime(&ours[2], "celery_tasks_runtime_seconds_count{name=\"tools.add\",namespace=\"celery\""),
+        "{:?}",
+        ours[2]
+    );
+}

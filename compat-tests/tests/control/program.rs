@@ -1,0 +1,151 @@
+//! The program `celeriac` beside `celery`: the same options, output and exit codes.
+
+use std::process::Command;
+
+use compat_tests::{Finished, Process, binary, run, secs};
+use serde_json::{Value as Json, json};
+
+use crate::stage::{SOON, Stage, shape};
+
+fn celeriac(stage: &Stage, arguments: &[&str]) -> Finished {
+    let mut command = Command::new(binary("celeriac"));
+    command
+        .args(arguments)
+        .env("CELERY_BROKER_URL", stage.redis.url())
+        .env("CELERY_RESULT_BACKEND", stage.redis.url());
+    run(&command, secs(30))
+}
+
+fn json_of(finished: &Finished) -> Json {
+    serde_json::from_str(&finished.stdout).unwrap_or_else(|error| panic!("{error}: {finished}"))
+}
+
+#[test]
+fn it_prints_what_celery_prints() {
+    let stage = Stage::new();
+    let _python = stage.python_worker("-n py@host -c 1");
+    for line in [
+        "inspect ping",
+        "inspect revoked",
+        "inspect registered",
+        "inspect registered rate_limit max_retries",
+        "inspect active",
+        "inspect active_queues",
+        "inspect query_task nope",
+        "inspect ping -q",
+        "inspect conf -j",
+        "inspect ping -j",
+        "inspect active_queues -j",
+        "control rate_limit tools.add 10/m",
+        "control rate_limit nope 1/s",
+        "control rate_limit tools.add abc",
+        "control time_limit tools.add 10 20",
+        "control enable_events",
+        "control pool_grow 1 -j",
+        "control revoke a b -j",
+        "control heartbeat",
+        "control terminate TERM a -j",
+        "control revoke_by_stamped_headers tenant=acme -j",
+        "status",
+        "status -j",
+        "status -q",
+        "inspect ping -d nobody@host -t 0.2",
+        "control shutdown -d nobody@host -t 0.2",
+        "purge -f -Q some,other",
+        "inspect nonsense -t 0.2 -d nobody@host",
+        "control pool_grow 1 2",
+        "control shutdown now",
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        let theirs = stage.celery(line).run();
+        let ours = celeriac(&stage, &words);
+        // A command that no Celery knows may be one of a worker's own: it is asked rather than refused.
+        if line.contains("nonsense") {
+            assert_eq!((theirs.status.code(), ours.status.code()), (Some(2), Some(2)), "{ours}");
+            continue;
+        }
+        assert_eq!(ours.status.code(), theirs.status.code(), "{line}: ours {ours}\ntheirs {theirs}");
+        match words.contains(&"-j") && !line.starts_with("status") {
+            true => assert_eq!(shape(&json_of(&ours)), shape(&json_of(&theirs)), "{line}"),
+            false => assert_eq!(ours.stdout, theirs.stdout, "{line}"),
+        }
+    }
+    // Nothing replied, and why.
+    let nobody = celeriac(&stage, &["inspect", "ping", "-d", "nobody@host", "-t", "0.2"]);
+    assert!(nobody.stderr.contains("Error: No nodes replied within time constraint"), "{nobody}");
+    let listed = celeriac(&stage, &["control", "--list"]).success();
+    assert!(listed.contains("rate_limit <task_name> <rate_limit"), "{listed}");
+}
+
+#[test]
+fn it_calls_tasks_waits_for_results_and_empties_queues() {
+    let stage = Stage::new();
+    let worker = stage.rust_worker("-n rs@host -c 1");
+    let id = celeriac(&stage, &["call", "tools.add", "-a", "[1]", "-k", r#"{"y": 2}"#]).success();
+    assert_eq!(celeriac(&stage, &["result", &id]).success(), "3");
+    assert_eq!(stage.celery(&format!("result {id}")).run().success(), "3");
+    let failed = celeriac(&stage, &["call", "tools.fail", "-a", r#"["boom"]"#]).success();
+    let said = celeriac(&stage, &["result", &failed]);
+    assert_eq!(said.status.code(), Some(1));
+    assert!(said.stderr.contains("ValueError('boom')"), "{said}");
+    assert!(celeriac(&stage, &["result", &failed, "--traceback"]).success().contains("ValueError: boom"));
+
+    for options in
+        [&["--queue", "extra"][..], &["--queue", "extra", "--countdown", "60", "--expires", "3600"]]
+    {
+        celeriac(&stage, &[&["call", "tools.add", "-a", "[1, 2]"], options].concat()).success();
+    }
+    let refused = celeriac(&stage, &["purge", "-Q", "extra"]);
+    assert_eq!(refused.status.code(), Some(1), "nobody said yes: {refused}");
+    let purged = celeriac(&stage, &["purge", "-f", "-Q", "extra,celery", "-X", "celery"]).success();
+    assert_eq!(purged, "Purged 2 messages from 1 known task queue.");
+    for wrong in [
+        &["call", "tools.add", "-a", "{}"][..],
+        &["call", "tools.add", "-a", "["],
+        &["control", "pool_grow", "x"],
+    ] {
+        assert_eq!(celeriac(&stage, wrong).status.code(), Some(2), "{wrong:?}");
+    }
+
+    // A command of the worker's own.
+    let greeted = celeriac(&stage, &["inspect", "greet", "name=you all", "-j"]);
+    assert_eq!(json_of(&greeted), json!({"rs@host": "hello you all"}));
+    drop(worker);
+}
+
+#[test]
+fn without_a_broker_it_says_so_with_status_69() {
+    let mut stage = Stage::new();
+    stage.redis.kill();
+    for arguments in [&["status"][..], &["inspect", "ping"], &["control", "shutdown"], &["call", "tools.add"]]
+    {
+        let said = celeriac(&stage, arguments);
+        assert_eq!(said.status.code(), Some(69), "{said}");
+        assert!(said.stderr.contains("Could not connect to the message broker"), "{said}");
+    }
+    let mut command = Command::new(binary("celeriac"));
+    command.arg("status").env_remove("CELERY_BROKER_URL");
+    let said = run(&command, secs(10));
+    assert_eq!(said.status.code(), Some(2));
+    assert!(said.stderr.contains("CELERY_BROKER_URL"), "{said}");
+}
+
+/// As an exec probe asks a worker.
+#[test]
+fn a_ping_of_one_node_starts_and_answers_at_once() {
+    let stage = Stage::new();
+    let mut worker: Process = stage.rust_worker("-n rs@host -c 1");
+    let mut times: Vec<std::time::Duration> = (0..20)
+        .map(|_| {
+            let started = std::time::Instant::now();
+            let said = celeriac(&stage, &["inspect", "ping", "-d", "rs@host"]).success();
+            assert_eq!(said, "->  rs@host: OK\n        pong\n\n1 node online.");
+            started.elapsed()
+        })
+        .collect();
+    times.sort();
+    println!("exec to exit of inspect ping: {times:?}");
+    // The promise is 50 ms; a loaded machine gets ten times that for half of them.
+    assert!(times[times.len() / 2] < std::time::Duration::from_millis(500), "{times:?}");
+    worker.terminate(SOON);
+}
