@@ -79,7 +79,7 @@ revoked = add.apply_async((1, 2), countdown=2)
 wait_until("scheduled", lambda: ask("scheduled", ["w@host"])["w@host"])
 revoked.revoke()
 running = sleep.delay(60)
-wait_until("it runs", lambda: ask("active", ["w@host"])["w@host"])
+wait_until("it runs", lambda: [1 for task in ask("active", ["w@host"])["w@host"] if task["id"] == running.id], 20)
 # Workers tell of it before clients do, when it has expired at once.
 add.apply_async((1, 2), expires=0.5)
 wait_until("it is received", lambda: ask("reserved", ["w@host"])["w@host"])
