@@ -288,11 +288,14 @@ impl Completion<'_> {
     async fn reject(&self, context: &Context, reason: String, requeue: bool) {
         let request = context.request();
         log::warn!(task_id = request.id.as_str(), task_name = request.task.as_str(); "Task {}[{}] rejected: {reason}", request.display_name(), request.id);
-        if !self.acknowledged {
-            self.events().rejected(&request.id, requeue);
-            self.counters.rejected.inc();
-        }
+        let tell = || {
+            if !self.acknowledged {
+                self.events().rejected(&request.id, requeue);
+                self.counters.rejected.inc();
+            }
+        };
         if requeue {
+            tell();
             return self.finish(Disposition::Requeue, Vec::new(), None).await;
         }
         let exception = ExceptionInfo::new(
@@ -313,8 +316,10 @@ impl Completion<'_> {
             false => Disposition::Ack,
         };
         self.finish(disposition, effects, Some(request)).await;
-        self.events().failed(&request.id, &exception, None);
+        // In this order, so that monitors keep the task as rejected.
+        self.events().failed(&request.id, &exception, Some(&exception.traceback(None)));
         self.counters.fail(&exception.exc_type);
+        tell();
         hooks::each(&self.runtime.hooks.task_failure, |hook| hook(request, &exception));
     }
 

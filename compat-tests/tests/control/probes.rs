@@ -45,15 +45,20 @@ fn a_worker_is_ready_while_it_works_and_lives_while_the_broker_is_away() {
     stage.redis.restart();
     eventually("it is ready again", secs(10), || status(&port, "/readyz") == 200);
 
-    stage.script(
-        "sleep.delay(2)\nwait_until('active', lambda: ask('active', ['rs@host'])['rs@host'])\nshow(0)",
-    );
+    let app = stage.client();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(app.send_task("tools.sleep", [5], [])).unwrap();
+    let is_active = async || {
+        let active = app.control().inspect().active().await.unwrap();
+        active.values().any(|tasks| tasks.as_ref().is_ok_and(|tasks| tasks.len() == 1))
+    };
+    eventually("it runs", SOON, || runtime.block_on(is_active()));
     worker.signal(nix::sys::signal::Signal::SIGTERM);
     eventually("it is draining", secs(2), || status(&port, "/readyz") == 503);
     let (_, reasons) = get(port.number(), "/readyz").unwrap();
     assert!(reasons.contains("shutting down"), "{reasons}");
     assert_eq!(status(&port, "/livez"), 200);
-    assert!(worker.wait(SOON).success());
+    assert!(worker.wait(secs(20)).success());
 }
 
 #[test]
