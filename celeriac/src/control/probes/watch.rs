@@ -11,8 +11,10 @@ use crate::broker::redis::Queues;
 use crate::control::worker_port::{Condition, WorkerPort};
 use crate::worker::state::lock;
 
-/// How often the queues are looked at, over a connection that the consumer does not use.
+/// How often the broker is asked whether it is there, over a connection that the consumer does not use.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// At which of these times the queues are looked at too; an idle worker is to cost the broker little.
+const LENGTHS_EVERY: u64 = 2;
 /// How long the broker may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long the broker, or the consumer's loop, may be silent for a worker that is ready. A connected consumer makes a
@@ -58,12 +60,15 @@ impl Watch {
 
     /// Looks again and again until told to stop.
     pub(crate) async fn run(self: Arc<Self>, queues: Queues, stop: CancellationToken) {
-        loop {
-            let looked = tokio::time::timeout(PATIENCE, self.look(&queues)).await;
+        for time in 0_u64.. {
+            let names = if time.is_multiple_of(LENGTHS_EVERY) { self.queues() } else { Vec::new() };
+            let looked = tokio::time::timeout(PATIENCE, look(&queues, &names)).await;
             if let Ok(Ok(lengths)) = looked {
                 let mut seen = lock(&self.seen);
                 seen.broker = Some(Instant::now());
-                seen.lengths = lengths;
+                if time.is_multiple_of(LENGTHS_EVERY) {
+                    seen.lengths = names.into_iter().zip(lengths).collect();
+                }
             }
             self.judge();
             tokio::select! {
@@ -135,23 +140,8 @@ impl Watch {
         lock(&self.seen).lengths.clone()
     }
 
-    async fn look(&self, queues: &Queues) -> Result<Vec<(String, u64)>, BrokerError> {
-        let names: Vec<String> = self.worker.queues().into_iter().map(|queue| queue.name).collect();
-        let steps = queues.keys().steps();
-        let mut commands = Pipeline::new();
-        // A worker that consumes nothing asks as well whether the broker is there.
-        commands.cmd("PING").ignore();
-        for name in &names {
-            for key in queues.keys().queue_steps(name) {
-                commands.cmd("LLEN").arg(key);
-            }
-        }
-        let replies = queues.link().call(&mut commands).await?;
-        let length = |reply: &Reply| {
-            if let Reply::Int(length) = reply { u64::try_from(*length).unwrap_or(0) } else { 0 }
-        };
-        let lengths = replies.chunks(steps.max(1)).map(|steps| steps.iter().map(length).sum());
-        Ok(names.into_iter().zip(lengths).collect())
+    fn queues(&self) -> Vec<String> {
+        self.worker.queues().into_iter().map(|queue| queue.name).collect()
     }
 
     /// Takes note of whether there is progress where it is due, and reports a stall once.
@@ -175,4 +165,20 @@ impl Watch {
             log::error!(worker = hostname, queued, waiting, free_slots; "{hostname} stalls: {queued} message(s) are queued and {waiting} taken, {free_slots} slot(s) are free, and nothing has started for {} s", stands.as_secs());
         }
     }
+}
+
+/// Asks whether the broker is there, and how many messages wait in those queues.
+async fn look(queues: &Queues, names: &[String]) -> Result<Vec<u64>, BrokerError> {
+    let steps = queues.keys().steps();
+    let mut commands = Pipeline::new();
+    commands.cmd("PING").ignore();
+    for key in names.iter().flat_map(|name| queues.keys().queue_steps(name)) {
+        commands.cmd("LLEN").arg(key);
+    }
+    let replies = queues.link().call(&mut commands).await?;
+    let length = |reply: &Reply| match reply {
+        Reply::Int(length) => u64::try_from(*length).unwrap_or(0),
+        _ => 0,
+    };
+    Ok(replies.chunks(steps.max(1)).map(|steps| steps.iter().map(length).sum()).collect())
 }
