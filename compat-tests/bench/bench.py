@@ -5,6 +5,7 @@ the machine does meanwhile falls on all alike. Memory is PSS over the process tr
 """
 
 import argparse
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -40,6 +41,8 @@ def main():
         arguments.json.write_text(report.to_json())
     if arguments.svg:
         arguments.svg.write_text(report.to_svg())
+    if arguments.page:
+        report.write_into(arguments.page)
 
 
 def run(measure, contender, report, scale):
@@ -47,7 +50,7 @@ def run(measure, contender, report, scale):
     try:
         with Server() as server:
             report.add(contender.name, measure.run(contender, server, scale))
-    except TimeoutError as error:
+    except (TimeoutError, subprocess.SubprocessError) as error:
         print(f"{measure.key} of {contender.name}: {error}", file=sys.stderr)
 
 
@@ -93,6 +96,7 @@ def read_arguments():
     parser.add_argument("--designs", action="store_true", help="only compare ways of taking messages from Redis")
     parser.add_argument("--json", type=Path, help="where the figures go")
     parser.add_argument("--svg", type=Path, help="where the chart goes")
+    parser.add_argument("--page", type=Path, help="a Markdown page that has marks for a table")
     parser.add_argument("--worker", required=True, help="the program bench-worker")
     parser.add_argument("--client", required=True, help="the program bench-client")
     parser.add_argument("--rusty-celery", help="the program rusty-celery-worker")

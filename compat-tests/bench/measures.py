@@ -253,14 +253,14 @@ class Payload:
 
 
 def ready(worker, server):
-    """Waits until a worker has run a first task."""
-    number = server.pushed
+    """Waits until a worker has run a first task; its number is far from all others, since no success is stored twice."""
+    number = server.pushed = 10**9
     server.push("bench.noop", 1)
     wait_until(60, lambda: server.has_result(number))
 
 
 def client(path, server, command, task, args, *options):
-    """Runs the client and returns what it found. Its tasks have numbers of their own, and run in a server of their own."""
+    """Runs the client, which numbers its tasks from nought, and returns what it found."""
     template = message(task, args)
     command = [path, "--broker", server.url, command, "--template", template, *map(str, options)]
     run = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)

@@ -8,7 +8,10 @@ import statistics
 import subprocess
 from importlib.metadata import version
 
-from contenders import OURS
+from contenders import OURS, celery_workers
+
+
+CELERY = {worker.name for worker in celery_workers()}
 
 
 class Report:
@@ -30,9 +33,9 @@ class Report:
                 continue
             print(f"\n{figure.name} ({figure.unit})")
             for row in self.table(figure):
-                spread = f"({number(row['min'])} to {number(row['max'])})"
+                limits = f"({number(row['min'])} to {number(row['max'])})"
                 ratio = f"celeriac is {row['ratio']:.1f}x" if "ratio" in row else ""
-                print(f"  {row['name']:<20} {number(row['median']):>12}   {spread:<26} {ratio}")
+                print(f"  {row['name']:<20} {number(row['median']):>12}   {limits:<26} {ratio}")
         print(end="", flush=True)
 
     def table(self, figure):
@@ -52,6 +55,35 @@ class Report:
             for figure in self.rows
         ]
         return json.dumps({"machine": self.machine, "repetitions": self.repetitions, "figures": figures}, indent=1) + "\n"
+
+    def to_markdown(self):
+        """A table of what can be compared: ours, the best worker of Celery, and the ratio."""
+        machine = ", ".join(f"{name} {value}" for name, value in self.machine.items())
+        lines = [
+            f"One run of `scripts/bench`, medians of {self.repetitions}, least and most in brackets ({machine}).",
+            "All of it is in [bench.json](bench.json), the chart in [bench.svg](bench.svg).",
+            "",
+            "| measure | celeriac | best of Celery | ratio | others |",
+            "| --- | ---: | ---: | ---: | --- |",
+        ]
+        for figure in self.rows:
+            rows = {row["name"]: row for row in self.table(figure)}
+            ours = rows.pop(OURS, None)
+            if not ours:
+                continue
+            celery = [rows.pop(name) for name in list(rows) if name in CELERY]
+            best = (max if figure.better == "more" else min)(celery, key=lambda row: row["median"], default=None)
+            cells = [f"{figure.name}, {figure.unit}", spread(ours)]
+            cells += [f"{best['name']}: {spread(best)}", f"{best.get('ratio', 0):.1f}"] if best else ["", ""]
+            cells.append("; ".join(f"{name}: {spread(row)}" for name, row in rows.items()))
+            lines.append(f"| {' | '.join(cells)} |")
+        return "\n".join(lines) + "\n"
+
+    def write_into(self, page):
+        """Puts the table between the marks of a page."""
+        begin, end = "<!-- results: written by scripts/bench -->\n", "<!-- end of results -->"
+        before, rest = page.read_text().split(begin)
+        page.write_text(before + begin + self.to_markdown() + end + rest.split(end)[1])
 
     def to_svg(self):
         """Horizontal bars of the medians with lines from least to most, each figure on a scale of its own."""
@@ -76,6 +108,10 @@ class Report:
             y += 22
         head = f"<svg xmlns='http://www.w3.org/2000/svg' width='760' height='{y}' font-family='sans-serif' font-size='12'>"
         return "\n".join([head, f"<rect width='760' height='{y}' fill='white'/>", *parts, "</svg>"]) + "\n"
+
+
+def spread(row):
+    return f"{number(row['median'])} ({number(row['min'])} to {number(row['max'])})"
 
 
 def text(x, y, words, more=""):
