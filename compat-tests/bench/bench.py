@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from contenders import BARE, OURS, Bare, Celeriac, RustyCelery, celery_workers
+from contenders import OURS, Bare, Celeriac, RustyCelery, celery_workers
 from designs import compare
 from measures import Drain, Flat, Memory, Payload, Rate, RoundTrip, Sleep, Start
 from report import Report
@@ -58,7 +58,8 @@ def all_contenders(arguments):
     others = celery_workers()
     if arguments.rusty_celery:
         others.append(RustyCelery(arguments.rusty_celery))
-    return [Celeriac(arguments.worker), *others, Bare(arguments.client)]
+    bare = [Bare("bare LMOVE client", arguments.client, "lmove"), Bare("bare RPOP client (lossy)", arguments.client, "rpop")]
+    return [Celeriac(arguments.worker), *others, *bare]
 
 
 def all_measures(arguments):

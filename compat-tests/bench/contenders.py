@@ -12,7 +12,6 @@ from processes import Processes
 
 HERE = Path(__file__).resolve().parent
 OURS = "celeriac"
-BARE = "bare client"
 
 
 @dataclass
@@ -75,13 +74,13 @@ class RustyCelery:
 
 
 class Bare:
-    """Moves messages through kombu's keys and runs nothing: the upper bound."""
+    """Moves messages through kombu's keys and runs nothing: the upper bound, in one of the designs of docs/adr/0002."""
 
-    name = BARE
     stores_results = True
     sizes = Sizes(drain=100_000, round_trips=0, rate=0, sleeps=0, memory=0)
 
-    def __init__(self, path, design="rpop"):
+    def __init__(self, name, path, design):
+        self.name = name
         self.path = path
         self.design = design
 

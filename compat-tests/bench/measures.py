@@ -8,7 +8,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 
-from contenders import BARE, OURS
+from contenders import OURS
 from server import message, wait_until
 
 PATIENCE = 180
@@ -155,7 +155,7 @@ class Start:
     figures = [first, idle]
 
     def wants(self, contender):
-        return contender.stores_results and contender.name != BARE
+        return contender.sizes.round_trips > 0
 
     def run(self, contender, server, scale):
         server.push("bench.noop", 1)

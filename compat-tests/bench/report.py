@@ -35,7 +35,7 @@ class Report:
             for row in self.table(figure):
                 limits = f"({number(row['min'])} to {number(row['max'])})"
                 ratio = f"celeriac is {row['ratio']:.1f}x" if "ratio" in row else ""
-                print(f"  {row['name']:<20} {number(row['median']):>12}   {limits:<26} {ratio}")
+                print(f"  {row['name']:<24} {number(row['median']):>12}   {limits:<26} {ratio}")
         print(end="", flush=True)
 
     def table(self, figure):

@@ -136,14 +136,12 @@ impl Slots {
 
     /// Begins one job after the other while any is ready.
     async fn begin_all(self: Arc<Self>) {
+        let _starter = Starter(Arc::clone(&self));
         let mut turn = 0;
         loop {
             let job = {
                 let mut inner = lock(&self.inner);
-                let Some(job) = inner.ready.pop_front() else {
-                    inner.starters -= 1;
-                    return;
-                };
+                let Some(job) = inner.ready.pop_front() else { return };
                 // Should this one keep the thread for long, another one goes on.
                 self.help(inner);
                 job
@@ -177,6 +175,18 @@ impl Slots {
             inner.running -= 1;
         }
         job
+    }
+}
+
+/// Counts as a starter until it is dropped, also by a panic.
+struct Starter(Arc<Slots>);
+
+impl Drop for Starter {
+    fn drop(&mut self) {
+        let mut inner = lock(&self.0.inner);
+        inner.starters -= 1;
+        // What became ready since this one looked last.
+        self.0.help(inner);
     }
 }
 
