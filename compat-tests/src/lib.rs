@@ -3,6 +3,10 @@
 //! | part | what it starts |
 //! | --- | --- |
 //! | [`RedisServer`] | a private `redis-server`, to be killed, restarted, paused at will |
+//! | [`Sentinels`] | a master, its replica, and three Sentinels |
+//! | [`RedisCluster`] | a Redis Cluster, whose slots can be moved and whose masters can be killed |
+//! | [`Certificates`] | an authority and what it signs, made by `openssl` |
+//! | [`Proxy`] | a TCP path that can be cut, or swallow everything |
 //! | [`PostgresServer`] | one private PostgreSQL per test process, one database per test |
 //! | [`PythonEnv`] | `celery ...`, Python scripts, from the pinned virtual environment |
 //! | [`Process`] | any program, its log lines captured |
@@ -20,21 +24,29 @@
 struct Readme;
 
 mod binary;
+mod certificates;
+mod cluster;
 mod eventually;
 mod guard;
 mod place;
 mod postgres;
 mod process;
+mod proxy;
 mod python;
 mod redis_server;
 mod run;
+mod sentinels;
 
 pub use binary::{binary, workspace_root};
+pub use certificates::Certificates;
+pub use cluster::RedisCluster;
 pub use eventually::{Awaited, eventually, eventually_async, secs};
 pub use nix::sys::signal::Signal;
 pub use place::{Port, scratch_dir};
 pub use postgres::{Database, PostgresServer};
 pub use process::Process;
+pub use proxy::Proxy;
 pub use python::{PythonCommand, PythonEnv};
 pub use redis_server::{RedisOptions, RedisServer};
 pub use run::{Finished, run};
+pub use sentinels::Sentinels;

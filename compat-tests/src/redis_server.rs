@@ -6,6 +6,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use tempfile::TempDir;
 
+use crate::certificates::Certificates;
 use crate::eventually::secs;
 use crate::place::{Port, scratch_dir};
 use crate::process::Process;
@@ -18,6 +19,7 @@ pub struct RedisServer {
     process: Process,
     options: RedisOptions,
     port: Port,
+    tls_port: Option<Port>,
     folder: TempDir,
 }
 
@@ -43,13 +45,28 @@ impl RedisServer {
 
     /// The URL of another database of the server.
     pub fn url_of_db(&self, db: u8) -> String {
-        let password = self.options.password.as_ref().map(|word| format!(":{word}@")).unwrap_or_default();
+        let password = self.options.password.as_ref().map(|word| format!(":{}@", encoded(word)));
+        let password = password.unwrap_or_default();
         format!("redis://{password}127.0.0.1:{}/{db}", self.port())
     }
 
     /// The TCP port.
     pub fn port(&self) -> u16 {
         self.port.number()
+    }
+
+    /// The TCP port for connections with TLS.
+    ///
+    /// # Panics
+    /// When the server was started without [`RedisOptions::tls`].
+    #[track_caller]
+    pub fn tls_port(&self) -> u16 {
+        self.tls_port.as_ref().expect("started with TLS").number()
+    }
+
+    /// The port that clients are meant to use: with TLS, if the server has it.
+    pub fn served_port(&self) -> u16 {
+        self.tls_port.as_ref().unwrap_or(&self.port).number()
     }
 
     /// The path of its unix socket.
@@ -96,8 +113,26 @@ impl RedisServer {
     #[track_caller]
     pub fn restart(&mut self) {
         self.stop();
-        self.process = spawn(&self.options, &self.port, &self.folder);
+        self.process = spawn(&self.options, &self.port, self.tls_port.as_ref(), &self.folder);
         self.await_answer();
+    }
+
+    /// As [`RedisServer::restart`], as a replica of the server at that port.
+    ///
+    /// # Panics
+    /// As [`RedisServer::start`].
+    #[track_caller]
+    pub fn restart_as_replica_of(&mut self, port: u16) {
+        self.options = self.options.clone().replica_of(port);
+        self.restart();
+    }
+
+    /// What it says about its replication.
+    pub fn replication(&self) -> String {
+        let asked = self.try_connection().and_then(|mut connection| {
+            redis::cmd("INFO").arg("replication").query::<String>(&mut connection)
+        });
+        asked.unwrap_or_else(|error| error.to_string())
     }
 
     /// SIGSTOP: connections stay open, nothing is answered.
@@ -138,6 +173,8 @@ impl RedisServer {
 #[derive(Clone, Default)]
 pub struct RedisOptions {
     password: Option<String>,
+    tls: Option<Vec<String>>,
+    replica_of: Option<u16>,
     arguments: Vec<String>,
 }
 
@@ -150,7 +187,35 @@ impl RedisOptions {
     /// Clients must give this password.
     pub fn password(mut self, password: &str) -> Self {
         self.password = Some(password.into());
-        self.argument("--requirepass", password)
+        self.argument("--requirepass", password).argument("--masterauth", password)
+    }
+
+    /// The server also listens with TLS, under its certificate; clients must have one too if `mutual`.
+    pub fn tls(mut self, certificates: &Certificates, mutual: bool) -> Self {
+        let file = |name: &str| certificates.path(name).display().to_string();
+        let settings = [
+            ("--tls-cert-file", file("server.crt")),
+            ("--tls-key-file", file("server.key")),
+            ("--tls-ca-cert-file", file("ca.crt")),
+            ("--tls-auth-clients", if mutual { "yes" } else { "no" }.to_owned()),
+            ("--tls-replication", "yes".to_owned()),
+        ];
+        self.tls = Some(settings.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect());
+        self
+    }
+
+    /// The server copies the one at that port.
+    pub fn replica_of(mut self, port: u16) -> Self {
+        self.replica_of = Some(port);
+        self
+    }
+
+    pub(crate) fn password_word(&self) -> Option<&str> {
+        self.password.as_deref()
+    }
+
+    pub(crate) fn tls_settings(&self) -> Option<&[String]> {
+        self.tls.as_deref()
     }
 
     /// Any setting of redis.conf, such as `("--maxmemory", "20mb")`.
@@ -166,21 +231,48 @@ impl RedisOptions {
     #[track_caller]
     pub fn start(self) -> RedisServer {
         let (port, folder) = (Port::free(), scratch_dir("redis"));
-        let process = spawn(&self, &port, &folder);
-        let mut server = RedisServer { process, options: self, port, folder };
+        let tls_port = self.tls.as_ref().map(|_| Port::free());
+        let process = spawn(&self, &port, tls_port.as_ref(), &folder);
+        let mut server = RedisServer { process, options: self, port, tls_port, folder };
         server.await_answer();
         server
     }
 }
 
 #[track_caller]
-fn spawn(options: &RedisOptions, port: &Port, folder: &TempDir) -> Process {
-    let program = std::env::var("REDIS_SERVER_BIN").unwrap_or_else(|_| "redis-server".into());
-    let mut command = Command::new(program);
+fn spawn(options: &RedisOptions, port: &Port, tls_port: Option<&Port>, folder: &TempDir) -> Process {
+    let mut command = Command::new(server_program());
     command.args(["--bind", "127.0.0.1", "--port", &port.number().to_string(), "--save", ""]);
-    command.args(["--unixsocket", "redis.sock", "--daemonize", "no"]).args(&options.arguments);
+    command.args(["--unixsocket", "redis.sock", "--daemonize", "no"]);
+    if let (Some(port), Some(tls)) = (tls_port, &options.tls) {
+        command.args(["--tls-port", &port.number().to_string()]).args(tls);
+    }
+    command.args(&options.arguments);
+    if let Some(port) = options.replica_of {
+        command.args(["--replicaof", "127.0.0.1", &port.to_string()]);
+    }
     Process::spawn(
         "redis-server (hint when it is missing: ./scripts/setup test)",
         command.current_dir(folder.path()),
     )
+}
+
+/// The program that is the server.
+pub(crate) fn server_program() -> String {
+    std::env::var("REDIS_SERVER_BIN").unwrap_or_else(|_| "redis-server".into())
+}
+
+/// The text as it may stand in a URL.
+fn encoded(text: &str) -> String {
+    text.bytes()
+        .map(
+            |byte| {
+                if byte.is_ascii_alphanumeric() {
+                    char::from(byte).to_string()
+                } else {
+                    format!("%{byte:02X}")
+                }
+            },
+        )
+        .collect()
 }

@@ -53,13 +53,35 @@ impl Celery {
         Ok(lowered)
     }
 
-    /// Carries out effects that belong to no delivery, and tries again as `task_publish_retry_policy` says.
+    /// Carries out effects that belong to no delivery, and tries again as `task_publish_retry_policy` says, no longer
+    /// than `celeriac_publish_timeout` in all.
     ///
     /// A try that broke on the way may have been carried out: what was sent then is there twice, as with kombu.
     ///
     /// # Errors
-    /// Those of the broker and of the result backend.
+    /// Those of the broker and of the result backend, and [`BrokerError::NotPublished`] when the time is over.
     pub(crate) async fn commit(&self, effects: Vec<Effect>) -> Result<(), BrokerError> {
+        let deadline = self.config().celeriac_publish_timeout;
+        let mut last = None;
+        let trying = self.commit_with_retries(effects, &mut last);
+        if deadline.is_zero() {
+            return trying.await;
+        }
+        match tokio::time::timeout(deadline, trying).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(BrokerError::NotPublished {
+                url: self.queues().link().endpoint().to_string(),
+                deadline,
+                reason: last.map_or_else(String::new, |error: BrokerError| format!(": {error}")),
+            }),
+        }
+    }
+
+    async fn commit_with_retries(
+        &self,
+        effects: Vec<Effect>,
+        last: &mut Option<BrokerError>,
+    ) -> Result<(), BrokerError> {
         let config = self.config();
         let policy = config.task_publish_retry.then_some(&config.task_publish_retry_policy);
         for retry in 0.. {
@@ -69,6 +91,7 @@ impl Celery {
             };
             let Some(pause) = policy.and_then(|policy| policy.pause(retry)) else { return Err(error) };
             log::warn!(broker:% = self.queues().link().endpoint(), error:% = error; "Cannot publish, trying again: {error}");
+            *last = Some(error);
             tokio::time::sleep(pause).await;
         }
         Ok(())

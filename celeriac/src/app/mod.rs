@@ -7,7 +7,6 @@ mod result;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::Utc;
 
@@ -18,7 +17,7 @@ pub use result::AsyncResult;
 use crate::backend::ResultRef;
 use crate::backend::redis::RedisBackend;
 use crate::broker::BrokerError;
-use crate::broker::redis::{Endpoint, Keys, KeysOptions, Link, Queues};
+use crate::broker::redis::{Endpoint, Keys, KeysOptions, Link, Queues, Timing};
 use crate::canvas::{self, Outbox, Sender};
 use crate::config::Config;
 use crate::control::Control;
@@ -71,14 +70,14 @@ impl Celery {
                 example: "redis://127.0.0.1:6379/0",
             });
         };
-        let endpoint = Endpoint::parse(url.expose())?;
+        let endpoint = Endpoint::broker(url, &config)?;
         let keys = Arc::new(Keys::new(keys_options(&config), endpoint.database()));
-        let link = Link::new(endpoint, config.broker_connection_timeout, Some(Duration::from_secs(30)));
+        let link = Link::new(endpoint, Timing::broker(&config));
         let mut fanout = config.fanout_exchanges();
         fanout.extend([format!("{}.pidbox", config.control_exchange), config.event_exchange.clone()]);
         let backend = match &config.result_backend {
             Some(url) if url.scheme() != "disabled" => {
-                Some(RedisBackend::new(Endpoint::parse(url.expose())?, &config))
+                Some(RedisBackend::new(Endpoint::result_backend(url, &config)?, &config))
             }
             _ => None,
         };
@@ -285,6 +284,7 @@ fn keys_options(config: &Config) -> KeysOptions {
     let options = &config.broker_transport_options;
     let text = |name: &str, default: String| options.text(name).map_or(default, str::to_owned);
     let defaults = KeysOptions::default();
+    let behind_sentinels = config.broker_url.as_ref().is_some_and(|url| url.scheme() == "sentinel");
     KeysOptions {
         global_keyprefix: text("global_keyprefix", defaults.global_keyprefix),
         sep: text("sep", defaults.sep),
@@ -298,5 +298,6 @@ fn keys_options(config: &Config) -> KeysOptions {
             _ => defaults.fanout_prefix,
         },
         fanout_patterns: options.flag("fanout_patterns").unwrap_or(defaults.fanout_patterns),
+        sentinel_fanout_compat: behind_sentinels && options.flag("sentinel_fanout_compat").unwrap_or(false),
     }
 }

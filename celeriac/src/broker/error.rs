@@ -1,5 +1,6 @@
 //! What can go wrong between this process and a broker.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A failure of the broker or of the way to it.
@@ -14,8 +15,32 @@ pub enum BrokerError {
         /// What is wrong with it.
         reason: String,
     },
+    /// An option of TLS, or a file that it names, cannot be used.
+    #[error("{setting} for {url}: option {option}{} cannot be used: {reason}", file.as_ref().map_or(String::new(), |file| format!(", file {},", file.display())))]
+    BadTls {
+        /// The URL without its password.
+        url: String,
+        /// The setting that holds such options.
+        setting: &'static str,
+        /// The option, which may also stand in the URL.
+        option: String,
+        /// The file that the option names.
+        file: Option<PathBuf>,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The server was reached, but one side does not trust the other.
+    #[error("no TLS with {url}: {reason}\nhint: {hint}")]
+    Tls {
+        /// The URL without its password.
+        url: String,
+        /// What is wrong.
+        reason: String,
+        /// What to do.
+        hint: &'static str,
+    },
     /// The server cannot be reached, or the connection broke.
-    #[error("connection to {url} failed")]
+    #[error("connection to {url} failed: {source}")]
     Connection {
         /// The URL without its password.
         url: String,
@@ -41,6 +66,28 @@ pub enum BrokerError {
         /// The time that was allowed.
         deadline: Duration,
     },
+    /// Something could not be published within the time that was allowed; it may have arrived nevertheless.
+    #[error("{url} took nothing within {}s (celeriac_publish_timeout){reason}", .deadline.as_secs_f32())]
+    NotPublished {
+        /// The URL without its password.
+        url: String,
+        /// The time that was allowed.
+        deadline: Duration,
+        /// The failure of the last try, if one failed before the time was over.
+        reason: String,
+    },
+    /// The worker gave its broker up.
+    #[error(
+        "gave up {url} after {attempts} attempt(s): {reason}\nhint: see broker_connection_retry, broker_connection_retry_on_startup and broker_connection_max_retries"
+    )]
+    GaveUp {
+        /// The URL without its password.
+        url: String,
+        /// How often in a row it was tried in vain.
+        attempts: u32,
+        /// The last failure.
+        reason: String,
+    },
     /// A message that cannot be decoded.
     #[error("undecodable message")]
     Protocol(#[from] crate::message::ProtocolError),
@@ -50,7 +97,10 @@ impl BrokerError {
     /// Whether the same call may succeed later without anybody changing anything.
     pub fn is_retryable(&self) -> bool {
         match self {
-            BrokerError::Connection { .. } | BrokerError::Timeout { .. } => true,
+            BrokerError::Connection { .. }
+            | BrokerError::Timeout { .. }
+            | BrokerError::NotPublished { .. }
+            | BrokerError::GaveUp { .. } => true,
             BrokerError::Refused { reason, .. } => [
                 "LOADING",
                 "READONLY",
@@ -64,7 +114,10 @@ impl BrokerError {
             ]
             .iter()
             .any(|code| reason.contains(code)),
-            BrokerError::BadUrl { .. } | BrokerError::Protocol(_) => false,
+            BrokerError::BadUrl { .. }
+            | BrokerError::BadTls { .. }
+            | BrokerError::Tls { .. }
+            | BrokerError::Protocol(_) => false,
         }
     }
 }

@@ -117,6 +117,14 @@ named! {
         Custom = "custom",
     }
 
+    /// Which alternative of a broker URL comes next when one is lost.
+    FailoverStrategy (expected "round-robin or shuffle") {
+        /// The next one, and after the last the first again.
+        RoundRobin = "round-robin",
+        /// Any other.
+        Shuffle = "shuffle",
+    }
+
     /// How much the log says.
     LogLevel (expected "DEBUG, INFO, WARNING, ERROR, CRITICAL or FATAL") {
         /// Everything about each message.
@@ -142,6 +150,13 @@ impl Serializer {
             Serializer::Msgpack => "application/x-msgpack",
             Serializer::Yaml => "application/x-yaml",
         }
+    }
+}
+
+#[expect(clippy::derivable_impls, reason = "the macro that makes the type takes no default")]
+impl Default for FailoverStrategy {
+    fn default() -> Self {
+        FailoverStrategy::RoundRobin
     }
 }
 

@@ -35,8 +35,8 @@ mod value;
 pub use describe::markdown;
 pub use error::ConfigError;
 pub use kinds::{
-    AlwaysOff, Compression, Concurrency, DeliveryMode, ExchangeType, LogLevel, Pool, PublishRetryPolicy,
-    QueueType, Serializer, Ssl,
+    AlwaysOff, Compression, Concurrency, DeliveryMode, ExchangeType, FailoverStrategy, LogLevel, Pool,
+    PublishRetryPolicy, QueueType, Serializer, Ssl,
 };
 pub use mask::mask_settings;
 pub use node_name::{NodeName, expand_node_format};

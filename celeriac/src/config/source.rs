@@ -144,6 +144,16 @@ impl Config {
         if masked { mask_settings(&shown) } else { shown }
     }
 
+    /// Whether a source named the setting, or the program set it to something else than its default.
+    pub(crate) fn is_given(&self, name: &str) -> bool {
+        let differs = || {
+            settings()
+                .into_iter()
+                .any(|setting| setting.name == name && self.get(name) != Some(setting.default))
+        };
+        self.given.contains(name) || differs()
+    }
+
     /// Settings that were given but that celeriac only takes for compatibility; worth a line in the log at start.
     pub fn without_effect(&self) -> Vec<&'static str> {
         settings()

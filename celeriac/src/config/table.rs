@@ -134,8 +134,8 @@ fn map(value: Value) -> Map<String, Value> {
 
 settings! {
 "Broker" {
-    /// Where tasks are published and consumed. `redis://`, `rediss://`, `redis+socket://`, `sentinel://`, `amqp://`,
-    /// `amqps://`; alternatives separated by `;`.
+    /// Where tasks are published and consumed. `redis://`, `rediss://`, `redis+socket://`, `sentinel://`,
+    /// `redis+cluster://`, `rediss+cluster://`; alternatives separated by `;`. See [connections](connections.md).
     broker_url: Option<Url> = None;
     /// Where workers consume, if not at `broker_url`.
     broker_read_url: Option<Url> = None;
@@ -148,7 +148,7 @@ settings! {
     broker_connection_retry: bool = true;
     /// Whether the first connection is tried again; as `broker_connection_retry` if unset.
     broker_connection_retry_on_startup: Option<bool> = None;
-    /// Tries before a worker gives up; nothing or 0 goes on for ever.
+    /// Tries before a worker gives up, where this is set; nothing, 0, or Celery's default left as it is goes on for ever.
     broker_connection_max_retries: Option<u32> = Some(100);
     /// Seconds that one connection attempt may take.
     broker_connection_timeout: Duration = seconds(4);
@@ -166,8 +166,8 @@ settings! {
     broker_use_ssl: Ssl = Ssl::Off;
     /// Mechanism of the login; AMQP only.
     broker_login_method: Option<String> = None;
-    /// Order in which alternatives are tried: `round-robin` or `shuffle`.
-    broker_failover_strategy: Option<String> = None;
+    /// Order in which alternatives are tried.
+    broker_failover_strategy: Option<FailoverStrategy> = None;
     /// Type of the queues that hold messages until their eta; RabbitMQ quorum queues only.
     broker_native_delayed_delivery_queue_type: QueueType = QueueType::Quorum;
 }
@@ -233,13 +233,13 @@ settings! {
     redis_backend_use_ssl: Ssl = Ssl::Off;
     /// Connections to a Redis backend; as many as needed if unset.
     redis_max_connections: Option<u32> = None;
-    /// Seconds that one exchange with a Redis backend may take.
+    /// Seconds that a Redis backend may be silent although it owes a reply; 3 where this is not set.
     redis_socket_timeout: Option<Duration> = Some(seconds(120));
-    /// Seconds that connecting to a Redis backend may take; as `redis_socket_timeout` if unset.
+    /// Seconds that connecting to a Redis backend may take; as `broker_connection_timeout` if unset.
     redis_socket_connect_timeout: Option<Duration> = None;
     /// Whether a timeout of a Redis backend is tried again.
     redis_retry_on_timeout: bool = false;
-    /// Whether TCP keeps idle connections to a Redis backend alive.
+    /// Whether TCP keeps idle connections to a Redis backend alive; it does unless this is set to false.
     redis_socket_keepalive: bool = false;
 }
 
@@ -419,6 +419,8 @@ settings! {
     celeriac_dead_letter_queue: Option<String> = Some("celeriac.dead".into());
     /// Whether messages that their task rejects go there too.
     celeriac_dead_letter_rejected: bool = false;
+    /// Seconds that sending a task may take in all, retries included; 0 for no bound.
+    celeriac_publish_timeout: Duration = seconds(5);
     /// Largest message body in bytes, as received.
     celeriac_max_body_bytes: u64 = 64 * 1024 * 1024;
     /// Largest message body in bytes after decompression.

@@ -55,12 +55,17 @@ impl TransportOptions {
                 Duration::from_json(value).is_err()
             }
             "fanout_prefix" | "fanout_patterns" => bool::from_json(value).is_err() && !value.is_string(),
-            "socket_keepalive" | "retry_on_timeout" => bool::from_json(value).is_err(),
+            "socket_keepalive" | "retry_on_timeout" | "sentinel_fanout_compat" => {
+                bool::from_json(value).is_err()
+            }
             "priority_steps" => {
                 !value.as_array().is_some_and(|steps| steps.iter().all(|step| u8::from_json(step).is_ok()))
             }
             "sep" | "global_keyprefix" | "master_name" | "queue_order_strategy" => !value.is_string(),
-            "max_connections" | "health_check_interval" => f64::from_json(value).is_err(),
+            "max_connections" | "health_check_interval" | "min_other_sentinels" => {
+                f64::from_json(value).is_err()
+            }
+            "sentinel_kwargs" => !value.is_object(),
             _ => false,
         };
         wrong.then(|| format!("another value of `{name}` in it: {}", expected_option(name)))
@@ -72,7 +77,8 @@ fn expected_option(name: &str) -> &'static str {
         "priority_steps" => "a list of whole numbers from 0 to 255",
         "sep" | "global_keyprefix" | "master_name" | "queue_order_strategy" => "text",
         "fanout_prefix" | "fanout_patterns" => "true, false or text",
-        "socket_keepalive" | "retry_on_timeout" => "true or false",
+        "socket_keepalive" | "retry_on_timeout" | "sentinel_fanout_compat" => "true or false",
+        "sentinel_kwargs" => "a mapping such as {\"password\": \"...\"}",
         _ => "a number, 0 or more",
     }
 }

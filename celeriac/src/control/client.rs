@@ -206,7 +206,8 @@ impl Control {
         Broadcast { command: command.to_owned(), ..self.template.clone() }
     }
 
-    /// Sends a command and waits for no answer; returns how many listen.
+    /// Sends a command and waits for no answer; returns how many listen, or the largest number where that is not known
+    /// (in a Redis Cluster).
     ///
     /// # Errors
     /// Those of the broker.
@@ -273,6 +274,10 @@ impl Control {
             first.add_command(command);
         }
         let replies = queues.link().call(&mut first).await?;
+        // A node of a cluster counts those that listen to itself, and who listens to two channels is counted twice.
+        if queues.link().endpoint().is_cluster() || queues.keys().fanout_repeats() {
+            return Ok(u64::MAX);
+        }
         Ok(match replies.last() {
             Some(Reply::Int(listeners)) => u64::try_from(*listeners).unwrap_or(0),
             _ => 0,
@@ -304,10 +309,7 @@ impl Control {
             let wait = left.min(WAIT).max(Duration::from_millis(1));
             let mut pop = cmd("BRPOP");
             pop.arg(&lists).arg(wait.as_secs_f64());
-            let popped: Reply = pop
-                .query_async(&mut connection)
-                .await
-                .map_err(|source| BrokerError::Connection { url: link.endpoint().to_string(), source })?;
+            let popped = connection.reply(&pop).await.map_err(|error| link.broken(error))?;
             let Reply::Array(parts) = popped else { continue };
             let Some(Reply::BulkString(raw)) = parts.get(1) else { continue };
             if let Some((node, value)) = self.answer(raw, ticket) {

@@ -67,11 +67,7 @@ impl Service {
         let pidbox_exchange = format!("{}.pidbox", config.control_exchange);
         let fanout = [pidbox_exchange.clone(), config.event_exchange.clone()];
         // The link's connection would live in the runtime of the worker.
-        let link = Link::new(
-            link.endpoint().clone(),
-            config.broker_connection_timeout,
-            Some(Duration::from_secs(30)),
-        );
+        let link = link.sibling();
         let queues = Queues::new(link, Arc::clone(keys), &fanout);
         let state = worker.state();
         let gossip = options
@@ -167,14 +163,16 @@ impl Part {
         let keys = self.pidbox.queues.keys();
         let mut patterns = Vec::new();
         if self.options.remote_control {
-            patterns.push(keys.fanout_pattern(&self.pidbox_exchange, ""));
+            patterns.extend(keys.fanout_patterns(&self.pidbox_exchange, ""));
         }
         if self.options.gossip {
-            patterns.push(keys.fanout_pattern(&self.events.options().exchange, "worker.#"));
+            patterns.extend(keys.fanout_patterns(&self.events.options().exchange, "worker.#"));
         }
         let mut subscription = match patterns.is_empty() {
             true => None,
-            false => Some(Subscription::open(self.pidbox.queues.link(), patterns).await),
+            false => {
+                Some(Subscription::open(self.pidbox.queues.link(), patterns, keys.fanout_repeats()).await)
+            }
         };
         // The worker may have been ended meanwhile.
         let _ = ready.send(());

@@ -24,8 +24,8 @@ impl Receiver {
     ///
     /// Returns once the server has confirmed it, or after the first attempt that failed.
     pub async fn open(queues: &Queues, exchange: &str, routing_key: &str, clock: LogicalClock) -> Self {
-        let pattern = queues.keys().fanout_pattern(exchange, routing_key);
-        let subscription = Subscription::open(queues.link(), vec![pattern]).await;
+        let patterns = queues.keys().fanout_patterns(exchange, routing_key);
+        let subscription = Subscription::open(queues.link(), patterns, queues.keys().fanout_repeats()).await;
         Self { subscription, accept: Accept::all(), clock, ready: VecDeque::new() }
     }
 

@@ -45,7 +45,7 @@ pub use revoked::Revoked;
 pub(crate) use revoked::{KEPT, LIMIT};
 
 use crate::app::{Celery, Error, Result};
-use crate::broker::redis::{Consumer, ConsumerOptions, Sweeper};
+use crate::broker::redis::{Consumer, ConsumerOptions, Link, Persistence, Sweeper, warn_of_eviction};
 use crate::config::{Concurrency, Config, NodeName, RateLimit, expand_node_format};
 use crate::control::{Commands, Revocations, Service, ServiceOptions};
 use crate::events::{Dispatcher, DispatcherOptions};
@@ -228,7 +228,9 @@ impl Worker {
     /// the places for what is to be done only in the worker, or only in its children.
     ///
     /// # Errors
-    /// [`Error::Worker`] when a task lacks its state; a broker that is away is waited for.
+    /// [`Error::Worker`] when a task lacks its state. A broker that is away is waited for as long as
+    /// `broker_connection_retry`, `broker_connection_retry_on_startup` and `broker_connection_max_retries` say, by default
+    /// for ever; then it is [`BrokerError::GaveUp`](crate::broker::BrokerError::GaveUp).
     pub async fn run(self) -> Result<Stopped> {
         panics::install();
         let Self {
@@ -284,6 +286,7 @@ impl Worker {
                 .celeriac_dead_letter_queue
                 .as_ref()
                 .map(|name| app.queues().keys().dead_letters(name)),
+            persistence: Persistence::new(config),
         };
         let accept = accept(config)?;
         let events = Dispatcher::new(
@@ -367,6 +370,9 @@ impl Worker {
         }
         runtime.background.spawn(Schedule::run(Arc::clone(&runtime)));
         runtime.background.spawn(chords::recover(Arc::clone(&runtime)));
+        for server in servers(&app) {
+            runtime.background.spawn(warn_of_eviction(server));
+        }
         log::info!(worker = hostname.as_str(), concurrency, queues:? = queues; "{hostname} ready: {} task(s), concurrency {concurrency}, queues {}", runtime.registry.len(), queues.join(", "));
         hooks::each(&runtime.hooks.worker_ready, |hook| hook());
         let finish = CancellationToken::new();
@@ -377,7 +383,7 @@ impl Worker {
         let consuming = tokio::spawn(async move {
             learning.await;
             health.consumes_now();
-            consumer.run(stop_fetching, finished).await;
+            consumer.run(stop_fetching, finished).await
         });
         let sweeping =
             tokio::spawn(Sweeper::new(link, keys, visibility_timeout, |_| {}).run(stopping.clone()));
@@ -386,10 +392,14 @@ impl Worker {
         hooks::each(&runtime.hooks.worker_shutdown, |hook| hook());
         service.stop().await;
         finish.cancel();
-        for part in [consuming, sweeping].into_iter().chain(keeping) {
+        for part in std::iter::once(sweeping).chain(keeping) {
             if let Err(error) = part.await {
                 log::error!(error:% = error; "A part of the worker failed: {error}");
             }
+        }
+        match consuming.await {
+            Ok(consumed) => consumed?,
+            Err(error) => log::error!(error:% = error; "The consumer failed: {error}"),
         }
         log::info!(worker = hostname.as_str(); "{hostname} stopped");
         Ok(stopped)
@@ -425,6 +435,15 @@ fn registry(app: &Celery) -> HashMap<Arc<str>, Arc<TaskDefinition>> {
     // Set here once: the cell was made above.
     let _ = shared.set(registry.clone());
     registry
+}
+
+/// The servers that the worker relies on, each once.
+fn servers(app: &Celery) -> Vec<Link> {
+    let mut servers = vec![app.queues().link().clone()];
+    if !app.is_one_database() {
+        servers.extend(app.redis_backend().map(|backend| backend.link().clone()));
+    }
+    servers
 }
 
 /// `worker_state_db`, in which `%h`, `%n` and `%d` stand for host, name and domain.

@@ -123,8 +123,8 @@ impl Runtime {
     async fn listen(&self, queue: QueueInfo, stop: CancellationToken) {
         static SERIAL: AtomicU64 = AtomicU64::new(FIRST_SERIAL);
         let queues = self.app.queues();
-        let pattern = queues.keys().fanout_pattern(&queue.exchange.name, &queue.routing_key);
-        let mut messages = Subscription::open(queues.link(), vec![pattern]).await;
+        let patterns = queues.keys().fanout_patterns(&queue.exchange.name, &queue.routing_key);
+        let mut messages = Subscription::open(queues.link(), patterns, queues.keys().fanout_repeats()).await;
         let name: Arc<str> = queue.name.as_str().into();
         loop {
             let message = tokio::select! {

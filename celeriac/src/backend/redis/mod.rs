@@ -14,8 +14,9 @@ use redis::{Cmd, Pipeline, Value as Reply, cmd};
 pub(crate) use chord::Parts;
 
 use super::{ResultRef, TaskMeta, TaskState};
+use crate::backoff::Backoff;
 use crate::broker::BrokerError;
-use crate::broker::redis::{Endpoint, Link, eval};
+use crate::broker::redis::{Endpoint, Link, Timing, eval};
 use crate::config::Config;
 use crate::message::{Value, json};
 use waiters::Waiters;
@@ -44,7 +45,7 @@ pub struct RedisBackend {
 impl RedisBackend {
     /// The backend at that database under those settings; nothing is connected yet.
     pub fn new(endpoint: Endpoint, config: &Config) -> Self {
-        let link = Link::new(endpoint, config.broker_connection_timeout, Some(Duration::from_secs(30)));
+        let link = Link::new(endpoint, Timing::result_backend(config));
         let options = &config.result_backend_transport_options;
         let mut prefix = options.text("global_keyprefix").unwrap_or("").to_owned();
         if prefix.chars().last().is_some_and(|last| !":_-.".contains(last)) {
@@ -61,6 +62,10 @@ impl RedisBackend {
             ordered: options.flag("result_chord_ordered").unwrap_or(true),
             join_timeout: config.result_chord_join_timeout,
         }
+    }
+
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
     }
 
     /// Where the results are.
@@ -111,25 +116,38 @@ impl RedisBackend {
         }
     }
 
-    /// Waits until a task is ready; subscribed, not polled.
+    /// Waits until a task is ready; subscribed, not polled. A server that is away meanwhile is waited for.
     ///
     /// # Errors
-    /// [`BrokerError::Timeout`] after `deadline`, and those of the server.
+    /// [`BrokerError::Timeout`] after `deadline`, or why the server could not be asked then; and those of the server.
     pub async fn wait(&self, task_id: &str, deadline: Duration) -> Result<TaskMeta, BrokerError> {
+        let mut trouble = None;
         let waiting = async {
             let mut waiter = self.waiters.watch(self.task_key(task_id)).await;
+            let mut backoff = Backoff::default();
             loop {
-                if let Some(meta) = self.fetch(task_id).await?
-                    && meta.status.is_ready()
-                {
-                    return Ok(meta);
+                match self.fetch(task_id).await {
+                    Ok(Some(meta)) if meta.status.is_ready() => return Ok(meta),
+                    Ok(_) => {
+                        trouble = None;
+                        backoff.reset();
+                        waiter.changed().await;
+                    }
+                    Err(error) if error.is_retryable() => {
+                        log::debug!(task_id, error:% = error; "The result of {task_id} is waited for although {error}");
+                        trouble = Some(error);
+                        tokio::time::sleep(backoff.next()).await;
+                    }
+                    Err(error) => return Err(error),
                 }
-                waiter.changed().await;
             }
         };
         match tokio::time::timeout(deadline, waiting).await {
             Ok(result) => result,
-            Err(_) => Err(BrokerError::Timeout { url: self.endpoint().to_string(), deadline }),
+            Err(_) => match trouble {
+                Some(error) if !matches!(error, BrokerError::Timeout { .. }) => Err(error),
+                _ => Err(BrokerError::Timeout { url: self.endpoint().to_string(), deadline }),
+            },
         }
     }
 

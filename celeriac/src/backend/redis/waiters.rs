@@ -9,6 +9,7 @@ use redis::aio::{PubSubSink, PubSubStream};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::backoff::Backoff;
+use crate::broker::BrokerError;
 use crate::broker::redis::Link;
 
 /// How often a waiter looks although nothing was announced.
@@ -112,14 +113,14 @@ impl Drop for Waiter {
 async fn serve(link: Link, shared: std::sync::Weak<Shared>, mut requests: mpsc::UnboundedReceiver<Request>) {
     let mut backoff = Backoff::default();
     loop {
-        match connect(&link).await {
+        match link.subscriber().await {
             Ok((sink, stream)) => {
-                if forward(sink, stream, &shared, &mut requests, &mut backoff).await.is_ok() {
+                if forward(&link, sink, stream, &shared, &mut requests, &mut backoff).await.is_ok() {
                     return;
                 }
             }
             Err(error) => {
-                log::warn!(backend:% = link.endpoint(), error:% = error; "Cannot subscribe to results")
+                log::warn!(backend:% = link.endpoint(); "Cannot subscribe to results: {error}")
             }
         }
         if shared.strong_count() == 0 {
@@ -129,18 +130,14 @@ async fn serve(link: Link, shared: std::sync::Weak<Shared>, mut requests: mpsc::
     }
 }
 
-async fn connect(link: &Link) -> redis::RedisResult<(PubSubSink, PubSubStream)> {
-    let client = redis::Client::open(link.endpoint().connection_info(redis::ProtocolVersion::RESP2))?;
-    Ok(client.get_async_pubsub().await?.split())
-}
-
 async fn forward(
+    link: &Link,
     mut sink: PubSubSink,
     mut stream: PubSubStream,
     shared: &std::sync::Weak<Shared>,
     requests: &mut mpsc::UnboundedReceiver<Request>,
     backoff: &mut Backoff,
-) -> redis::RedisResult<()> {
+) -> Result<(), BrokerError> {
     let lock = |shared: &Shared, visit: &mut dyn FnMut(&HashMap<String, Watched>)| {
         visit(&shared.channels.lock().unwrap_or_else(PoisonError::into_inner));
     };
@@ -149,18 +146,18 @@ async fn forward(
         lock(&shared, &mut |channels| known.extend(channels.keys().cloned()));
     }
     if !known.is_empty() {
-        sink.subscribe(&known).await?;
+        link.answered(sink.subscribe(&known)).await?;
     }
     backoff.reset();
     if let Some(shared) = shared.upgrade() {
         lock(&shared, &mut |channels| channels.values().for_each(|watched| watched.changed.notify_waiters()));
     }
-    let mut check = tokio::time::interval(Duration::from_secs(20));
+    let mut check = tokio::time::interval(link.timing().health_check);
     loop {
         tokio::select! {
             request = requests.recv() => match request {
                 Some(Request::Subscribe(channel, confirm)) => {
-                    sink.subscribe(&channel).await?;
+                    link.answered(sink.subscribe(&channel)).await?;
                     // The waiter may have given up meanwhile.
                     let _ = confirm.send(());
                 }
@@ -170,15 +167,13 @@ async fn forward(
                         lock(&shared, &mut |channels| wanted = channels.contains_key(&channel));
                     }
                     if !wanted {
-                        sink.unsubscribe(&channel).await?;
+                        link.answered(sink.unsubscribe(&channel)).await?;
                     }
                 }
                 None => return Ok(()),
             },
             message = stream.next() => {
-                let Some(message) = message else {
-                    return Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into());
-                };
+                let Some(message) = message else { return Err(link.closed()) };
                 if let Some(shared) = shared.upgrade() {
                     lock(&shared, &mut |channels| {
                         if let Some(watched) = channels.get(message.get_channel_name()) {
@@ -189,8 +184,7 @@ async fn forward(
                 }
             }
             _ = check.tick() => {
-                let answer = tokio::time::timeout(Duration::from_secs(5), sink.ping::<redis::Value>()).await;
-                answer.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
+                link.answered(sink.ping::<redis::Value>()).await?;
             }
         }
     }

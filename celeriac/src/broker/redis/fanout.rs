@@ -1,16 +1,20 @@
 //! Receiving what is published to fanout exchanges: remote control and events.
 
+use std::collections::VecDeque;
+
 use futures_util::StreamExt;
-use redis::Client;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Link;
 use crate::backoff::Backoff;
+use crate::broker::BrokerError;
 use crate::message::{Message, envelope};
 
 /// Messages that may wait for a slow reader before the oldest are dropped.
 const BUFFER: usize = 10_000;
+/// Messages that are remembered in order to know them again (kombu's `_fanout_compat_dedup_size`).
+const REMEMBERED: usize = 1000;
 
 /// Messages of fanout exchanges, with reconnection; ends when it is dropped.
 pub struct Subscription {
@@ -20,12 +24,13 @@ pub struct Subscription {
 
 impl Subscription {
     /// Subscribes to channel patterns; returns once the server has confirmed them the first time, or after the
-    /// first failed attempt.
-    pub(crate) async fn open(link: &Link, patterns: Vec<String>) -> Self {
+    /// first failed attempt. With `repeats` a message may come by several of them, and is given once.
+    pub(crate) async fn open(link: &Link, patterns: Vec<String>, repeats: bool) -> Self {
         let (sender, messages) = mpsc::channel(BUFFER);
         let stop = CancellationToken::new();
         let (ready, first) = tokio::sync::oneshot::channel();
-        tokio::spawn(listen(link.clone(), patterns, sender, stop.clone(), ready));
+        let wanted = Wanted { patterns, seen: repeats.then(Seen::default) };
+        tokio::spawn(listen(link.clone(), wanted, sender, stop.clone(), ready));
         // The listener answers after its first attempt, whatever came of it.
         let _ = first.await;
         Self { messages, stop }
@@ -45,9 +50,38 @@ impl Drop for Subscription {
     }
 }
 
+/// What is listened for.
+struct Wanted {
+    patterns: Vec<String>,
+    /// What has come already, where messages may come twice.
+    seen: Option<Seen>,
+}
+
+/// The delivery tags that came last.
+#[derive(Default)]
+struct Seen(VecDeque<String>);
+
+impl Seen {
+    /// Notes a message; whether it is a new one.
+    fn note(&mut self, message: &Message) -> bool {
+        let tag = &message.properties.delivery_tag;
+        if tag.is_empty() {
+            return true;
+        }
+        if self.0.contains(tag) {
+            return false;
+        }
+        self.0.push_back(tag.clone());
+        if self.0.len() > REMEMBERED {
+            self.0.pop_front();
+        }
+        true
+    }
+}
+
 async fn listen(
     link: Link,
-    patterns: Vec<String>,
+    mut wanted: Wanted,
     messages: mpsc::Sender<Message>,
     stop: CancellationToken,
     ready: tokio::sync::oneshot::Sender<()>,
@@ -55,12 +89,12 @@ async fn listen(
     let mut backoff = Backoff::default();
     let mut ready = Some(ready);
     loop {
-        let attempt = receive(&link, &patterns, &messages, &mut ready, &mut backoff);
+        let attempt = receive(&link, &mut wanted, &messages, &mut ready, &mut backoff);
         tokio::select! {
             () = stop.cancelled() => return,
             result = attempt => {
                 if let Err(error) = result {
-                    log::warn!(broker:% = link.endpoint(), error:% = error; "Subscription lost: reconnecting");
+                    log::warn!(broker:% = link.endpoint(); "Subscription lost, reconnecting: {error}");
                 }
             }
         }
@@ -74,24 +108,24 @@ async fn listen(
 
 async fn receive(
     link: &Link,
-    patterns: &[String],
+    Wanted { patterns, seen }: &mut Wanted,
     messages: &mpsc::Sender<Message>,
     ready: &mut Option<tokio::sync::oneshot::Sender<()>>,
     backoff: &mut Backoff,
-) -> redis::RedisResult<()> {
-    let client = Client::open(link.endpoint().connection_info(redis::ProtocolVersion::RESP2))?;
-    let (mut sink, mut stream) = client.get_async_pubsub().await?.split();
-    for pattern in patterns {
-        sink.psubscribe(pattern).await?;
+) -> Result<(), BrokerError> {
+    let (mut sink, mut stream) = link.subscriber().await?;
+    for pattern in patterns.iter() {
+        link.answered(sink.psubscribe(pattern)).await?;
     }
     ready.take();
     backoff.reset();
-    let mut check = tokio::time::interval(std::time::Duration::from_secs(20));
+    let mut check = tokio::time::interval(link.timing().health_check);
     loop {
         tokio::select! {
             received = stream.next() => {
-                let Some(received) = received else { return Err(redis::RedisError::from(std::io::Error::from(std::io::ErrorKind::ConnectionReset))) };
+                let Some(received) = received else { return Err(link.closed()) };
                 match envelope::decode(received.get_payload_bytes()) {
+                    Ok(message) if seen.as_mut().is_some_and(|seen| !seen.note(&message)) => {}
                     Ok(message) => {
                         if messages.try_send(message).is_err() {
                             log::warn!(channel = received.get_channel_name(); "A fanout message was dropped: {BUFFER} wait already");
@@ -102,8 +136,7 @@ async fn receive(
             }
             _ = check.tick() => {
                 // A half-open connection shows itself by not answering.
-                let answer = tokio::time::timeout(std::time::Duration::from_secs(5), sink.ping::<redis::Value>());
-                answer.await.map_err(|_| redis::RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)))??;
+                link.answered(sink.ping::<redis::Value>()).await?;
             }
         }
     }

@@ -22,6 +22,9 @@ pub struct KeysOptions {
     pub fanout_prefix: Option<String>,
     /// Whether fanout channels end in the routing key.
     pub fanout_patterns: bool,
+    /// Whether fanout messages also go by the channels of kombu before 5.4 behind Sentinels, which did not put the number
+    /// of the database into the prefix (`sentinel_fanout_compat`).
+    pub sentinel_fanout_compat: bool,
 }
 
 impl Default for KeysOptions {
@@ -35,6 +38,7 @@ impl Default for KeysOptions {
             unacked_mutex_key: "unacked_mutex".to_owned(),
             fanout_prefix: Some("/{db}.".to_owned()),
             fanout_patterns: true,
+            sentinel_fanout_compat: false,
         }
     }
 }
@@ -43,7 +47,8 @@ impl Default for KeysOptions {
 #[derive(Clone, Debug)]
 pub struct Keys {
     options: KeysOptions,
-    fanout_prefix: String,
+    /// The prefixes of fanout channels: ours, and then that of older peers if they are wanted too.
+    fanout_prefixes: Vec<String>,
     /// Hash of messages that are delivered and not acknowledged.
     pub unacked: String,
     /// Sorted set of their delivery times.
@@ -62,10 +67,14 @@ impl Keys {
     /// The keys under those options in that database.
     pub fn new(options: KeysOptions, database: i64) -> Self {
         let prefix = &options.global_keyprefix;
-        let fanout_prefix =
-            options.fanout_prefix.as_deref().unwrap_or("").replace("{db}", &database.to_string());
+        let template = options.fanout_prefix.as_deref().unwrap_or("");
+        let ours = template.replace("{db}", &database.to_string());
+        let mut fanout_prefixes = vec![format!("{prefix}{ours}")];
+        if options.sentinel_fanout_compat && ours != template {
+            fanout_prefixes.push(format!("{prefix}{template}"));
+        }
         Self {
-            fanout_prefix: format!("{prefix}{fanout_prefix}"),
+            fanout_prefixes,
             unacked: format!("{prefix}{}", options.unacked_key),
             unacked_index: format!("{prefix}{}", options.unacked_index_key),
             unacked_mutex: format!("{prefix}{}", options.unacked_mutex_key),
@@ -127,18 +136,26 @@ impl Keys {
         Some((parts.next()?, parts.next()?, parts.next()?))
     }
 
-    /// The channel of a fanout message.
-    pub fn fanout_channel(&self, exchange: &str, routing_key: &str) -> String {
-        if routing_key.is_empty() || !self.options.fanout_patterns {
-            format!("{}{exchange}", self.fanout_prefix)
-        } else {
-            format!("{}{exchange}/{routing_key}", self.fanout_prefix)
-        }
+    /// The channels of a fanout message: one, unless older peers are to hear it too.
+    pub fn fanout_channels(&self, exchange: &str, routing_key: &str) -> Vec<String> {
+        let channel = |prefix: &String| {
+            if routing_key.is_empty() || !self.options.fanout_patterns {
+                format!("{prefix}{exchange}")
+            } else {
+                format!("{prefix}{exchange}/{routing_key}")
+            }
+        };
+        self.fanout_prefixes.iter().map(channel).collect()
     }
 
-    /// The channel pattern of a fanout binding: `#` stands for anything.
-    pub fn fanout_pattern(&self, exchange: &str, routing_key: &str) -> String {
-        self.fanout_channel(exchange, &routing_key.replace('#', "*"))
+    /// The channel patterns of a fanout binding: `#` stands for anything.
+    pub fn fanout_patterns(&self, exchange: &str, routing_key: &str) -> Vec<String> {
+        self.fanout_channels(exchange, &routing_key.replace('#', "*"))
+    }
+
+    /// Whether a fanout message may come by several channels.
+    pub fn fanout_repeats(&self) -> bool {
+        self.fanout_prefixes.len() > 1
     }
 
     /// One of the lists in which a worker's messages are between queue and bookkeeping.
@@ -186,12 +203,22 @@ mod tests {
     }
 
     #[test]
+    fn older_peers_behind_sentinels_have_channels_of_their_own() {
+        let options = KeysOptions { sentinel_fanout_compat: true, ..KeysOptions::default() };
+        let keys = Keys::new(options.clone(), 3);
+        assert_eq!(keys.fanout_channels("celery.pidbox", ""), ["/3.celery.pidbox", "/{db}.celery.pidbox"]);
+        assert!(keys.fanout_repeats());
+        let shared = Keys::new(KeysOptions { fanout_prefix: Some("/mine.".to_owned()), ..options }, 3);
+        assert!(!shared.fanout_repeats());
+    }
+
+    #[test]
     fn every_name_carries_the_global_prefix() {
         let options = KeysOptions { global_keyprefix: "p:".to_owned(), ..KeysOptions::default() };
         let keys = Keys::new(options, 3);
         assert_eq!(keys.queue_steps("q")[1], "p:q\u{6}\u{16}3");
-        assert_eq!(keys.fanout_channel("celeryev", "task.sent"), "p:/3.celeryev/task.sent");
-        assert_eq!(keys.fanout_pattern("celeryev", "#"), "p:/3.celeryev/*");
+        assert_eq!(keys.fanout_channels("celeryev", "task.sent"), ["p:/3.celeryev/task.sent"]);
+        assert_eq!(keys.fanout_patterns("celeryev", "#"), ["p:/3.celeryev/*"]);
         assert_eq!(keys.unacked, "p:unacked");
         assert_eq!(keys.bindings("celery"), "p:_kombu.binding.celery");
     }

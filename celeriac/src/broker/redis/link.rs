@@ -1,17 +1,32 @@
 //! A connection that is made when it is needed and made again when it broke.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use redis::aio::MultiplexedConnection;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use redis::aio::{MultiplexedConnection, PubSub, PubSubSink, PubSubStream};
 use redis::{
-    AsyncConnectionConfig, Client, Pipeline, ProtocolVersion, PushInfo, RedisError, ServerError, Value,
+    AsyncConnectionConfig, ErrorKind, Pipeline, ProtocolVersion, PushInfo, RedisConnectionInfo, RedisError,
+    RedisResult, Value,
 };
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::Endpoint;
+use super::connection::{Connection, server_error, words};
+use super::dial::{Address, Watched, dial};
+use super::find;
+use super::redirect::{self, Redirect};
+use super::timing::Timing;
+use super::tls;
 use crate::broker::BrokerError;
+
+/// How long an attempt to connect may show nothing before another begins beside it: a path that is back is used at
+/// once, whatever has become of the packets of the attempt before.
+const SECOND_ATTEMPT: Duration = Duration::from_secs(1);
+/// How long a cluster that moves its keys is given between two looks.
+const MOVING: Duration = Duration::from_millis(50);
 
 /// A shared, self-mending connection to one Redis database; cheap to clone.
 #[derive(Clone)]
@@ -21,17 +36,19 @@ pub struct Link {
 
 struct Inner {
     endpoint: Endpoint,
-    connect_timeout: Duration,
-    response_timeout: Option<Duration>,
-    current: Mutex<Option<MultiplexedConnection>>,
+    timing: Timing,
+    current: Mutex<Option<Connection>>,
 }
 
 impl Link {
     /// A link to that database; nothing is connected yet.
-    pub fn new(endpoint: Endpoint, connect_timeout: Duration, response_timeout: Option<Duration>) -> Self {
-        Self {
-            inner: Arc::new(Inner { endpoint, connect_timeout, response_timeout, current: Mutex::new(None) }),
-        }
+    pub fn new(endpoint: Endpoint, timing: Timing) -> Self {
+        Self { inner: Arc::new(Inner { endpoint, timing, current: Mutex::new(None) }) }
+    }
+
+    /// Another link to the same database, with a connection of its own.
+    pub(crate) fn sibling(&self) -> Self {
+        Self::new(self.inner.endpoint.clone(), self.inner.timing)
     }
 
     /// Where the link leads.
@@ -39,24 +56,82 @@ impl Link {
         &self.inner.endpoint
     }
 
+    /// How long things may take.
+    pub fn timing(&self) -> &Timing {
+        &self.inner.timing
+    }
+
     /// Sends the commands and returns one reply each; a reply may be an error of the server.
     ///
     /// # Errors
-    /// [`BrokerError::Connection`] when the server cannot be reached or the connection broke on the way; whether the
-    /// commands were carried out is then unknown. [`BrokerError::Refused`] when the server refused a transaction.
+    /// [`BrokerError::Connection`] when the server cannot be reached or the connection broke on the way, and
+    /// [`BrokerError::Timeout`] when the server is silent; whether the commands were carried out is then unknown.
     pub async fn send(&self, commands: &mut Pipeline) -> Result<Vec<Value>, BrokerError> {
-        let mut connection = self.connection().await?;
-        match replies(&mut connection, commands).await {
-            Ok(replies) => Ok(replies),
-            Err(error) => match error.clone().into_server_errors().as_deref() {
-                // The server refused a transaction; the connection is as good as before.
-                Some([(index, refusal), ..]) => Err(self.refused(commands, *index, words(refusal))),
-                _ => {
-                    self.inner.current.lock().await.take();
-                    Err(self.broken(error))
-                }
-            },
+        let mut outcome = self.send_once(commands).await;
+        if !self.inner.endpoint.is_cluster() {
+            return outcome;
         }
+        let patience = Instant::now() + self.inner.timing.silence;
+        while let Some(redirect) = redirect::of(&outcome) {
+            if Instant::now() > patience {
+                break;
+            }
+            let (mut rest, places) = redirect::unanswered(commands, &outcome);
+            let answers = match redirect {
+                Redirect::Ask(node) if !commands.is_transaction() => self.ask(node, &rest).await,
+                Redirect::Moved => self.send_once(&mut rest).await,
+                Redirect::Ask(_) | Redirect::Later => {
+                    tokio::time::sleep(MOVING).await;
+                    self.send_once(&mut rest).await
+                }
+            };
+            match (&mut outcome, answers) {
+                (Ok(replies), Ok(answers)) => {
+                    places.into_iter().zip(answers).for_each(|(place, answer)| replies[place] = answer);
+                }
+                (_, answers) => outcome = answers,
+            }
+        }
+        outcome
+    }
+
+    /// Sends commands to the node to which their keys are being moved.
+    async fn ask(&self, node: Address, commands: &Pipeline) -> Result<Vec<Value>, BrokerError> {
+        let Inner { endpoint, timing, .. } = &*self.inner;
+        let mut asking = Pipeline::new();
+        asking.ignore_errors();
+        for command in commands.cmd_iter() {
+            asking.cmd("ASKING").add_command(command.clone());
+        }
+        let asked = find::ask(&node, endpoint.access(), timing.keepalive, asking);
+        match tokio::time::timeout(timing.connect, asked).await {
+            Ok(Ok(answers)) => Ok(answers.into_iter().skip(1).step_by(2).collect()),
+            Ok(Err(error)) => Err(self.broken(error)),
+            Err(_) => Err(BrokerError::Timeout { url: endpoint.to_string(), deadline: timing.connect }),
+        }
+    }
+
+    async fn send_once(&self, commands: &mut Pipeline) -> Result<Vec<Value>, BrokerError> {
+        let mut connection = self.connection().await?;
+        let result = connection.replies(commands).await;
+        let moved = match &result {
+            Ok(replies) => replies.iter().filter_map(server_error).any(|reason| is_elsewhere(&reason)),
+            Err(error) => {
+                let refusals = error.clone().into_server_errors().unwrap_or_default();
+                refusals.iter().any(|(_, refusal)| is_elsewhere(&words(refusal)))
+            }
+        };
+        if moved {
+            self.inner.endpoint.avoid(connection.address());
+        }
+        // A server that only refuses a transaction leaves the connection as good as before.
+        if moved || result.as_ref().is_err_and(|error| error.code().is_none()) {
+            self.leave(&connection).await;
+        }
+        result.map_err(|error| match error.clone().into_server_errors().as_deref() {
+            Some([(index, refusal), ..]) => self.refused(commands, *index, words(refusal)),
+            _ => self.failed("a transaction", error),
+        })
     }
 
     /// As [`Link::send`], but a reply that is an error of the server fails the call.
@@ -76,38 +151,119 @@ impl Link {
     /// A new connection of its own, not shared with the link's other users; pushed messages go to `pushes`.
     ///
     /// # Errors
-    /// [`BrokerError::Connection`] when the server cannot be reached.
+    /// [`BrokerError::Connection`] when the server cannot be reached, and those of logging in and of TLS.
     pub(crate) async fn dedicated(
         &self,
         pushes: Option<UnboundedSender<PushInfo>>,
-    ) -> Result<MultiplexedConnection, BrokerError> {
-        self.connect(pushes).await.map_err(|error| self.broken(error))
+    ) -> Result<Connection, BrokerError> {
+        let protocol = if pushes.is_some() { ProtocolVersion::RESP3 } else { ProtocolVersion::RESP2 };
+        let silence = self.inner.timing.silence;
+        let greet = |address: Address, greeting: RedisConnectionInfo, stream: Watched| {
+            let mut config =
+                AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+            if let Some(pushes) = pushes.clone() {
+                config = config.set_push_sender(pushes);
+            }
+            async move {
+                let signs = stream.signs();
+                let (commands, driver) =
+                    MultiplexedConnection::new_with_config(&greeting, stream, config).await?;
+                let driver = tokio::spawn(driver).abort_handle();
+                Ok(Connection::new(commands, driver, signs, silence, address))
+            }
+        };
+        self.reach(protocol, greet).await
     }
 
-    async fn connection(&self) -> Result<MultiplexedConnection, BrokerError> {
+    /// A new connection that hears what is published.
+    ///
+    /// # Errors
+    /// Those of [`Link::dedicated`].
+    pub(crate) async fn subscriber(&self) -> Result<(PubSubSink, PubSubStream), BrokerError> {
+        let greet = |_: Address, greeting: RedisConnectionInfo, stream: Watched| async move {
+            PubSub::new(&greeting, stream).await.map(PubSub::split)
+        };
+        self.reach(ProtocolVersion::RESP2, greet).await
+    }
+
+    /// The answer to something that was asked over a connection of [`Link::subscriber`], if it comes in time.
+    pub(crate) async fn answered<T>(
+        &self,
+        answer: impl Future<Output = RedisResult<T>>,
+    ) -> Result<T, BrokerError> {
+        let silence = self.inner.timing.silence;
+        match tokio::time::timeout(silence, answer).await {
+            Ok(answer) => answer.map_err(|error| self.failed("a subscription", error)),
+            Err(_) => Err(BrokerError::Timeout { url: self.inner.endpoint.to_string(), deadline: silence }),
+        }
+    }
+
+    /// What to say of a connection that the server has closed.
+    pub(crate) fn closed(&self) -> BrokerError {
+        self.broken(closed())
+    }
+
+    async fn connection(&self) -> Result<Connection, BrokerError> {
         let mut current = self.inner.current.lock().await;
         if let Some(connection) = &*current {
             return Ok(connection.clone());
         }
-        let connection = self.connect(None).await.map_err(|error| self.broken(error))?;
+        let connection = self.dedicated(None).await?;
         *current = Some(connection.clone());
         Ok(connection)
     }
 
-    async fn connect(
-        &self,
-        pushes: Option<UnboundedSender<PushInfo>>,
-    ) -> Result<MultiplexedConnection, RedisError> {
-        let Inner { endpoint, connect_timeout, response_timeout, .. } = &*self.inner;
-        let protocol = if pushes.is_some() { ProtocolVersion::RESP3 } else { ProtocolVersion::RESP2 };
-        let mut config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(*connect_timeout))
-            .set_response_timeout(*response_timeout);
-        if let Some(pushes) = pushes {
-            config = config.set_push_sender(pushes);
+    /// Looks for another server, if what a server refused over that connection of [`Link::dedicated`] says so.
+    pub(crate) fn note_refusal(&self, connection: &Connection, reason: &str) {
+        if is_elsewhere(reason) {
+            self.inner.endpoint.avoid(connection.address());
         }
-        let client = Client::open(endpoint.connection_info(protocol))?;
-        client.get_multiplexed_async_connection_with_config(&config).await
+    }
+
+    /// Lets the next user connect anew, unless somebody has done so already.
+    async fn leave(&self, connection: &Connection) {
+        let mut current = self.inner.current.lock().await;
+        if current.as_ref().is_some_and(|current| current.is(connection)) {
+            *current = None;
+        }
+    }
+
+    /// Connects to the server, wherever it is now, and greets it.
+    async fn reach<T, F>(
+        &self,
+        protocol: ProtocolVersion,
+        greet: impl Fn(Address, RedisConnectionInfo, Watched) -> F,
+    ) -> Result<T, BrokerError>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        let Inner { endpoint, timing, .. } = &*self.inner;
+        let greet = &greet;
+        let attempt = || async move {
+            let route = endpoint.find(timing.keepalive).await?;
+            let stream = dial(&route.address, route.access.tls.as_ref(), timing.keepalive).await?;
+            greet(route.address, route.access.greeting(endpoint.database(), protocol), stream).await
+        };
+        let mut failure = self.broken(closed());
+        for _ in 0..endpoint.alternatives() {
+            let current = endpoint.current();
+            match tokio::time::timeout(timing.connect, overlapping(attempt)).await {
+                Ok(Ok(reached)) => return Ok(reached),
+                Ok(Err(error)) => failure = self.broken(error),
+                Err(_) => {
+                    failure = BrokerError::Timeout { url: endpoint.to_string(), deadline: timing.connect };
+                }
+            }
+            if let Some(current) = current {
+                endpoint.avoid(&current);
+            }
+        }
+        Err(failure)
+    }
+
+    /// What to say of a connection that failed so.
+    pub(crate) fn broken(&self, source: RedisError) -> BrokerError {
+        self.failed("the login", source)
     }
 
     fn refused(&self, commands: &Pipeline, index: usize, reason: String) -> BrokerError {
@@ -118,30 +274,47 @@ impl Link {
         }
     }
 
-    fn broken(&self, source: RedisError) -> BrokerError {
-        BrokerError::Connection { url: self.inner.endpoint.to_string(), source }
+    fn failed(&self, command: &str, source: RedisError) -> BrokerError {
+        let Inner { endpoint, timing, .. } = &*self.inner;
+        let url = endpoint.to_string();
+        if source.is_timeout() {
+            return BrokerError::Timeout { url, deadline: timing.silence };
+        }
+        if let Some((reason, hint)) = tls::trouble(&source) {
+            return BrokerError::Tls { url, reason, hint };
+        }
+        match source.code() {
+            Some(_) => BrokerError::Refused { url, command: command.to_owned(), reason: source.to_string() },
+            None if source.kind() == ErrorKind::AuthenticationFailed => {
+                let reason = source.detail().unwrap_or("wrong user or password").to_owned();
+                BrokerError::Refused { url, command: "the login".to_owned(), reason }
+            }
+            None => BrokerError::Connection { url, source },
+        }
     }
 }
 
-/// Sends the commands over that connection; replies that are errors stand among the others.
-pub(crate) async fn replies(
-    connection: &mut MultiplexedConnection,
-    commands: &mut Pipeline,
-) -> Result<Vec<Value>, RedisError> {
-    commands.ignore_errors().query_async::<Vec<Value>>(connection).await
-}
-
-/// The server's words, if the reply is an error.
-pub(crate) fn server_error(reply: &Value) -> Option<String> {
-    match reply {
-        Value::ServerError(error) => Some(words(error)),
-        Value::Array(items) => items.iter().find_map(server_error),
-        _ => None,
+/// Makes the attempt, and while it shows nothing further ones beside it; the first outcome counts.
+async fn overlapping<T, F>(attempt: impl Fn() -> F) -> RedisResult<T>
+where
+    F: Future<Output = RedisResult<T>>,
+{
+    let mut attempts = FuturesUnordered::new();
+    loop {
+        attempts.push(attempt());
+        if let Ok(Some(outcome)) = tokio::time::timeout(SECOND_ATTEMPT, attempts.next()).await {
+            return outcome;
+        }
     }
 }
 
-fn words(error: &ServerError) -> String {
-    format!("{} {}", error.code(), error.details().unwrap_or("")).trim_end().to_owned()
+fn closed() -> RedisError {
+    std::io::Error::from(std::io::ErrorKind::ConnectionReset).into()
+}
+
+/// Whether an error of the server says that writes go to another server now.
+fn is_elsewhere(reason: &str) -> bool {
+    ["READONLY", "MOVED", "MASTERDOWN", "CLUSTERDOWN"].iter().any(|code| reason.contains(code))
 }
 
 fn command_name(commands: &Pipeline, index: usize) -> String {

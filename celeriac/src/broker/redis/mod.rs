@@ -5,15 +5,24 @@
 
 mod bindings;
 mod clock;
+mod connection;
 mod consumer;
 mod dead_letters;
+mod dial;
+mod endpoint;
+mod eviction;
 mod exchange;
 mod fanout;
+mod find;
 mod inflight;
 mod keys;
 mod link;
+mod persistence;
 mod queue;
+mod redirect;
 mod restore;
+mod timing;
+mod tls;
 mod transaction;
 mod url;
 
@@ -21,9 +30,12 @@ pub(crate) use consumer::{
     Consumer, ConsumerHandle, ConsumerOptions, Delivery, Disposition, Receiver, Settlement, Taken,
 };
 pub use dead_letters::{DeadLetter, DeadLetters, DeadReason};
+pub use endpoint::Endpoint;
+pub(crate) use eviction::warn_of_eviction;
 pub use fanout::Subscription;
 pub use keys::{Keys, KeysOptions};
 pub use link::Link;
+pub(crate) use persistence::Persistence;
 pub use queue::Queues;
 pub(crate) use restore::{Sweeper, eval, texts};
-pub use url::Endpoint;
+pub use timing::Timing;

@@ -63,11 +63,12 @@ impl Queues {
             if info.exchange.is_empty() {
                 commands.push(self.push(&info.routing_key, message));
             } else if self.fanout_exchanges.contains(&info.exchange) {
-                let mut publish = cmd("PUBLISH");
-                publish
-                    .arg(self.keys.fanout_channel(&info.exchange, &info.routing_key))
-                    .arg(envelope::encode(message));
-                commands.push(publish);
+                let raw = envelope::encode(message);
+                for channel in self.keys.fanout_channels(&info.exchange, &info.routing_key) {
+                    let mut publish = cmd("PUBLISH");
+                    publish.arg(channel).arg(&raw);
+                    commands.push(publish);
+                }
             } else {
                 let queues = self.route(&info.exchange, &info.routing_key).await?;
                 if queues.is_empty() {

@@ -6,9 +6,9 @@ use redis::{Cmd, Pipeline, Value, cmd};
 use tokio::sync::oneshot;
 
 use super::Keys;
+use super::connection::server_error;
 use super::consumer::Entry;
 use super::exchange::exchange;
-use super::link::server_error;
 
 /// Most messages that one bookkeeping command names.
 const NAMES: usize = 1000;

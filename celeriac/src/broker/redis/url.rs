@@ -1,144 +1,246 @@
-//! Redis URLs as kombu writes them.
+//! One Redis URL as kombu and Celery write it.
 
 use std::path::PathBuf;
 
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo};
+use percent_encoding::percent_decode_str;
+use serde_json::{Map, Value};
 
-use crate::broker::BrokerError;
+use super::dial::Address;
+use crate::config::Url;
 
-/// Where a Redis database is, and how to be let in.
-#[derive(Clone)]
-pub struct Endpoint {
-    info: ConnectionInfo,
-    shown: String,
+/// The default port of a Redis server.
+pub(super) const REDIS_PORT: u16 = 6379;
+/// The default port of a Sentinel.
+pub(super) const SENTINEL_PORT: u16 = 26379;
+
+/// The parts of one URL.
+#[derive(Debug)]
+pub(super) struct RedisUrl {
+    pub(super) scheme: Scheme,
+    pub(super) address: Address,
+    pub(super) username: Option<String>,
+    pub(super) password: Option<String>,
+    /// Number of the database, when the URL names one.
+    pub(super) database: Option<i64>,
+    /// The parameters of the query that say how to encrypt: `ssl_*`.
+    pub(super) ssl: Map<String, Value>,
 }
 
-impl Endpoint {
-    /// Reads `redis://`, `rediss://`, `redis+socket://` and `unix://` URLs.
-    ///
-    /// # Errors
-    /// [`BrokerError::BadUrl`] names the URL without its password and what is wrong with it.
-    pub fn parse(url: &str) -> Result<Self, BrokerError> {
-        let shown = redact(url);
-        let bad = |reason: String| BrokerError::BadUrl { url: shown.clone(), reason };
-        let info = match url.split_once("://") {
-            Some(("redis+socket" | "unix", rest)) => socket(rest).map_err(bad)?,
-            Some(("redis" | "rediss", _)) => url
-                .into_connection_info()
-                .map_err(|error| bad(error.detail().unwrap_or("malformed URL").to_owned()))?,
-            Some((scheme, _)) => {
-                return Err(bad(format!("unknown transport {scheme:?}; hint: use redis://HOST:6379/0")));
-            }
-            None => return Err(bad("no scheme; hint: write redis://HOST:6379/0".to_owned())),
-        };
-        Ok(Self { info, shown })
-    }
+/// What the scheme of a URL says about the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scheme {
+    /// `redis://`, `rediss://`, `redis+socket://`, `unix://`: the server itself.
+    Server { tls: bool },
+    /// `sentinel://`: one that knows where the server is.
+    Sentinel,
+    /// `redis+cluster://`, `rediss+cluster://`: one node of a cluster.
+    Cluster { tls: bool },
+}
 
-    /// How to connect, with that protocol version.
-    pub(crate) fn connection_info(&self, protocol: ProtocolVersion) -> ConnectionInfo {
-        let settings = self.info.redis_settings().clone().set_protocol(protocol);
-        self.info.clone().set_redis_settings(settings)
-    }
-
-    /// The number of the database.
-    pub fn database(&self) -> i64 {
-        self.info.redis_settings().db()
-    }
-
-    /// Whether both are the same database of the same server.
-    pub fn same_database(&self, other: &Endpoint) -> bool {
-        self.info.addr() == other.info.addr() && self.database() == other.database()
-    }
-
-    /// Whether both are the same server.
-    pub fn same_server(&self, other: &Endpoint) -> bool {
-        self.info.addr() == other.info.addr()
-    }
-
-    /// Host name and port, or the path of the socket and 0.
-    pub fn address(&self) -> (String, u16) {
-        match self.info.addr() {
-            ConnectionAddr::Tcp(host, port) => (host.clone(), *port),
-            ConnectionAddr::TcpTls { host, port, .. } => (host.clone(), *port),
-            other => (other.to_string(), 0),
+impl Scheme {
+    fn of(name: &str) -> Result<Self, String> {
+        match name {
+            "redis" | "redis+socket" | "socket" | "unix" => Ok(Scheme::Server { tls: false }),
+            "rediss" => Ok(Scheme::Server { tls: true }),
+            "sentinel" => Ok(Scheme::Sentinel),
+            "redis+cluster" => Ok(Scheme::Cluster { tls: false }),
+            "rediss+cluster" => Ok(Scheme::Cluster { tls: true }),
+            other => Err(format!(
+                "unknown transport {other:?}; hint: redis://HOST:6379/0, rediss:// (TLS), redis+socket:///PATH, sentinel://HOST:26379 and redis+cluster://HOST:6379 are known"
+            )),
         }
     }
-}
 
-/// The URL without its password.
-impl std::fmt::Display for Endpoint {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(&self.shown)
+    fn default_port(self) -> u16 {
+        if self == Scheme::Sentinel { SENTINEL_PORT } else { REDIS_PORT }
     }
 }
 
-impl std::fmt::Debug for Endpoint {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "Endpoint({})", self.shown)
+impl RedisUrl {
+    /// Reads a URL; the error says what is wrong with it and shows no password.
+    pub(super) fn parse(url: &Url) -> Result<Self, String> {
+        let Some((name, rest)) = url.expose().split_once("://") else {
+            return Err("no scheme; hint: write redis://HOST:6379/0".to_owned());
+        };
+        let scheme = Scheme::of(name)?;
+        if matches!(name, "redis+socket" | "socket" | "unix") {
+            return socket(scheme, rest);
+        }
+        // A password may hold anything, even a question mark, unencoded: the last `@` ends it.
+        let body = rest.split('?').next().unwrap_or(rest);
+        let path_at = body.rfind('@').or_else(|| rest.rfind('@')).unwrap_or(0);
+        let authority_end = rest[path_at..].find(['/', '?']).map_or(rest.len(), |at| path_at + at);
+        let (authority, tail) = rest.split_at(authority_end);
+        let (credentials, host) = match authority.rsplit_once('@') {
+            Some((credentials, host)) => (Some(credentials), host),
+            None => (None, authority),
+        };
+        let (path, query) = tail.split_once('?').unwrap_or((tail, ""));
+        let (username, password) = login(credentials)?;
+        let query = parameters(query)?;
+        Ok(Self {
+            scheme,
+            address: host_and_port(host, scheme.default_port())?,
+            username,
+            password,
+            database: database(path, &query)?,
+            ssl: ssl_parameters(query)?,
+        })
     }
 }
 
 /// `redis+socket:///path/to.sock?virtual_host=0`, with user and password before the path if any.
-fn socket(rest: &str) -> Result<ConnectionInfo, String> {
+fn socket(scheme: Scheme, rest: &str) -> Result<RedisUrl, String> {
     let (location, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let (user_info, path) = match location.split_once('@') {
-        Some((user_info, path)) => (Some(user_info), path),
-        None => (None, location),
+    let (credentials, path) = match location.rsplit_once("@/") {
+        Some((credentials, path)) => (Some(credentials), format!("/{path}")),
+        None => (None, location.to_owned()),
     };
     if !path.starts_with('/') {
-        return Err(format!("the socket's path {path:?} is not absolute"));
+        return Err(format!(
+            "the socket's path {path:?} is not absolute; hint: redis+socket:///run/redis.sock"
+        ));
     }
-    let mut settings = RedisConnectionInfo::default();
-    for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
-        if matches!(name, "virtual_host" | "db") {
-            let database = value.trim_start_matches('/').parse();
-            settings =
-                settings.set_db(database.map_err(|_| format!("{name} {value:?} is not a database number"))?);
-        }
-    }
-    if let Some((user, password)) = user_info.and_then(|user_info| user_info.split_once(':')) {
-        if !user.is_empty() {
-            settings = settings.set_username(user);
-        }
-        settings = settings.set_password(password);
-    }
-    let address = ConnectionAddr::Unix(PathBuf::from(path));
-    let info = address.into_connection_info().map_err(|error| error.to_string())?;
-    Ok(info.set_redis_settings(settings))
+    let (username, password) = login(credentials)?;
+    let query = parameters(query)?;
+    let path = PathBuf::from(decoded(&path)?);
+    let database = database("", &query)?;
+    Ok(RedisUrl {
+        scheme,
+        address: Address::Unix(path),
+        username,
+        password,
+        database,
+        ssl: ssl_parameters(query)?,
+    })
 }
 
-/// The URL with `**` for its password, as Celery shows it.
-pub(crate) fn redact(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return "**".to_owned() };
-    let authority_end = rest.find('/').unwrap_or(rest.len());
-    match rest[..authority_end].rfind('@') {
-        Some(at) => {
-            let user = rest[..at].split(':').next().unwrap_or("");
-            format!("{scheme}://{user}:**@{}", &rest[at + 1..])
-        }
-        None => url.to_owned(),
+fn login(credentials: Option<&str>) -> Result<(Option<String>, Option<String>), String> {
+    let Some(credentials) = credentials else { return Ok((None, None)) };
+    let (user, password) = match credentials.split_once(':') {
+        Some((user, password)) => (user, Some(password)),
+        None => (credentials, None),
+    };
+    let given = |text: &str| if text.is_empty() { Ok(None) } else { decoded(text).map(Some) };
+    Ok((given(user)?, password.map_or(Ok(None), given)?))
+}
+
+fn host_and_port(text: &str, default_port: u16) -> Result<Address, String> {
+    // An IPv6 address stands in brackets.
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    let port = match port {
+        None | Some("") => default_port,
+        Some(port) => port.parse().map_err(|_| format!("{port:?} is not a port"))?,
+    };
+    let host = decoded(host.trim_start_matches('[').trim_end_matches(']'))?;
+    // Celery takes a URL without a host for one of this machine.
+    Ok(Address::Tcp(if host.is_empty() { "127.0.0.1".to_owned() } else { host }, port))
+}
+
+fn parameters(query: &str) -> Result<Vec<(String, String)>, String> {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(name, value)| Ok((decoded(name)?, decoded(&value.replace('+', " "))?))).collect()
+}
+
+fn database(path: &str, query: &[(String, String)]) -> Result<Option<i64>, String> {
+    let named = query.iter().rev().find(|(name, _)| matches!(name.as_str(), "virtual_host" | "db"));
+    let text = named.map_or(path, |(_, value)| value.as_str()).trim_matches('/');
+    if text.is_empty() {
+        return Ok(None);
     }
+    let number = text.parse().ok().filter(|number| *number >= 0);
+    number
+        .map(Some)
+        .ok_or_else(|| format!("{text:?} is not the number of a database; hint: redis://HOST:6379/0"))
+}
+
+/// What of the query is about TLS; the other parameters that redis-py takes are given as transport options.
+fn ssl_parameters(query: Vec<(String, String)>) -> Result<Map<String, Value>, String> {
+    let mut ssl = Map::new();
+    for (name, value) in query {
+        match name.as_str() {
+            "virtual_host" | "db" => {}
+            name if name.starts_with("ssl_") => drop(ssl.insert(name.to_owned(), value.into())),
+            name => {
+                return Err(format!(
+                    "unknown parameter {name:?}; hint: give it in broker_transport_options or result_backend_transport_options"
+                ));
+            }
+        }
+    }
+    Ok(ssl)
+}
+
+fn decoded(text: &str) -> Result<String, String> {
+    let decoded = percent_decode_str(text).decode_utf8();
+    decoded.map(std::borrow::Cow::into_owned).map_err(|_| "a percent-encoded part is not UTF-8".to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn passwords_are_never_shown() {
-        for url in ["redis://:secret@localhost:6379/1", "rediss://user:secret@host/0", "foo://a:secret@b/c"] {
-            let shown =
-                Endpoint::parse(url).map_or_else(|error| error.to_string(), |endpoint| endpoint.to_string());
-            assert!(!shown.contains("secret"), "{shown}");
-        }
+    fn parse(url: &str) -> RedisUrl {
+        RedisUrl::parse(&Url::new(url)).unwrap()
     }
 
     #[test]
-    fn sockets_and_databases_are_read() {
-        let endpoint = Endpoint::parse("redis+socket:///tmp/redis.sock?virtual_host=3").unwrap();
-        assert_eq!(endpoint.database(), 3);
-        assert_eq!(Endpoint::parse("redis://localhost:6380/2").unwrap().database(), 2);
-        assert!(Endpoint::parse("localhost:6379").is_err());
-        assert!(Endpoint::parse("amqps+x://h").unwrap_err().to_string().contains("unknown transport"));
+    fn hosts_ports_and_databases_are_read() {
+        let tcp = |host: &str, port| Address::Tcp(host.to_owned(), port);
+        assert_eq!(parse("redis://h:6380/2").address, tcp("h", 6380));
+        assert_eq!(parse("redis://h:6380/2").database, Some(2));
+        assert_eq!(parse("redis://").address, tcp("127.0.0.1", 6379));
+        assert_eq!(parse("redis://[::1]:7/").address, tcp("::1", 7));
+        assert_eq!(parse("redis://[::1]").address, tcp("::1", 6379));
+        assert_eq!(parse("sentinel://s").address, tcp("s", 26379));
+        assert_eq!(parse("redis://h?db=4").database, Some(4));
+        assert_eq!(parse("rediss+cluster://h").scheme, Scheme::Cluster { tls: true });
+    }
+
+    #[test]
+    fn sockets_are_read_with_their_login() {
+        let url = parse("redis+socket://user:p%40ss@/run/my%20redis.sock?virtual_host=/3");
+        assert_eq!(url.address, Address::Unix("/run/my redis.sock".into()));
+        assert_eq!((url.username.as_deref(), url.password.as_deref()), (Some("user"), Some("p@ss")));
+        assert_eq!(url.database, Some(3));
+    }
+
+    #[test]
+    fn passwords_are_decoded_and_may_hold_almost_anything() {
+        for (url, password) in [
+            ("redis://:p%2Fw%3A%25@h/0", "p/w:%"),
+            ("redis://:p@w:x@h/0", "p@w:x"),
+            ("redis://:p?w;#@h/0", "p?w;#"),
+            ("redis://user:%E2%82%AC@h", "€"),
+        ] {
+            assert_eq!(parse(url).password.as_deref(), Some(password), "{url}");
+            assert_eq!(parse(url).address, Address::Tcp("h".to_owned(), 6379), "{url}");
+        }
+        assert_eq!(parse("redis://only-a-user@h").username.as_deref(), Some("only-a-user"));
+    }
+
+    #[test]
+    fn tls_parameters_are_kept_and_others_are_told() {
+        let url = parse("rediss://h/1?ssl_cert_reqs=required&ssl_ca_certs=%2Fetc%2Fca.pem");
+        assert_eq!(url.ssl["ssl_ca_certs"], "/etc/ca.pem");
+        let error = RedisUrl::parse(&Url::new("redis://h?socket_timeout=3")).unwrap_err();
+        assert!(error.contains("socket_timeout") && error.contains("transport_options"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_said_without_the_password() {
+        for (url, part) in [
+            ("localhost:6379", "no scheme"),
+            ("amqps+x://h", "unknown transport"),
+            ("redis://:secret@h:port/0", "not a port"),
+            ("redis://:secret@h/first", "not the number of a database"),
+            ("redis+socket://:secret@relative", "not absolute"),
+        ] {
+            let error = RedisUrl::parse(&Url::new(url)).unwrap_err();
+            assert!(error.contains(part) && !error.contains("secret"), "{error}");
+        }
     }
 }

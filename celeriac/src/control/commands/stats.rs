@@ -81,7 +81,7 @@ fn broker(panel: &Panel) -> Value {
         ("login_method", config.broker_login_method.clone().into()),
         ("uri_prefix", Value::Null),
         ("heartbeat", f64::from(config.broker_heartbeat.unwrap_or(0)).into()),
-        ("failover_strategy", config.broker_failover_strategy.as_deref().unwrap_or("round-robin").into()),
+        ("failover_strategy", config.broker_failover_strategy.unwrap_or_default().as_str().into()),
         ("alternates", Value::List(Vec::new())),
         ("credential_provider", Value::Null),
     ])

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, PushInfo, Value};
 use tokio::sync::mpsc;
 
 use super::{Arrival, Consumer, Receiver};
+use crate::broker::redis::connection::{Connection, replies, server_error};
 use crate::broker::redis::inflight::SLOTS;
-use crate::broker::redis::link::{replies, server_error};
 use crate::broker::redis::restore::renew_lease;
 
 impl<R: Receiver> Consumer<R> {
@@ -16,8 +15,9 @@ impl<R: Receiver> Consumer<R> {
     pub(super) async fn connect(
         &mut self,
         pushes: mpsc::UnboundedSender<PushInfo>,
-    ) -> Result<MultiplexedConnection, String> {
-        let mut connection = self.link.dedicated(Some(pushes)).await.map_err(|error| error_chain(&error))?;
+    ) -> Result<Connection, String> {
+        let mut connection = self.link.dedicated(Some(pushes)).await.map_err(|error| error.to_string())?;
+        self.end_earlier(&mut connection).await?;
         let mut hello = Pipeline::new();
         hello.cmd("CLIENT").arg("TRACKING").arg("ON").arg("NOLOOP");
         hello.cmd("TIME");
@@ -44,6 +44,35 @@ impl<R: Receiver> Consumer<R> {
         Ok(connection)
     }
 
+    /// Ends the earlier connection on the server: what it sent may still be on its way, and must not be carried out after
+    /// its messages and its transaction were looked for.
+    ///
+    /// A server that was started again, or another one, has given the number to somebody else: the name tells.
+    async fn end_earlier(&mut self, connection: &mut Connection) -> Result<(), String> {
+        let name = format!("celeriac:{}", self.worker);
+        let mut introduction = Pipeline::new();
+        introduction.cmd("CLIENT").arg("SETNAME").arg(&name);
+        introduction.cmd("CLIENT").arg("ID");
+        if let Some(earlier) = self.connection_id {
+            introduction.cmd("CLIENT").arg("LIST").arg("ID").arg(earlier);
+        }
+        let found = replies(connection, &mut introduction).await.map_err(|error| error.to_string())?;
+        if let (Some(earlier), Some(listed)) = (self.connection_id, found.get(2))
+            && text(listed).split_whitespace().any(|field| field.strip_prefix("name=") == Some(&name))
+        {
+            let mut end = Pipeline::new();
+            end.cmd("CLIENT").arg("KILL").arg("ID").arg(earlier);
+            let ended = replies(connection, &mut end).await.map_err(|error| error.to_string())?;
+            if let Some(reason) = ended.iter().find_map(server_error) {
+                log::warn!(broker:% = self.link.endpoint(); "The connection before this one cannot be ended: {reason}");
+            }
+        }
+        if let Some(Value::Int(id)) = found.get(1) {
+            self.connection_id = Some(*id);
+        }
+        Ok(())
+    }
+
     /// Takes what a round trip of which the reply was lost has moved into the in-flight lists.
     fn adopt_inflight(&mut self, lists: &[Value]) {
         for (slot, list) in lists.iter().enumerate() {
@@ -63,7 +92,7 @@ impl<R: Receiver> Consumer<R> {
     }
 
     /// Takes the worker's name off the server.
-    pub(super) async fn leave(&mut self, connection: &mut MultiplexedConnection) -> Result<(), String> {
+    pub(super) async fn leave(&mut self, connection: &mut Connection) -> Result<(), String> {
         let mut farewell = Pipeline::new();
         farewell.cmd("ZREM").arg(&self.keys.inflight_index).arg(&self.worker);
         farewell.cmd("DEL").arg(self.keys.committed(&self.worker));
@@ -72,13 +101,10 @@ impl<R: Receiver> Consumer<R> {
     }
 }
 
-fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
+fn text(reply: &Value) -> String {
+    match reply {
+        Value::BulkString(text) => String::from_utf8_lossy(text).into_owned(),
+        Value::VerbatimString { text, .. } => text.clone(),
+        _ => String::new(),
     }
-    text
 }

@@ -18,7 +18,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, PushInfo, PushKind, Value};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -27,12 +26,13 @@ pub(crate) use lease::LEASE;
 pub(crate) use settlement::{ConsumerHandle, Disposition, Settlement};
 
 use super::clock::ServerClock;
+use super::connection::{Connection, replies, server_error};
 use super::exchange::is_full;
 use super::inflight::Slots;
-use super::link::{replies, server_error};
 use super::transaction::Transaction;
-use super::{Keys, Link};
+use super::{Keys, Link, Persistence};
 use crate::backoff::Backoff;
+use crate::broker::BrokerError;
 use crate::heavy::{LARGE, aside};
 use crate::message::{Parts, ProtocolError, envelope};
 use full::Full;
@@ -84,6 +84,7 @@ pub(crate) struct Consumer<R> {
     visibility_timeout: Duration,
     hostname: String,
     dead_letters: Option<String>,
+    persistence: Persistence,
     receiver: Arc<R>,
     handle: ConsumerHandle,
     settlements: mpsc::UnboundedReceiver<Settlement>,
@@ -99,6 +100,8 @@ pub(crate) struct Consumer<R> {
     has_room: bool,
     clock: ServerClock,
     renewed: Instant,
+    /// The number that the server gave the last connection.
+    connection_id: Option<i64>,
     /// What is committed now, until the server has confirmed it.
     transaction: Option<Transaction>,
     transaction_number: u64,
@@ -114,6 +117,8 @@ pub(crate) struct ConsumerOptions {
     pub(crate) hostname: String,
     /// Where messages go that are given up; `None` drops them.
     pub(crate) dead_letters: Option<String>,
+    /// How long a lost broker is tried.
+    pub(crate) persistence: Persistence,
 }
 
 /// A message that has come to this worker.
@@ -162,6 +167,7 @@ impl<R: Receiver> Consumer<R> {
             visibility_timeout: options.visibility_timeout,
             hostname: options.hostname,
             dead_letters: options.dead_letters,
+            persistence: options.persistence,
             receiver: make(handle.clone()),
             handle,
             settlements,
@@ -174,6 +180,7 @@ impl<R: Receiver> Consumer<R> {
             has_room: false,
             clock: ServerClock::default(),
             renewed: Instant::now(),
+            connection_id: None,
             transaction: None,
             transaction_number: 0,
             full: Full::default(),
@@ -181,25 +188,40 @@ impl<R: Receiver> Consumer<R> {
     }
 
     /// Consumes until `stop_fetching` and then commits what is settled until `finish`.
-    pub(crate) async fn run(mut self, stop_fetching: CancellationToken, finish: CancellationToken) {
+    ///
+    /// # Errors
+    /// [`BrokerError::GaveUp`] when the broker is not to be tried again; fetching is stopped then.
+    pub(crate) async fn run(
+        mut self,
+        stop_fetching: CancellationToken,
+        finish: CancellationToken,
+    ) -> Result<(), BrokerError> {
         let ending = Ending { stop_fetching, finish };
         let mut backoff = Backoff::default();
         loop {
             let (pushes, mut pushed) = mpsc::unbounded_channel();
-            match self.connect(pushes).await {
+            let failure = match self.connect(pushes).await {
                 Ok(mut connection) => {
+                    self.persistence.reached();
                     let served = self.serve(&mut connection, &mut pushed, &mut backoff, &ending).await;
                     self.hand_over();
                     match served {
-                        Ok(()) => return,
+                        Ok(()) => return Ok(()),
                         Err(error) => {
-                            log::warn!(broker:% = self.link.endpoint(), error:% = error; "Connection to broker lost: reconnecting")
+                            log::warn!(broker:% = self.link.endpoint(); "Connection to broker lost, reconnecting: {error}");
+                            self.link.note_refusal(&connection, &error);
+                            error
                         }
                     }
                 }
                 Err(error) => {
-                    log::error!(broker:% = self.link.endpoint(), error:? = error; "Cannot connect to broker: {error}");
+                    log::error!(broker:% = self.link.endpoint(); "Cannot connect to broker: {error}");
+                    error
                 }
+            };
+            if let Err(error) = self.persistence.failed(self.link.endpoint(), &failure) {
+                ending.stop_fetching.cancel();
+                return Err(error);
             }
             if ending.stop_fetching.is_cancelled() {
                 self.handle.end_fetching();
@@ -207,18 +229,18 @@ impl<R: Receiver> Consumer<R> {
             let pause = backoff.next();
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = ending.finish.cancelled(), if self.held.is_empty() && self.transaction.is_none() => return,
+                () = ending.finish.cancelled(), if self.held.is_empty() && self.transaction.is_none() => return Ok(()),
             }
             if ending.finish.is_cancelled() && backoff.attempts() > 5 {
                 log::error!(unsettled = self.held.len(); "Leaving without the broker: unsettled messages come back after the lease");
-                return;
+                return Ok(());
             }
         }
     }
 
     async fn serve(
         &mut self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Connection,
         pushed: &mut mpsc::UnboundedReceiver<PushInfo>,
         backoff: &mut Backoff,
         ending: &Ending,

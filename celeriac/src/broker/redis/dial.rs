@@ -1,0 +1,150 @@
+//! A byte stream to one server: TCP with or without TLS, or a unix socket; watched for signs of life.
+
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::tls::Tls;
+
+/// How long a TCP connection may be idle before the kernel asks whether the other side is there, and how often it asks.
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(5), Duration::from_secs(2), 3);
+/// How long sent bytes may stay unacknowledged before the kernel gives the connection up.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
+
+/// Where one server listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Address {
+    /// Host and port.
+    Tcp(String, u16),
+    /// The path of a unix socket.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Address::Tcp(host, port) if host.contains(':') => write!(formatter, "[{host}]:{port}"),
+            Address::Tcp(host, port) => write!(formatter, "{host}:{port}"),
+            Address::Unix(path) => write!(formatter, "{}", path.display()),
+        }
+    }
+}
+
+/// Opens a stream to a server.
+pub(super) async fn dial(address: &Address, tls: Option<&Tls>, keepalive: bool) -> io::Result<Watched> {
+    let stream: Box<dyn Stream> = match address {
+        Address::Unix(path) => Box::new(UnixStream::connect(path).await?),
+        Address::Tcp(host, port) => {
+            let stream = TcpStream::connect((host.as_str(), *port)).await?;
+            stream.set_nodelay(true)?;
+            // Whoever closes a connection has had all replies, or has given it up: then what was sent and has not arrived
+            // must not arrive any more.
+            socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+            if keepalive {
+                keep_alive(&stream)?;
+            }
+            match tls {
+                Some(tls) => Box::new(tls.connect(host, stream).await?),
+                None => Box::new(stream),
+            }
+        }
+    };
+    Ok(Watched { stream, signs: Signs::default() })
+}
+
+fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    let (idle, interval, retries) = KEEPALIVE;
+    let socket = socket2::SockRef::from(stream);
+    let keepalive =
+        socket2::TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(retries);
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
+    Ok(())
+}
+
+/// What a connection reads and writes.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// When bytes last moved over a connection.
+#[derive(Clone)]
+pub(super) struct Signs {
+    begin: Instant,
+    /// Milliseconds since then.
+    last: Arc<AtomicU64>,
+}
+
+impl Default for Signs {
+    fn default() -> Self {
+        Self { begin: Instant::now(), last: Arc::default() }
+    }
+}
+
+impl Signs {
+    /// The last moment at which bytes moved.
+    pub(super) fn last(&self) -> Instant {
+        self.begin + Duration::from_millis(self.last.load(Ordering::Relaxed))
+    }
+
+    fn note(&self) {
+        let elapsed = u64::try_from(self.begin.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(elapsed, Ordering::Relaxed);
+    }
+}
+
+/// A stream whose signs of life are seen from outside.
+pub(super) struct Watched {
+    stream: Box<dyn Stream>,
+    signs: Signs,
+}
+
+impl Watched {
+    pub(super) fn signs(&self) -> Signs {
+        self.signs.clone()
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if polled.is_ready() {
+            self.signs.note();
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        if polled.is_ready() {
+            self.signs.note();
+        }
+        polled
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
