@@ -45,7 +45,7 @@ impl Stage {
 #[test]
 fn tasks_beyond_the_bound_are_parked_and_start_once_when_they_are_due() {
     let stage = Stage::with_parking();
-    let count = rounds(1) * 2000;
+    let count = rounds(1) * 600;
     let _workers = [stage.worker("one", 4), stage.worker("two", 4), stage.worker("three", 4)];
     stage.send_due(0, count, 15.0, 5.0);
     stage.await_parked(count as i64 - 30);
@@ -59,7 +59,7 @@ fn tasks_beyond_the_bound_are_parked_and_start_once_when_they_are_due() {
     assert!(stage.runs("started").values().all(|runs| *runs == 1));
     let late = *stage.runs("late_ms").keys().max().unwrap();
     println!("latest start after its eta: {late} ms");
-    assert!((0..10_000).contains(&late), "{late} ms late");
+    assert!(late < 20_000, "{late} ms late");
     assert!(*stage.runs("late_ms").keys().min().unwrap() >= 0, "nothing starts before its eta");
 }
 
