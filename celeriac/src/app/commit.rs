@@ -41,9 +41,14 @@ impl Celery {
                 },
                 Effect::Revoke(ids) => lowered.revoked.extend(ids),
                 Effect::ChordPart(part) => lowered.parts.push(*part),
+                Effect::Store(meta) => {
+                    if let Some(backend) = backend {
+                        lowered.results.extend(backend.careful_store_commands(&meta).await?);
+                    }
+                }
                 effect => {
                     let Some(backend) = backend else { continue };
-                    let prepares = !matches!(effect, Effect::Store(_) | Effect::ChordFailed { .. });
+                    let prepares = !matches!(effect, Effect::ChordFailed { .. });
                     let commands = if prepares { &mut lowered.prepare } else { &mut lowered.results };
                     commands.extend(result_commands(backend, effect));
                 }
@@ -129,7 +134,6 @@ fn result_commands(backend: &RedisBackend, effect: Effect) -> Vec<Cmd> {
         Effect::ChordGrow { group_id, by } => vec![backend.chord_grow_command(&group_id, by as i64)],
         Effect::ChordFailed { group_id } => vec![backend.chord_fail_command(&group_id)],
         Effect::SaveGroup(group) => backend.save_group_commands(&group),
-        Effect::Store(meta) => backend.store_commands(&meta, false),
         _ => Vec::new(),
     }
 }

@@ -39,8 +39,16 @@ impl TaskMeta {
     /// # Errors
     /// [`ProtocolError`] when it is not JSON or has no status.
     pub fn decode(task_id: &str, stored: &[u8]) -> Result<Self, ProtocolError> {
+        Self::from_value(task_id, json::loads(stored)?)
+    }
+
+    /// Reads a record that is deserialized already.
+    ///
+    /// # Errors
+    /// [`ProtocolError`] when it has no status.
+    pub(crate) fn from_value(task_id: &str, record: Value) -> Result<Self, ProtocolError> {
         let bad = |what: &str| ProtocolError::bad_body(format!("the result of task {task_id} has no {what}"));
-        let Value::Map(mut fields) = json::loads(stored)? else { return Err(bad("fields")) };
+        let Value::Map(mut fields) = record else { return Err(bad("fields")) };
         let mut take = |name: &str| fields.shift_remove(name).unwrap_or_default();
         let status = TaskState::from_name(take("status").as_str().ok_or_else(|| bad("status"))?);
         let text = |value: Value| if let Value::Str(text) = value { Some(text) } else { None };

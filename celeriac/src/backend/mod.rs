@@ -1,6 +1,7 @@
 //! Result backends: where states and results are kept.
 
 mod codec;
+mod encoding;
 mod meta;
 pub mod redis;
 

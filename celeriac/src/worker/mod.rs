@@ -338,7 +338,8 @@ impl Worker {
         let Some(runtime) = made else {
             return Err(Error::Worker("the consumer made no receiver".to_owned()));
         };
-        for definition in runtime.registry.values() {
+        let limited = runtime.registry.values().filter(|_| !config.worker_disable_rate_limits);
+        for definition in limited {
             let limit = match definition.options.rate_limit.as_deref().map(RateLimit::parse) {
                 Some(Ok(limit)) => limit,
                 Some(Err(reason)) => {

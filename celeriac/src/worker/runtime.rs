@@ -106,7 +106,10 @@ impl Runtime {
 
     /// How many messages the worker may hold; `None` is without limit.
     pub(crate) fn prefetch_limit(&self) -> Option<usize> {
-        let multiplier = self.config().worker_prefetch_multiplier as usize;
+        let config = self.config();
+        // What runs counts as held: with one a slot nothing is fetched that could not start.
+        let multiplier =
+            if config.worker_disable_prefetch { 1 } else { config.worker_prefetch_multiplier as usize };
         (multiplier > 0).then(|| self.slots.limit() * multiplier)
     }
 

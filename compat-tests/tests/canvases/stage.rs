@@ -12,7 +12,7 @@ use tempfile::TempDir;
 const TRANSPORT_OPTIONS: (&str, &str) = ("CELERY_BROKER_TRANSPORT_OPTIONS", r#"{"visibility_timeout": 10}"#);
 
 /// How long anything may take that should be quick, on a busy machine.
-pub(crate) const SOON: Duration = secs(60);
+pub(crate) const SOON: Duration = secs(150);
 
 pub(crate) struct Stage {
     pub(crate) redis: RedisServer,
@@ -37,7 +37,7 @@ impl Stage {
     /// A worker in Rust.
     pub(crate) fn worker(&self, concurrency: usize) -> Process {
         let mut command = Command::new(binary("canvas-worker"));
-        command.args(["-n", "rust@host", "-E", "-l", "warning", "-c", &concurrency.to_string()]);
+        command.args(["-n", "rust@host", "-E", "-l", "info", "-c", &concurrency.to_string()]);
         command.args(["--result-extended", "--task-send-sent-event"]);
         command.env("CELERY_BROKER_URL", self.redis.url()).env("CELERY_RESULT_BACKEND", self.redis.url());
         command.env(TRANSPORT_OPTIONS.0, TRANSPORT_OPTIONS.1);

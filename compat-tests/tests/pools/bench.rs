@@ -58,7 +58,7 @@ impl Bench {
     pub(crate) fn script(&self, code: &str) -> Json {
         let code = format!("{PRELUDE}\n{code}");
         let command = PythonEnv::get().script(&code).env("BROKER", self.redis.url());
-        let output = command.deadline(secs(150)).run().success();
+        let output = command.deadline(secs(600)).run().success();
         let line = output.lines().last().unwrap_or_default();
         serde_json::from_str(line).unwrap_or_else(|error| panic!("no JSON: {error}\n{output}"))
     }

@@ -3,5 +3,6 @@
 mod bad_messages;
 mod bench;
 mod hooks;
+mod many;
 mod messages;
 mod processes;

@@ -7,7 +7,9 @@ import os
 import sys
 import threading
 import time
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
+from uuid import UUID
 
 from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded
@@ -27,14 +29,21 @@ app.conf.update(
         Queue("keyed", Exchange("shop"), "orders"),
         Broadcast("news"),
     ],
+    accept_content=["json", "msgpack", "yaml"],
     task_routes={"sem.told": {"queue": "news", "exchange": "news"}},
 )
+app.conf.update(json.loads(os.environ.get("SEMANTICS_SETTINGS", "{}")))
 redis = app.backend.client
 
 
 @app.task(name="sem.add")
 def add(x, y):
     return x + y
+
+
+@app.task(name="sem.echo")
+def echo(value):
+    return value
 
 
 @app.task(name="sem.give_up", acks_late=True, acks_on_failure_or_timeout=False)
@@ -245,6 +254,32 @@ def routes():
     bindings = {key: [[*binding[:2], "bcast" if binding[2].startswith("bcast.") else binding[2]] for binding in members]
                 for key, members in bindings.items() if "news" not in key}
     return found + [sorted(text.decode() for text in redis.lrange("told", 0, -1)), bindings]
+
+
+PLAIN = {"n": [1, 2.5, None, "é\u2028", True, -(2**40)], "nested": {"a": [[], {}]}}
+TYPED = PLAIN | {
+    "at": datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=timezone.utc),
+    "naive": datetime(2026, 1, 2, 3, 4, 5),
+    "day": date(2026, 1, 2),
+    "price": Decimal("10.50"),
+    "id": UUID("12345678-1234-5678-1234-567812345678"),
+    "bytes": b"\xff\x00abc",
+}
+
+
+@scenario
+def serializers():
+    wrong = []
+    for serializer in ("json", "msgpack", "yaml"):
+        for compression in (None, "gzip", "bzip2", "zstd", "lzma", "brotli"):
+            # The others have no form for all of kombu's typed values, as arguments or as results.
+            value = TYPED if serializer == app.conf.result_serializer == "json" else PLAIN
+            sent = echo.apply_async((value,), serializer=serializer, compression=compression)
+            found = sent.get(timeout=30, propagate=False)
+            if found != value:
+                wrong.append([serializer, compression, repr(found)])
+    app.conf.task_protocol = 1
+    return [wrong, outcome(add.delay(20, 22)), outcome(add.apply_async((1, 1), countdown=0.2, expires=60))]
 
 
 @scenario

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use compat_tests::{Process, PythonEnv, RedisServer, binary, scratch_dir, secs};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
 /// The queues of `semantics_app.py`.
@@ -25,13 +25,19 @@ pub(crate) struct Stage {
     pub(crate) redis: RedisServer,
     folder: TempDir,
     kind: Kind,
+    settings: Json,
 }
 
 impl Stage {
     pub(crate) fn new(kind: Kind) -> Self {
         let folder = scratch_dir("semantics");
         std::fs::write(folder.path().join("semantics_app.py"), include_str!("semantics_app.py")).unwrap();
-        Self { redis: RedisServer::start(), folder, kind }
+        Self { redis: RedisServer::start(), folder, kind, settings: json!({}) }
+    }
+
+    /// A stage whose workers and clients have more settings, as a JSON object.
+    pub(crate) fn with_settings(kind: Kind, settings: Json) -> Self {
+        Self { settings, ..Self::new(kind) }
     }
 
     /// Starts the worker; it need not be ready.
@@ -42,6 +48,7 @@ impl Stage {
                 let command = ["-A", "semantics_app", "worker"].iter().chain(arguments);
                 let command = PythonEnv::get().celery(command).current_dir(self.folder.path());
                 let command = command.env("CELERY_BROKER_URL", self.redis.url());
+                let command = command.env("SEMANTICS_SETTINGS", self.settings.to_string());
                 command.env("CELERY_RESULT_BACKEND", self.redis.url()).spawn()
             }
             Kind::Ours => {
@@ -49,6 +56,11 @@ impl Stage {
                 command.args(arguments).args(["-E"]).env("CELERY_TASK_QUEUES", QUEUES);
                 command.env("CELERY_BROKER_URL", self.redis.url());
                 command.env("CELERY_RESULT_BACKEND", self.redis.url());
+                command.env("CELERY_ACCEPT_CONTENT", "json,msgpack,yaml");
+                for (name, value) in self.settings.as_object().expect("an object") {
+                    let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                    command.env(format!("CELERY_{}", name.to_uppercase()), value);
+                }
                 Process::spawn("semantics-worker", &command)
             }
         }
@@ -57,7 +69,7 @@ impl Stage {
     /// A worker that is ready.
     pub(crate) fn worker(&self, arguments: &[&str]) -> Process {
         let mut worker = self.start(arguments);
-        worker.wait_for_line(" ready", secs(60));
+        worker.wait_for_line(" ready", secs(150));
         worker
     }
 
@@ -66,6 +78,7 @@ impl Stage {
     pub(crate) fn observe(&self, scenario: &str) -> Json {
         let command = PythonEnv::get().python(["semantics_app.py", scenario]).current_dir(self.folder.path());
         let command = command.env("CELERY_BROKER_URL", self.redis.url()).deadline(secs(180));
+        let command = command.env("SEMANTICS_SETTINGS", self.settings.to_string());
         let output = command.env("CELERY_RESULT_BACKEND", self.redis.url()).run().success();
         let mut found: Json = serde_json::from_str(output.lines().last().unwrap_or("null")).unwrap();
         found[scenario].take()

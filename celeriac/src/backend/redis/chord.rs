@@ -8,7 +8,7 @@ use super::RedisBackend;
 use crate::backend::{ChordPart, TaskState};
 use crate::broker::BrokerError;
 use crate::broker::redis::{eval, texts};
-use crate::message::{Value, json};
+use crate::message::Value;
 
 /// Adds a part once, counts, and lets one caller claim the complete chord; what was claimed is registered, so that
 /// another worker goes on when this one dies.
@@ -139,10 +139,11 @@ impl RedisBackend {
         let [claimed, completed_by] = self.claimed_keys();
         let keys = [parts, more, size, members, group, claim, claimed, completed_by];
         let index = part.group_index.map_or_else(|| "+inf".to_owned(), |index| index.to_string());
+        let encoded = self.encoding.encode(part.encode()).unwrap_or_else(|_| part.encode());
         let group_expires = self.chord_expires.max(self.expires);
         let arguments: [&[u8]; 11] = [
             part.task_id.as_bytes(),
-            &part.encode(),
+            &encoded,
             if self.ordered { b"1" } else { b"0" },
             index.as_bytes(),
             &self.chord_expires.to_string().into_bytes(),
@@ -172,7 +173,7 @@ impl RedisBackend {
         let mut results = Vec::with_capacity(parts.len());
         for part in parts {
             let Reply::BulkString(text) = part else { continue };
-            let Value::List(fields) = json::loads(text)? else { continue };
+            let Value::List(fields) = self.encoding.decode(text)? else { continue };
             let Ok([_, task_id, state, result]) = <[Value; 4]>::try_from(fields) else { continue };
             match state.as_str().map(TaskState::from_name) {
                 Some(TaskState::Failure | TaskState::Revoked) => {

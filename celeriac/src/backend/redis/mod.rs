@@ -13,7 +13,8 @@ use redis::{Cmd, Pipeline, Value as Reply, cmd};
 
 pub(crate) use chord::Parts;
 
-use super::{ResultRef, TaskMeta, TaskState};
+use super::encoding::Encoding;
+use super::{ExceptionInfo, ResultRef, TaskMeta, TaskState};
 use crate::backoff::Backoff;
 use crate::broker::BrokerError;
 use crate::broker::redis::{Endpoint, Link, Timing, eval};
@@ -39,6 +40,7 @@ pub struct RedisBackend {
     chord_expires: u64,
     ordered: bool,
     join_timeout: Duration,
+    encoding: Encoding,
     waiters: Waiters,
 }
 
@@ -55,6 +57,7 @@ impl RedisBackend {
         Self {
             waiters: Waiters::new(link.clone()),
             link,
+            encoding: Encoding::new(config),
             prefix: prefix.into(),
             expires,
             failure_expires: config.result_failure_expires.map_or(expires, |expires| expires.as_secs()),
@@ -83,10 +86,11 @@ impl RedisBackend {
         format!("{}celery-taskset-meta-{group_id}{part}", self.prefix)
     }
 
-    /// The commands that store a state and tell those who wait for it.
+    /// The commands that store a state and tell those who wait for it; one that is not `fresh` does not overwrite a
+    /// success, which can be seen only in records that are JSON.
     pub(crate) fn store_commands(&self, meta: &TaskMeta, fresh: bool) -> Vec<Cmd> {
         let key = self.task_key(&meta.task_id);
-        let value = meta.encode();
+        let value = self.encode(meta);
         let expires = if meta.status == TaskState::Failure { self.failure_expires } else { self.expires };
         if !fresh {
             return vec![eval(STORE_UNLESS_SUCCESS, &[&key], &[&value, expires.to_string().as_bytes()])];
@@ -96,12 +100,37 @@ impl RedisBackend {
         vec![set(&key, &value, expires), publish]
     }
 
+    /// The stored form of a record; of a failure when the serializer has no form for the result, as in Celery.
+    fn encode(&self, meta: &TaskMeta) -> Vec<u8> {
+        self.encoding.encode(meta.encode()).unwrap_or_else(|error| {
+            log::error!(task_id = meta.task_id.as_str(), error:% = error; "The result of {} cannot be stored: {error}", meta.task_id);
+            let exception = ExceptionInfo::new("kombu.exceptions", "EncodeError", vec![error.to_string().into()]);
+            let failure = TaskMeta::new(meta.task_id.clone(), TaskState::Failure, exception.to_value());
+            // Texts have a form everywhere.
+            self.encoding.encode(failure.encode()).unwrap_or_default()
+        })
+    }
+
+    /// The commands that store a state unless a success is stored already.
+    ///
+    /// # Errors
+    /// Those of the server: records that are not JSON have to be looked at here.
+    pub(crate) async fn careful_store_commands(&self, meta: &TaskMeta) -> Result<Vec<Cmd>, BrokerError> {
+        if self.encoding.is_json() {
+            return Ok(self.store_commands(meta, false));
+        }
+        let stored = self.fetch(&meta.task_id).await?;
+        let is_done = stored.is_some_and(|stored| stored.status == TaskState::Success);
+        Ok(if is_done { Vec::new() } else { self.store_commands(meta, true) })
+    }
+
     /// Stores a state at once.
     ///
     /// # Errors
     /// Those of the server.
     pub async fn store(&self, meta: &TaskMeta) -> Result<(), BrokerError> {
-        self.run(self.store_commands(meta, false)).await.map(drop)
+        let commands = self.careful_store_commands(meta).await?;
+        self.run(commands).await.map(drop)
     }
 
     /// What is stored of a task; `None` when nothing is.
@@ -111,7 +140,9 @@ impl RedisBackend {
     pub async fn fetch(&self, task_id: &str) -> Result<Option<TaskMeta>, BrokerError> {
         let replies = self.link.call(Pipeline::new().cmd("GET").arg(self.task_key(task_id))).await?;
         match &replies[0] {
-            Reply::BulkString(stored) => Ok(Some(TaskMeta::decode(task_id, stored)?)),
+            Reply::BulkString(stored) => {
+                Ok(Some(TaskMeta::from_value(task_id, self.encoding.decode(stored)?)?))
+            }
             _ => Ok(None),
         }
     }
@@ -162,10 +193,13 @@ impl RedisBackend {
     /// The commands that save a group for [`RedisBackend::restore_group`].
     pub(crate) fn save_group_commands(&self, group: &ResultRef) -> Vec<Cmd> {
         let key = self.group_key(&group.id, "");
-        let value = json::dumps(&Value::Map([("result".to_owned(), group.to_value())].into_iter().collect()));
+        let record =
+            json::dumps(&Value::Map([("result".to_owned(), group.to_value())].into_iter().collect()));
+        // Ids have a form everywhere.
+        let value = self.encoding.encode(record.into_bytes()).unwrap_or_default();
         let mut publish = cmd("PUBLISH");
         publish.arg(&key).arg(&value);
-        vec![set(&key, value.as_bytes(), self.expires), publish]
+        vec![set(&key, &value, self.expires), publish]
     }
 
     /// The group that was saved under that id.
@@ -176,7 +210,7 @@ impl RedisBackend {
         let replies = self.link.call(Pipeline::new().cmd("GET").arg(self.group_key(group_id, ""))).await?;
         match &replies[0] {
             Reply::BulkString(stored) => {
-                Ok(json::loads(stored)?.get("result").and_then(ResultRef::from_value))
+                Ok(self.encoding.decode(stored)?.get("result").and_then(ResultRef::from_value))
             }
             _ => Ok(None),
         }

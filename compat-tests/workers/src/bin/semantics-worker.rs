@@ -14,6 +14,11 @@ async fn add(x: i64, y: i64) -> i64 {
     x + y
 }
 
+#[celeriac::task(name = "sem.echo")]
+async fn echo(value: Value) -> Value {
+    value
+}
+
 #[celeriac::task(name = "sem.give_up", acks_late, acks_on_failure_or_timeout = false)]
 async fn give_up() -> TaskResult<()> {
     Err(TaskError::builtin("ValueError", "no"))
@@ -145,6 +150,7 @@ async fn main() -> anyhow::Result<()> {
     let worker = Worker::from_options("semantics", &options)?
         .state(record)
         .task(add)
+        .task(echo)
         .task(give_up)
         .task(slow_once)
         .task(tidies)
