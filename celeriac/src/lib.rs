@@ -9,6 +9,7 @@ pub mod canvas;
 pub mod config;
 pub mod control;
 pub mod events;
+mod failpoints;
 mod heavy;
 pub mod message;
 pub mod task;

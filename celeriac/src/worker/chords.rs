@@ -11,6 +11,7 @@ use crate::backend::redis::{Parts, RedisBackend};
 use crate::backend::{ChordPart, ResultRef, TaskState};
 use crate::broker::BrokerError;
 use crate::canvas;
+use crate::failpoints::fail_point;
 use crate::message::{Body, Headers, Message, Properties, Serializer, Value, envelope};
 use crate::task::Request;
 
@@ -71,6 +72,7 @@ pub(super) async fn recover(runtime: Arc<Runtime>) {
             for group_id in backend.overdue_chords().await? {
                 let token = canvas::random_id();
                 if let Some(completing) = backend.reclaim_chord(&group_id, &token).await? {
+                    fail_point!("chord.reclaimed");
                     recover_one(&runtime, &backend, token, &completing).await?;
                 }
             }

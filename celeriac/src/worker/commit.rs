@@ -16,6 +16,7 @@ use crate::backoff::Backoff;
 use crate::broker::BrokerError;
 use crate::broker::redis::{Disposition, Settlement};
 use crate::canvas::{self, Effect, ErrbackStyle, Outbox};
+use crate::failpoints::fail_point;
 use crate::message::{Map, Signature};
 use crate::task::{Context, Handler, Request, takes_more_than};
 
@@ -55,12 +56,14 @@ impl Runtime {
                 }
             }
         }
+        let came_back = request.filter(|request| serial.is_some() && request.redelivered());
+        let forgetting: Vec<Cmd> = came_back.map(|request| self.forget_starts(request)).into_iter().collect();
         let claims: Vec<Claim> = parts.into_iter().map(|part| Claim::new(part, request)).collect();
         if let Some(backend) = self.app.redis_backend() {
             results.extend(claims.iter().map(|claim| claim.command(backend)));
         }
         if self.app.is_one_database() {
-            let commands = [prepare, publish, results].concat();
+            let commands = [forgetting, prepare, publish, results].concat();
             let replies = (!claims.is_empty()).then(oneshot::channel);
             let (sender, receiver) =
                 replies.map_or((None, None), |(sender, receiver)| (Some(sender), Some(receiver)));
@@ -68,7 +71,7 @@ impl Runtime {
             if let (Some(receiver), Some(request)) = (receiver, request) {
                 let (runtime, request) = (Arc::clone(self), request.clone());
                 self.background.spawn(async move {
-                    let replies = receiver.await.ok();
+                    let replies = carried_out(receiver).await;
                     runtime.follow_claims(claims, replies, &request).await;
                 });
             }
@@ -77,15 +80,19 @@ impl Runtime {
         if let Some(backend) = self.app.redis_backend() {
             self.insist(|| backend.run(prepare.clone())).await;
         }
-        self.insist(|| self.publish_all(publish.clone())).await;
-        let mut replies = None;
+        fail_point!("commit.prepared");
+        self.commit_once(publish).await;
+        fail_point!("commit.published");
+        let mut replies = Vec::new();
         if let Some(backend) = self.app.redis_backend() {
-            replies = Some(self.insist(|| backend.run(results.clone())).await);
+            replies = self.insist(|| backend.run(results.clone())).await;
         }
+        fail_point!("commit.stored");
         if let Some(request) = request {
             self.follow_claims(claims, replies, request).await;
         }
-        self.settle(Settlement { serial, disposition, commands: Vec::new(), replies: None });
+        fail_point!("commit.followed");
+        self.settle(Settlement { serial, disposition, commands: forgetting, replies: None });
     }
 
     /// As [`Runtime::finish_for`] without a delivery; boxed, since a chord's end may end the chord around it.
@@ -102,16 +109,15 @@ impl Runtime {
         self.settle(Settlement { serial: None, disposition: Disposition::Ack, commands, replies: None });
     }
 
-    async fn publish_all(&self, commands: Vec<Cmd>) -> Result<(), BrokerError> {
-        let mut pipeline = redis::Pipeline::new();
-        pipeline.atomic();
+    /// Commits commands to the broker's database, once whatever becomes of the connection meanwhile.
+    async fn commit_once(&self, commands: Vec<Cmd>) {
         if commands.is_empty() {
-            return Ok(());
+            return;
         }
-        for command in commands {
-            pipeline.add_command(command);
-        }
-        self.app.queues().link().call(&mut pipeline).await.map(drop)
+        let (replies, committed) = oneshot::channel();
+        let disposition = Disposition::Ack;
+        self.settle(Settlement { serial: None, disposition, commands, replies: Some(replies) });
+        carried_out(committed).await;
     }
 
     /// Repeats a call until it succeeds or fails for good.
@@ -139,13 +145,13 @@ impl Runtime {
     async fn follow_claims(
         self: &Arc<Self>,
         claims: Vec<Claim>,
-        replies: Option<Vec<redis::Value>>,
+        replies: Vec<redis::Value>,
         request: &Request,
     ) {
         let Some(backend) = self.app.redis_backend() else { return };
-        let offset = replies.as_ref().map_or(0, |replies| replies.len().saturating_sub(claims.len()));
+        let offset = replies.len().saturating_sub(claims.len());
         for (index, claim) in claims.iter().enumerate() {
-            let reply = match replies.as_ref().and_then(|replies| replies.get(offset + index)) {
+            let reply = match replies.get(offset + index) {
                 Some(reply) => reply.clone(),
                 // The reply was lost; counting a part again changes nothing.
                 None => {
@@ -154,6 +160,7 @@ impl Runtime {
                 }
             };
             if RedisBackend::part_answer(&reply).claimed {
+                fail_point!("chord.claimed");
                 self.complete_chord(backend, claim, request).await;
             }
         }
@@ -181,6 +188,7 @@ impl Runtime {
             log::warn!(group_id = part.group_id.as_str(); "The body of chord {} is sent by another worker", part.group_id);
             return;
         }
+        fail_point!("chord.extended");
         let mut outbox = Outbox::new();
         let sent = self.app.with_sender(Some(request), |sender| {
             canvas::chord_ready(&part.body, parts, request, sender, &mut outbox)
@@ -194,13 +202,15 @@ impl Runtime {
         let results = [prepare, results].concat();
         let clean = backend.chord_clean_command(&part.group_id, &claim.token);
         if self.app.is_one_database() {
-            let commands = [results, publish, vec![clean]].concat();
-            self.insist(|| backend.run(commands.clone())).await;
+            self.commit_once([results, publish, vec![clean]].concat()).await;
         } else {
             self.insist(|| backend.run(results.clone())).await;
-            self.insist(|| self.publish_all(publish.clone())).await;
+            fail_point!("chord.prepared");
+            self.commit_once(publish).await;
+            fail_point!("chord.published");
             self.insist(|| backend.run(vec![clean.clone()])).await;
         }
+        fail_point!("chord.sent");
     }
 
     /// The results of a chord's header: by the saved shape if its header held groups, else in the order of its parts.
@@ -301,5 +311,14 @@ impl Runtime {
             let mut revoked = lock(&self.state.revoked);
             ids.iter().for_each(|id| revoked.add(id.clone()));
         }
+    }
+}
+
+/// The replies to commands that were given to the consumer, none when they were lost on the way. If the consumer ends
+/// without having them carried out the worker ends too, and nothing may follow from them.
+async fn carried_out(committed: oneshot::Receiver<Vec<redis::Value>>) -> Vec<redis::Value> {
+    match committed.await {
+        Ok(replies) => replies,
+        Err(_) => std::future::pending().await,
     }
 }

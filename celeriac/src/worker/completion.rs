@@ -9,9 +9,10 @@ use super::hooks::{self, Revocation};
 use super::metrics::TaskCounters;
 use super::runtime::Runtime;
 use crate::backend::{ExceptionInfo, TaskMeta, TaskState};
-use crate::broker::redis::{DeadReason, Disposition, Settlement};
+use crate::broker::redis::{DeadReason, Disposition, Settlement, Start};
 use crate::canvas::{self, Effect, Outbox, RetryError};
 use crate::events::TaskEvents;
+use crate::failpoints::fail_point;
 use crate::heavy::aside;
 use crate::message::{Message, Parts, Signature, Value};
 use crate::task::{Context, Failure, Request, Retry, TaskDefinition, TaskError, TaskOptions};
@@ -28,13 +29,13 @@ pub(crate) struct Completion<'a> {
 
 /// Who reports a failure: the task itself, or the worker about it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reported {
+pub(crate) enum Reported<'a> {
     /// The message of a late-acked task goes by `acks_on_failure`.
     ByTask,
     /// The message of a late-acked task goes by `acks_on_timeout` instead.
     OnTimeout,
-    /// The message of a late-acked task is given up after that many deliveries.
-    Poison(u32),
+    /// The message of a late-acked task is given up after those starts.
+    Poison(&'a [Start]),
 }
 
 impl Completion<'_> {
@@ -185,14 +186,14 @@ impl Completion<'_> {
             TaskError::Ignore => {
                 let request = context.request();
                 log::info!(task_id = request.id.as_str(), task_name = request.task.as_str(); "Task {}[{}] ignored", request.display_name(), request.id);
-                self.finish(Disposition::Ack, Vec::new(), None).await;
+                self.finish(Disposition::Ack, Vec::new(), Some(request)).await;
             }
             TaskError::Reject { reason, requeue } => self.reject(context, reason, requeue).await,
             TaskError::Replace(signature) => self.replace(context, *signature).await,
         }
     }
 
-    async fn fail(&self, context: &Context, failure: Failure, reported: Reported) {
+    async fn fail(&self, context: &Context, failure: Failure, reported: Reported<'_>) {
         let Failure { exception, traceback, expected } = failure;
         let traceback = exception.traceback(traceback.as_deref());
         let request = context.request();
@@ -210,7 +211,7 @@ impl Completion<'_> {
         context: &Context,
         exception: &ExceptionInfo,
         traceback: Option<&str>,
-        reported: Reported,
+        reported: Reported<'_>,
     ) {
         let request = context.request();
         let stores = self.stores_errors(request);
@@ -278,7 +279,9 @@ impl Completion<'_> {
             meta.children = Some(children);
             effects.push(Effect::Store(Box::new(meta)));
         }
+        fail_point!("retry.decided");
         self.finish(Disposition::Ack, effects, Some(request)).await;
+        fail_point!("retry.completed");
         log::info!(task_id = request.id.as_str(), task_name = request.task.as_str(), correlation_id = correlation_id(request); "Task {}[{}] retry: {text}", request.display_name(), request.id);
         self.events().retried(&request.id, exception, &traceback);
         self.counters.retried.inc();
@@ -296,7 +299,7 @@ impl Completion<'_> {
         };
         if requeue {
             tell();
-            return self.finish(Disposition::Requeue, Vec::new(), None).await;
+            return self.finish(Disposition::Requeue, Vec::new(), Some(request)).await;
         }
         let exception = ExceptionInfo::new(
             "celery.exceptions",
@@ -312,7 +315,7 @@ impl Completion<'_> {
             effects.push(Effect::ChordPart(Box::new(part)));
         }
         let disposition = match self.runtime.config().celeriac_dead_letter_rejected {
-            true => Disposition::Dead(DeadReason::Rejected, 1),
+            true => Disposition::Dead(DeadReason::Rejected, Vec::new()),
             false => Disposition::Ack,
         };
         self.finish(disposition, effects, Some(request)).await;
@@ -324,12 +327,12 @@ impl Completion<'_> {
     }
 
     /// Gives a message up of which the worker died too often.
-    pub(crate) async fn give_to_the_dead(&self, context: &Context, deliveries: u32) {
+    pub(crate) async fn give_to_the_dead(&self, context: &Context, history: &[Start]) {
         let request = context.request();
-        let text = format!("Worker died at each of {} deliveries", deliveries - 1);
-        log::error!(task_id = request.id.as_str(), task_name = request.task.as_str(), deliveries; "Task {}[{}] is given to the dead letters: {text}", request.display_name(), request.id);
+        let text = format!("Worker died at each of {} deliveries", history.len());
+        log::error!(task_id = request.id.as_str(), task_name = request.task.as_str(), deliveries = history.len() + 1; "Task {}[{}] is given to the dead letters: {text}", request.display_name(), request.id);
         let exception = ExceptionInfo::new("billiard.exceptions", "WorkerLostError", vec![text.into()]);
-        self.report_failure(context, &exception, None, Reported::Poison(deliveries)).await;
+        self.report_failure(context, &exception, None, Reported::Poison(history)).await;
     }
 
     async fn replace(&self, context: &Context, signature: Signature) {
@@ -366,7 +369,7 @@ impl Completion<'_> {
                 self.finish(Disposition::Ack, vec![Effect::Store(Box::new(meta))], Some(request)).await;
             }
         } else {
-            self.finish(Disposition::Restore, Vec::new(), None).await;
+            self.finish(Disposition::Restore, Vec::new(), Some(request)).await;
         }
     }
 
@@ -402,6 +405,7 @@ impl Completion<'_> {
         request: Option<&Request>,
     ) {
         let serial = (!self.acknowledged).then_some(self.serial);
+        fail_point!("complete.before");
         self.runtime.finish_for(serial, disposition, effects, request).await;
     }
 
@@ -426,13 +430,13 @@ impl Completion<'_> {
     }
 
     /// What becomes of the message: without `acks_on_failure` it is rejected, without `acks_on_timeout` it comes back.
-    fn disposition_after_failure(&self, request: &Request, reported: Reported) -> Disposition {
+    fn disposition_after_failure(&self, request: &Request, reported: Reported<'_>) -> Disposition {
         if self.acknowledged {
             return Disposition::Ack;
         }
         let (config, options) = (self.runtime.config(), &self.definition.options);
         let (acks, disposition) = match reported {
-            Reported::Poison(deliveries) => (false, Disposition::Dead(DeadReason::Deliveries, deliveries)),
+            Reported::Poison(history) => (false, Disposition::Dead(DeadReason::Deliveries, history.to_vec())),
             // On Redis a message that is rejected for good is gone, as one that is acknowledged.
             Reported::ByTask => {
                 (options.acks_on_failure.unwrap_or(config.acks_on_failure()), Disposition::Ack)

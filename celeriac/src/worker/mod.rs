@@ -49,6 +49,7 @@ use crate::broker::redis::{Consumer, ConsumerOptions, Link, Persistence, Sweeper
 use crate::config::{Concurrency, Config, NodeName, RateLimit, expand_node_format};
 use crate::control::{Commands, Revocations, Service, ServiceOptions};
 use crate::events::{Dispatcher, DispatcherOptions};
+use crate::failpoints::fail_point;
 use crate::message::{Accept, Serializer};
 use crate::task::{States, Task, TaskDefinition};
 use autoscale::{Autoscale, Bounds};
@@ -381,17 +382,32 @@ impl Worker {
         let stop_fetching = stopping.clone();
         let (health, finished) = (Arc::clone(&runtime.health), finish.clone());
         tokio::spawn(Arc::clone(&health).beat(finish.clone()));
-        let consuming = tokio::spawn(async move {
+        let mut consuming = tokio::spawn(async move {
             learning.await;
             health.consumes_now();
             consumer.run(stop_fetching, finished).await
         });
         let sweeping =
             tokio::spawn(Sweeper::new(link, keys, visibility_timeout, |_| {}).run(stopping.clone()));
-        let stopped = wait_for_end(&runtime, stop, handles_signals).await;
-        shut_down(&runtime, stopped.is_cold).await;
-        hooks::each(&runtime.hooks.worker_shutdown, |hook| hook());
-        service.stop().await;
+        let leaving = async {
+            let stopped = wait_for_end(&runtime, stop, handles_signals).await;
+            shut_down(&runtime, stopped.is_cold).await;
+            hooks::each(&runtime.hooks.worker_shutdown, |hook| hook());
+            service.stop().await;
+            stopped
+        };
+        let stopped = tokio::select! {
+            stopped = leaving => stopped,
+            // It ends before `finish` only when it gives up, or by a panic. Nothing can be settled without it: better
+            // gone than deaf.
+            ended = &mut consuming => {
+                abort.cancel();
+                let ended = ended.map_err(|error| Error::Worker(format!("the consumer has failed: {error}")))?;
+                ended?;
+                return Err(Error::Worker("the consumer has ended".to_owned()));
+            }
+        };
+        fail_point!("shutdown.finished");
         finish.cancel();
         for part in std::iter::once(sweeping).chain(keeping) {
             if let Err(error) = part.await {

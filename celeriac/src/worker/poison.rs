@@ -1,41 +1,36 @@
 //! Messages that come back again and again because their worker dies each time.
 
-use std::sync::Arc;
-
-use redis::{Pipeline, Value as Reply, cmd};
+use redis::{Cmd, Pipeline, cmd};
 
 use super::runtime::Runtime;
+use crate::broker::redis::{Start, texts};
+use crate::failpoints::fail_point;
 use crate::task::Request;
 
-/// How long the count of a message is kept, in seconds: a week.
+/// How long the starts of a message are remembered, in seconds: a week.
 const KEPT: u64 = 7 * 86_400;
 
-/// How often a message that came back was delivered.
-pub(super) struct Deliveries {
-    pub(super) count: u32,
-    key: String,
-}
-
 impl Runtime {
-    /// Counts another start of a late-acked message that came back; `None` for one that did not.
+    /// Notes another start of a late-acked message that came back, and returns all that are known; `None` for a message
+    /// that did not come back.
     ///
     /// Only starts count: a message that waited in a worker that died is none the worse for it.
-    pub(super) async fn count_deliveries(&self, request: &Request, acknowledged: bool) -> Option<Deliveries> {
+    pub(super) async fn count_start(&self, request: &Request, acknowledged: bool) -> Option<Vec<Start>> {
         if acknowledged || !request.redelivered() || self.config().celeriac_max_deliveries == 0 {
             return None;
         }
-        let key = self.app.queues().keys().deliveries(&request.properties.delivery_tag);
-        let mut count = Pipeline::new();
-        count.atomic();
-        count.cmd("INCR").arg(&key);
-        count.cmd("EXPIRE").arg(&key).arg(KEPT).ignore();
-        match self.app.queues().link().call(&mut count).await {
+        let key = self.starts_key(request);
+        let start = serde_json::to_vec(&Start::now(&self.state.hostname)).ok()?;
+        let mut note = Pipeline::new();
+        note.atomic();
+        note.cmd("RPUSH").arg(&key).arg(start).ignore();
+        note.cmd("EXPIRE").arg(&key).arg(KEPT).ignore();
+        note.cmd("LRANGE").arg(&key).arg(0).arg(-1);
+        match self.app.queues().link().call(&mut note).await {
             Ok(replies) => {
-                let earlier = match replies.first() {
-                    Some(Reply::Int(count)) => u32::try_from(*count).unwrap_or(0),
-                    _ => 0,
-                };
-                Some(Deliveries { count: earlier + 1, key })
+                fail_point!("poison.counted");
+                let starts = replies.first().map(texts).unwrap_or_default();
+                Some(starts.iter().filter_map(|start| serde_json::from_str(start).ok()).collect())
             }
             Err(error) => {
                 log::warn!(task_id = request.id.as_str(), error:% = error; "A delivery of {} is not counted: {error}", request.id);
@@ -44,15 +39,19 @@ impl Runtime {
         }
     }
 
-    /// Forgets the count of a message that is done with.
-    pub(super) fn forget_deliveries(self: &Arc<Self>, deliveries: &Deliveries) {
+    /// The command that forgets the starts of a message that is done with.
+    pub(super) fn forget_starts(&self, request: &Request) -> Cmd {
         let mut forget = cmd("DEL");
-        forget.arg(&deliveries.key);
-        self.commit_alone(vec![forget]);
+        forget.arg(self.starts_key(request));
+        forget
     }
 
-    /// Whether a message has been delivered too often to be run again.
-    pub(super) fn is_poison(&self, deliveries: &Deliveries) -> bool {
-        deliveries.count > self.config().celeriac_max_deliveries
+    /// Whether a message has been started too often to be run again: the first start is not among those noted.
+    pub(super) fn is_poison(&self, starts: &[Start]) -> bool {
+        starts.len() >= self.config().celeriac_max_deliveries as usize
+    }
+
+    fn starts_key(&self, request: &Request) -> String {
+        self.app.queues().keys().deliveries(&request.properties.delivery_tag)
     }
 }

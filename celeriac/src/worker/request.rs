@@ -1,18 +1,22 @@
 //! One delivery on its way through the worker.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::Utc;
+use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use super::completion::Completion;
 use super::execute::{Ended, Limits, execute};
 use super::hooks;
 use super::metrics::TaskCounters;
+use super::panics;
 use super::runtime::Runtime;
 use super::state::Stage;
 use crate::broker::redis::{Disposition, Settlement};
+use crate::failpoints::fail_point;
 use crate::message::{EncodedBody, Headers, Message, Parts, Properties, TimeLimit};
 use crate::task::{Context, Request, TaskDefinition};
 
@@ -43,9 +47,21 @@ impl Job {
         (keys.step(self.properties.priority.unwrap_or(0)), self.serial)
     }
 
+    /// Runs the task and settles its message. If the worker itself panics over it, the message goes back; one over
+    /// which that happens each time ends as a dead letter.
+    pub(crate) async fn run_or_hand_back(self: Box<Self>) {
+        let (runtime, serial) = (Arc::clone(&self.runtime), self.serial);
+        if let Err(panic) = AssertUnwindSafe(self.run()).catch_unwind().await {
+            let error = panics::failure(&*panic);
+            log::error!(serial, error:? = error; "The worker panicked over a message, which goes back to its queue");
+            runtime.hand_back(serial);
+        }
+    }
+
     /// Runs the task and settles its message.
-    pub(crate) async fn run(mut self: Box<Self>) {
+    async fn run(mut self: Box<Self>) {
         let runtime = Arc::clone(&self.runtime);
+        fail_point!("run.due");
         if runtime.drop_if_unwanted(&self) {
             return;
         }
@@ -91,7 +107,9 @@ impl Job {
         if runtime.deduplicates(&request, acknowledged)
             && let Some(earlier) = Box::pin(runtime.earlier_success(&request)).await
         {
+            fail_point!("deduplicate.found");
             Box::pin(completion.skip(&request, earlier)).await;
+            fail_point!("deduplicate.skipped");
             runtime.forget(serial);
             return;
         }
@@ -102,31 +120,31 @@ impl Job {
         let context =
             Context::for_run(Arc::clone(&definition), request, runtime.states.clone(), runtime.app.clone());
         hooks::each(&runtime.hooks.task_prerun, |hook| hook(context.request()));
-        let deliveries = if !acknowledged && context.request().redelivered() {
-            Box::pin(runtime.count_deliveries(context.request(), acknowledged)).await
+        let starts = if !acknowledged && context.request().redelivered() {
+            Box::pin(runtime.count_start(context.request(), acknowledged)).await
         } else {
             None
         };
-        if let Some(deliveries) = deliveries.as_ref().filter(|deliveries| runtime.is_poison(deliveries)) {
-            Box::pin(completion.give_to_the_dead(&context, deliveries.count)).await;
-            runtime.forget_deliveries(deliveries);
+        if let Some(starts) = starts.as_ref().filter(|starts| runtime.is_poison(starts)) {
+            Box::pin(completion.give_to_the_dead(&context, starts)).await;
+            fail_point!("poison.given_up");
             runtime.forget(serial);
             return;
         }
+        fail_point!("run.before");
         let ended = if runtime.runs_in_process(&definition) {
             Box::pin(runtime.execute_in_process(&definition, &context, limits, serial)).await
         } else {
             execute(&runtime.layers, &definition.handler, context.clone(), limits).await
         };
+        fail_point!("run.after");
         match ended {
             // What nearly every task comes to stays small; the rest is put aside.
             Ended::Returned(Ok(value)) => completion.succeed(&context, value).await,
             ended => Box::pin(completion.complete(&context, ended)).await,
         }
+        fail_point!("run.completed");
         hooks::each(&runtime.hooks.task_postrun, |hook| hook(context.request(), started.elapsed()));
-        if let Some(deliveries) = &deliveries {
-            runtime.forget_deliveries(deliveries);
-        }
         runtime.forget(serial);
     }
 
@@ -139,8 +157,14 @@ impl Job {
 
     /// Gives the message back to its queue, to be delivered next.
     pub(crate) fn hand_back(self) {
-        self.runtime.settle(Settlement::of(self.serial, Disposition::Restore));
-        self.runtime.forget(self.serial);
+        self.runtime.hand_back(self.serial);
+    }
+}
+
+impl Runtime {
+    fn hand_back(&self, serial: u64) {
+        self.settle(Settlement::of(serial, Disposition::Restore));
+        self.forget(serial);
     }
 }
 

@@ -31,6 +31,7 @@ use crate::canvas::Effect;
 use crate::config::Config;
 use crate::control::Revocations;
 use crate::events::Dispatcher;
+use crate::failpoints::fail_point;
 use crate::heavy::aside;
 use crate::message::{Accept, EncodedBody, Headers, Parts, ProtocolError, TimeLimit, Value, envelope};
 use crate::task::{States, TaskDefinition};
@@ -138,7 +139,9 @@ impl Runtime {
         self.events.task_events(job.definition.options.send_events).revoked(&id, false, None, expired);
         let (definition, message) = (Arc::clone(&job.definition), job.whole_message());
         self.background.spawn(async move {
+            fail_point!("revoke.decided");
             super::completion::revoke(&runtime, &definition, message, serial, acknowledged, reason).await;
+            fail_point!("revoke.completed");
             runtime.forget(serial);
             if revoked && let Err(error) = runtime.revocations.message_gone(&id).await {
                 log::debug!(task_id = id.as_str(), error:% = error; "The revocation of {id} is kept for long: {error}");
@@ -170,7 +173,7 @@ impl Runtime {
         let (number, serial) = (serial, (!acknowledged).then_some(serial));
         self.finish(
             serial,
-            Disposition::Dead(DeadReason::Malformed, 1),
+            Disposition::Dead(DeadReason::Malformed, Vec::new()),
             meta.into_iter().map(|meta| Effect::Store(Box::new(meta))).collect(),
         )
         .await;
@@ -186,7 +189,7 @@ impl Runtime {
         let queue = if to.exchange.is_empty() { &to.routing_key } else { &*job.queue };
         let list = keys.queue(queue, properties.priority.unwrap_or(0));
         let message = envelope::encode(&job.whole_message());
-        let letter = DeadLetter::new(DeadReason::Malformed, list, &self.state.hostname, 1, &message);
+        let letter = DeadLetter::new(DeadReason::Malformed, list, &self.state.hostname, Vec::new(), &message);
         self.commit_alone(vec![letter.command(&keys.dead_letters(name))]);
     }
 
@@ -219,7 +222,7 @@ impl Runtime {
     /// Commits effects without anybody waiting for it.
     fn settle_later(&self, serial: Option<u64>, effects: Vec<Effect>) {
         let Some(runtime) = self.this.upgrade() else { return };
-        let disposition = Disposition::Dead(DeadReason::Unregistered, 1);
+        let disposition = Disposition::Dead(DeadReason::Unregistered, Vec::new());
         self.background.spawn(async move { runtime.finish(serial, disposition, effects).await });
     }
 

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use super::request::Job;
 use super::runtime::Runtime;
 use super::state::{Stage, lock};
+use crate::failpoints::fail_point;
 
 /// How far away an eta must be for its message to be parked at the broker: a nearer one is not worth the round trips.
 const PARKED_AHEAD: TimeDelta = TimeDelta::seconds(2);
@@ -67,6 +68,7 @@ impl Schedule {
         while !runtime.stopping.is_cancelled() {
             match runtime.schedule.next() {
                 Ok(job) => {
+                    fail_point!("eta.due");
                     if let Some(known) = runtime.state.requests().get_mut(&job.serial) {
                         known.stage = Stage::Reserved;
                     }
@@ -89,6 +91,7 @@ impl Runtime {
             known.stage = Stage::Scheduled(eta);
         }
         self.hold(job.serial);
+        fail_point!("eta.held");
         self.schedule.add(job, eta);
         if self.stopping.is_cancelled() {
             self.schedule.drain().into_iter().for_each(|job| self.slots.submit(Box::new(job)));

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::Stopped;
 use super::runtime::Runtime;
 use super::signals::{Shutdown, Signals};
+use crate::failpoints::fail_point;
 
 /// How long before the end of its grace a worker gives back what runs still.
 const LAST_SECONDS: Duration = Duration::from_secs(2);
@@ -70,6 +71,7 @@ async fn hand_back_waiting(runtime: &Arc<Runtime>) {
     runtime.slots.close();
     runtime.stopping.cancel();
     runtime.consumer.wake();
+    fail_point!("shutdown.begun");
     // What the last round trip brings belongs behind what came before it.
     let _ = timeout(LAST_FETCH, runtime.consumer.fetching_ended()).await;
     let mut waiting = runtime.slots.drain();
@@ -78,6 +80,7 @@ async fn hand_back_waiting(runtime: &Arc<Runtime>) {
     // The last first: each goes in front of the one before.
     waiting.sort_by_key(|job| Reverse(job.serial));
     waiting.into_iter().for_each(|job| job.hand_back());
+    fail_point!("shutdown.handed_back");
 }
 
 /// Ends what runs, if the shutdown is cold, and waits until everything is settled.

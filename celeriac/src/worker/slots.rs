@@ -161,7 +161,7 @@ impl Slots {
     async fn run(self: Arc<Self>, first: Box<Job>) {
         let mut job = Some(first);
         while let Some(current) = job {
-            current.run().await;
+            current.run_or_hand_back().await;
             job = self.next();
         }
     }

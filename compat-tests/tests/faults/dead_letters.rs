@@ -9,9 +9,21 @@ use crate::stage::{REPAIRED, Stage};
 
 /// `celeriac dead ARGUMENTS`
 fn dead(stage: &Stage, arguments: &[&str]) -> String {
+    run(&command(stage, arguments), secs(20)).success()
+}
+
+fn refused(stage: &Stage, arguments: &[&str]) -> String {
+    run(&command(stage, arguments), secs(20)).failure()
+}
+
+fn command(stage: &Stage, arguments: &[&str]) -> Command {
     let mut command = Command::new(binary("celeriac"));
     command.arg("dead").args(arguments).env("CELERY_BROKER_URL", stage.redis.url());
-    run(&command, secs(20)).success()
+    command
+}
+
+fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
 /// The columns of the only dead letter.
@@ -31,6 +43,9 @@ fn a_message_that_kills_its_worker_each_time_is_given_up() {
     stage.set("CELERIAC_MAX_DELIVERIES", "2");
     let poison = Signature::new("faults.poison").arg(1);
     stage.runtime.block_on(stage.client().apply(poison)).unwrap();
+    let sent: String =
+        redis::cmd("LINDEX").arg("celery").arg(0).query(&mut stage.redis.connection()).unwrap();
+    let sent = json(&sent);
     // What a worker only held when it died is not blamed for it.
     let held = Signature::new("faults.late").arg(2).countdown(secs(3600));
     stage.runtime.block_on(stage.client().apply(held)).unwrap();
@@ -43,8 +58,49 @@ fn a_message_that_kills_its_worker_each_time_is_given_up() {
     let columns = only(&stage);
     assert_eq!(columns[2..7], ["deliveries", "3", "celery", "heir@host", "faults.poison"]);
     assert_eq!(stage.runs("started")[&1], 2);
+    let shown = json(&dead(&stage, &["show", &columns[0], "--json"]));
+    let hosts: Vec<&str> = shown["history"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|start| start["hostname"].as_str().unwrap())
+        .collect();
+    assert_eq!(hosts, ["second@host", "heir@host"]);
+    let kept = json(shown["message"].as_str().unwrap());
+    assert_eq!((&kept["body"], &kept["headers"]["id"]), (&sent["body"], &sent["headers"]["id"]));
+    // The rest of the queue goes on.
+    stage.send("faults.late", 10, 20, 0.0);
+    stage.await_runs("done", 20, REPAIRED);
     dead(&stage, &["drop", &columns[0]]);
     assert_eq!(dead(&stage, &["list"]), "");
+}
+
+#[test]
+fn dead_letters_are_found_by_task_reason_and_queue_and_brought_back_together() {
+    let stage = Stage::new();
+    let mut worker = stage.worker("one", 2);
+    for (number, task) in ["shop.pay", "shop.ship", "blog.post"].into_iter().enumerate() {
+        stage.runtime.block_on(stage.client().apply(Signature::new(task).arg(number as i64))).unwrap();
+    }
+    push(&stage, b"not a message");
+    eventually("all are dead letters", secs(20), || stage.ask(&["LLEN", "celeriac.dead"]) == 4);
+    assert!(worker.terminate(secs(20)).success());
+    let list = |arguments: &[&str]| {
+        let lines = dead(&stage, &[&["list", "--json"], arguments].concat());
+        lines.lines().map(|line| json(line)["task"].as_str().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    let name = |task: &str| Some(task.to_owned());
+    assert_eq!(list(&["--task", "shop."]), [name("shop.ship"), name("shop.pay")]);
+    assert_eq!(list(&["--reason", "malformed"]), [None]);
+    assert_eq!(list(&["--queue", "celery", "--reason", "unregistered"]).len(), 3);
+    assert_eq!(list(&["--queue", "other"]), []);
+    assert_eq!(dead(&stage, &["requeue", "--task", "shop."]), "requeued 2");
+    assert_eq!(dead(&stage, &["drop", "--reason", "malformed"]), "dropped 1");
+    assert_eq!(list(&[]), [name("blog.post")]);
+    assert_eq!(stage.ask(&["LLEN", "celery"]), 2);
+    assert!(refused(&stage, &["requeue", "no-such-id"]).contains("no-such-id"));
+    assert!(refused(&stage, &["drop"]).contains("--all"));
+    assert_eq!(dead(&stage, &["drop", "--all"]), "dropped 1");
 }
 
 #[test]
@@ -89,7 +145,11 @@ fn a_message_of_an_unknown_task_is_kept_and_a_stock_worker_runs_it() {
     let shown = dead(&stage, &["show", &columns[0]]);
     assert!(shown.contains(result.id()), "{shown}");
     assert!(worker.terminate(secs(20)).success());
-    dead(&stage, &["requeue", &columns[0]]);
+    let kept = json(&dead(&stage, &["show", result.id(), "--json"]));
+    dead(&stage, &["requeue", result.id()]);
+    let queued: String =
+        redis::cmd("LINDEX").arg("celery").arg(0).query(&mut stage.redis.connection()).unwrap();
+    assert_eq!(kept["message"], queued);
     let _stock = stage.stock_worker(1);
     stage.await_runs("done", 1, REPAIRED);
 }

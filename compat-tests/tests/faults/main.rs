@@ -1,17 +1,26 @@
 //! Nothing is lost whatever is killed: faults against real servers, with a record of every run.
 //!
-//! `FAULTS_SOAK=10` repeats the loops of faults ten times as often.
+//! `FAULTS_SOAK=10` repeats the loops of faults ten times as often; `FAULTS_SOAK_TASKS` is the size of the soak.
+//! docs/FAULTS.md has the table that `scripts/faults-table` makes of the outcomes.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod clients;
+mod clocks;
 mod dead_letters;
 mod etas;
+mod failpoints;
 mod full;
 mod idle;
 mod kills;
+mod leftovers;
+mod look;
+mod mix;
+mod mixed;
 mod outages;
 mod priorities;
 mod shutdown;
+mod soak;
 mod stage;
 mod stock;
+mod table;
 mod visibility;

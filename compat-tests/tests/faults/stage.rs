@@ -1,14 +1,15 @@
 //! A broker to be broken, workers to be killed, and a second Redis that remembers what ran.
 
-use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use celeriac::Celery;
 use celeriac::canvas::group;
 use celeriac::config::Config;
 use celeriac::message::Signature;
-use compat_tests::{Process, PythonEnv, RedisOptions, RedisServer, binary, eventually, scratch_dir, secs};
+use compat_tests::{Process, PythonEnv, RedisOptions, RedisServer, binary, scratch_dir, secs};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -21,6 +22,8 @@ pub(crate) struct Stage {
     /// More environment of the Rust workers.
     pub(crate) settings: Vec<(String, String)>,
     pub(crate) runtime: Runtime,
+    /// The database of the broker's server that keeps the results; 0 is the broker's own.
+    pub(crate) results: u8,
     folder: TempDir,
 }
 
@@ -41,6 +44,7 @@ impl Stage {
                 .enable_all()
                 .build()
                 .unwrap(),
+            results: 0,
             folder,
         }
     }
@@ -48,6 +52,17 @@ impl Stage {
     /// Gives the Rust workers another setting, such as `TASK_ACKS_LATE`.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.settings.push(setting(name, value));
+    }
+
+    /// Keeps the results in another database than the broker's.
+    pub(crate) fn two_databases(mut self) -> Self {
+        self.results = 1;
+        self
+    }
+
+    /// The path of a file of the stage.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     /// A worker in Rust that is ready.
@@ -59,30 +74,61 @@ impl Stage {
     /// A worker in Rust that reaches the broker at another URL.
     #[track_caller]
     pub(crate) fn worker_at(&self, url: &str, name: &str, concurrency: usize) -> Process {
+        self.spawn(&self.command(url, name, concurrency), name)
+    }
+
+    /// A worker in Rust that is ready, and to which `faults` are to happen (`CELERIAC_FAILPOINTS`).
+    #[track_caller]
+    pub(crate) fn victim(&self, faults: &str, concurrency: usize) -> Process {
+        let mut command = self.command(&self.redis.url(), "victim", concurrency);
+        command.env("CELERIAC_FAILPOINTS", faults);
+        self.spawn(&command, &format!("victim of {faults}"))
+    }
+
+    /// What starts a worker in Rust.
+    pub(crate) fn command(&self, url: &str, name: &str, concurrency: usize) -> Command {
         let mut command = Command::new(binary("faults-worker"));
         command.args(["-n", &format!("{name}@host"), "-c", &concurrency.to_string(), "-l", "info"]);
         command.args(["--without-mingle", "--without-gossip"]);
-        command.env("CELERY_BROKER_URL", url).env("CELERY_RESULT_BACKEND", url);
+        command.env("CELERY_BROKER_URL", url).env("CELERY_RESULT_BACKEND", self.results_url(url));
         command.env("FAULTS_RECORD_URL", self.record.url());
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
-        let mut worker = Process::spawn(name, &command);
+        command
+    }
+
+    /// Starts a worker and waits until it is ready.
+    #[track_caller]
+    pub(crate) fn spawn(&self, command: &Command, name: &str) -> Process {
+        let mut worker = Process::spawn(name, command);
         worker.wait_for_line(" ready", secs(30));
         worker
     }
 
+    /// Where results are kept when the broker is at that URL.
+    fn results_url(&self, broker: &str) -> String {
+        broker
+            .strip_suffix("/0")
+            .map_or_else(|| broker.to_owned(), |server| format!("{server}/{}", self.results))
+    }
+
     /// A worker of Celery that is ready.
     pub(crate) fn stock_worker(&self, concurrency: usize) -> Process {
-        let arguments = ["-A", "faults_app", "worker", "-l", "info", "--without-mingle", "--without-gossip"];
-        let command = PythonEnv::get()
-            .celery(arguments.into_iter().chain(["-n", "stock@host", "-c", &concurrency.to_string()]))
+        let arguments = ["-l", "info", "--without-mingle", "--without-gossip", "-n", "stock@host", "-c"];
+        let mut worker = self.celery("worker", &[&arguments[..], &[&concurrency.to_string()]].concat());
+        worker.wait_for_line(" ready", secs(60));
+        worker
+    }
+
+    /// `celery -A faults_app COMMAND ARGUMENTS`
+    pub(crate) fn celery(&self, command: &str, arguments: &[&str]) -> Process {
+        PythonEnv::get()
+            .celery(["-A", "faults_app", command].into_iter().chain(arguments.iter().copied()))
             .current_dir(self.folder.path())
             .env("PYTHONPATH", self.folder.path())
             .env("CELERY_BROKER_URL", self.redis.url())
-            .env("CELERY_RESULT_BACKEND", self.redis.url())
-            .env("FAULTS_RECORD_URL", self.record.url());
-        let mut worker = command.spawn();
-        worker.wait_for_line(" ready", secs(60));
-        worker
+            .env("CELERY_RESULT_BACKEND", self.results_url(&self.redis.url()))
+            .env("FAULTS_RECORD_URL", self.record.url())
+            .spawn()
     }
 
     /// A client in Rust.
@@ -93,7 +139,7 @@ impl Stage {
     pub(crate) fn client_at(&self, url: &str) -> Celery {
         let mut config = Config::default();
         config.set("broker_url", url).unwrap();
-        config.set("result_backend", url).unwrap();
+        config.set("result_backend", &*self.results_url(url)).unwrap();
         Celery::new("faults", config).unwrap()
     }
 
@@ -103,82 +149,21 @@ impl Stage {
         let tasks = group(numbers.map(|number| Signature::new(task).arg(number).arg(seconds)));
         self.runtime.block_on(self.client().apply(tasks)).expect("the broker takes tasks");
     }
-
-    /// How often each number is in a list of the record.
-    pub(crate) fn runs(&self, list: &str) -> BTreeMap<i64, usize> {
-        let all: Vec<i64> =
-            redis::cmd("LRANGE").arg(list).arg(0).arg(-1).query(&mut self.record.connection()).unwrap();
-        let mut runs = BTreeMap::new();
-        all.into_iter().for_each(|number| *runs.entry(number).or_insert(0) += 1);
-        runs
-    }
-
-    /// Waits until the record has `count` different numbers in that list.
-    #[track_caller]
-    pub(crate) fn await_runs(&self, list: &str, count: usize, deadline: Duration) {
-        eventually(&format!("{count} tasks in {list}"), deadline, || match self.runs(list).len() {
-            length if length >= count => Ok(()),
-            length => Err(format!("{length} of {count}; {}", self.held())),
-        });
-    }
-
-    /// Waits until the broker holds nothing that is to be run.
-    #[track_caller]
-    pub(crate) fn await_empty(&self) {
-        eventually("nothing is left in the broker", REPAIRED, || match self.held() {
-            held if held.is_empty() => Ok(()),
-            held => Err(held),
-        });
-    }
-
-    /// What the broker holds for running: queue, `unacked`, `unacked_index`, in-flight lists, chords.
-    pub(crate) fn held(&self) -> String {
-        let mut connection = self.redis.connection();
-        let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut connection).unwrap();
-        let is_work = |key: &&String| {
-            let in_flight = key.starts_with("celeriac.inflight.") && !key.ends_with(".committed");
-            let chord = key.starts_with("celeriac.chords");
-            in_flight
-                || chord
-                || key.starts_with("celery\u{6}")
-                || key.starts_with("celeriac.deliveries")
-                || ["celery", "unacked", "unacked_index"].contains(&key.as_str())
-        };
-        let mut held: Vec<String> = keys.iter().filter(is_work).cloned().collect();
-        held.sort();
-        held.join(" ")
-    }
-
-    /// How many unacknowledged messages are older than the visibility timeout, in seconds.
-    pub(crate) fn overdue(&self, visibility_timeout: i64) -> i64 {
-        let mut connection = self.redis.connection();
-        let (now, _): (i64, i64) = redis::cmd("TIME").query(&mut connection).unwrap();
-        let mut count = redis::cmd("ZCOUNT");
-        count.arg("unacked_index").arg("-inf").arg(now - visibility_timeout - 1);
-        count.query(&mut connection).unwrap()
-    }
-
-    /// One integer that the broker answers.
-    pub(crate) fn ask(&self, command: &[&str]) -> i64 {
-        let mut ask = redis::cmd(command[0]);
-        command[1..].iter().for_each(|argument| {
-            ask.arg(argument);
-        });
-        ask.query(&mut self.redis.connection()).unwrap()
-    }
-
-    /// Says what a scenario has counted, for the table of the fault tests.
-    pub(crate) fn report(&self, scenario: &str, list: &str, tasks: usize) {
-        let runs = self.runs(list);
-        let lost = tasks - runs.len();
-        let twice = runs.values().filter(|count| **count > 1).count();
-        println!("| {scenario} | {tasks} tasks | lost {lost} | more than once {twice} |");
-        assert_eq!(lost, 0, "{scenario}");
-    }
 }
 
 fn setting(name: &str, value: &str) -> (String, String) {
     (format!("CELERY_{name}"), value.to_owned())
+}
+
+/// Does the same with each item, many at a time: most of a repair is waiting.
+pub(crate) fn at_once<T: Send>(items: impl Iterator<Item = T> + Send, act: impl Fn(T) + Sync) {
+    let items = Mutex::new(items);
+    let next = || items.lock().unwrap_or_else(PoisonError::into_inner).next();
+    std::thread::scope(|scope| {
+        for _ in 0..12 {
+            scope.spawn(|| std::iter::from_fn(next).for_each(&act));
+        }
+    });
 }
 
 /// How many times a loop of faults is repeated: `FAULTS_SOAK` makes it longer.

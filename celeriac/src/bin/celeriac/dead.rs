@@ -1,21 +1,61 @@
 //! `dead`: the messages that workers have given up (`celeriac_dead_letter_queue`).
 
+use std::io::Write;
+
 use celeriac::Celery;
-use celeriac::broker::redis::{DeadLetter, DeadLetters};
-use clap::Subcommand;
+use celeriac::broker::redis::{DeadLetter, DeadLetters, DeadReason};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
 
 use crate::failure::Failure;
 
 #[derive(Subcommand)]
 pub(crate) enum Dead {
     /// One line for each: id, date, reason, deliveries, queue, worker, task, task id
-    List,
-    /// The whole message
-    Show { id: String },
+    List {
+        #[command(flatten)]
+        search: Search,
+        /// One JSON object a line instead
+        #[arg(long)]
+        json: bool,
+    },
+    /// All about one: where and when it was delivered, and the whole message
+    Show {
+        id: String,
+        /// One JSON object instead
+        #[arg(long)]
+        json: bool,
+    },
     /// Back to the queue that it came from, byte by byte as it was delivered
-    Requeue { id: String },
+    Requeue(Chosen),
     /// Away for good
-    Drop { id: String },
+    Drop(Chosen),
+}
+
+/// Which ones; every condition must hold.
+#[derive(Args)]
+pub(crate) struct Search {
+    /// Of tasks whose name has this in it
+    #[arg(long)]
+    task: Option<String>,
+    /// Given up for that reason: malformed, unregistered, rejected, deliveries
+    #[arg(long)]
+    reason: Option<DeadReason>,
+    /// That came from that queue
+    #[arg(long)]
+    queue: Option<String>,
+}
+
+/// The ones to act on.
+#[derive(Args)]
+pub(crate) struct Chosen {
+    /// By id, or by the id of the task
+    ids: Vec<String>,
+    #[command(flatten)]
+    search: Search,
+    /// All of them
+    #[arg(long, conflicts_with_all = ["ids", "task", "reason", "queue"])]
+    all: bool,
 }
 
 impl Dead {
@@ -24,22 +64,82 @@ impl Dead {
             return Err(Failure::failed("there are no dead letters without celeriac_dead_letter_queue"));
         };
         let letters = DeadLetters::new(app.queues().link().clone(), app.queues().keys().dead_letters(name));
-        let is_found = match self {
-            Dead::List => {
-                letters.list().await?.iter().for_each(|letter| println!("{}", line(letter)));
-                true
+        let all = letters.list().await?;
+        match self {
+            Dead::List { search, json } => {
+                let found = all.iter().filter(|letter| search.matches(letter));
+                print(found.map(|letter| if json { summary(letter).to_string() } else { line(letter) }));
             }
-            Dead::Show { id } => {
-                let found = letters.list().await?.into_iter().find(|letter| letter.id == id);
-                if let Some(letter) = &found {
-                    println!("{}\n{}", line(letter), String::from_utf8_lossy(&letter.message()));
+            Dead::Show { id, json } => {
+                let letter = all.iter().find(|letter| is_named(letter, &id)).ok_or_else(|| unknown(&id))?;
+                print([if json { whole(letter).to_string() } else { page(letter) }]);
+            }
+            Dead::Requeue(chosen) => {
+                let mut count = 0;
+                for letter in chosen.of(&all)? {
+                    count += u32::from(letters.requeue(&letter.id).await?);
                 }
-                found.is_some()
+                print([format!("requeued {count}")]);
             }
-            Dead::Requeue { id } => letters.requeue(&id).await?,
-            Dead::Drop { id } => letters.drop(&id).await?,
+            Dead::Drop(chosen) => {
+                let mut count = 0;
+                for letter in chosen.of(&all)? {
+                    count += u32::from(letters.drop(&letter.id).await?);
+                }
+                print([format!("dropped {count}")]);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unknown(id: &str) -> Failure {
+    Failure::failed(format!("no such dead letter: {id}\nhint: celeriac dead list"))
+}
+
+impl Search {
+    fn is_empty(&self) -> bool {
+        self.task.is_none() && self.reason.is_none() && self.queue.is_none()
+    }
+
+    fn matches(&self, letter: &DeadLetter) -> bool {
+        let task = self.task.as_ref();
+        task.is_none_or(|part| letter.task().1.is_some_and(|name| name.contains(part.as_str())))
+            && self.reason.is_none_or(|reason| reason == letter.reason)
+            && self.queue.as_ref().is_none_or(|queue| *queue == letter.list)
+    }
+}
+
+impl Chosen {
+    /// The ones that are meant, the oldest first, so that they are queued again in their order.
+    fn of<'a>(&self, all: &'a [DeadLetter]) -> Result<Vec<&'a DeadLetter>, Failure> {
+        if self.ids.is_empty() && self.search.is_empty() && !self.all {
+            return Err(Failure::failed(
+                "no dead letters are chosen\nhint: give ids, conditions such as --task NAME, or --all",
+            ));
+        }
+        if let Some(id) = self.ids.iter().find(|id| !all.iter().any(|letter| is_named(letter, id))) {
+            return Err(unknown(id));
+        }
+        let is_meant = |letter: &&DeadLetter| {
+            self.search.matches(letter)
+                && (self.ids.is_empty() || self.ids.iter().any(|id| is_named(letter, id)))
         };
-        if is_found { Ok(()) } else { Err(Failure::failed("no such dead letter\nhint: celeriac dead list")) }
+        Ok(all.iter().rev().filter(is_meant).collect())
+    }
+}
+
+fn is_named(letter: &DeadLetter, id: &str) -> bool {
+    letter.id == id || letter.task().0.is_some_and(|task_id| task_id == id)
+}
+
+/// Writes lines; a reader that has seen enough is no error.
+fn print(lines: impl IntoIterator<Item = String>) {
+    let mut out = std::io::stdout().lock();
+    for line in lines {
+        if writeln!(out, "{line}").is_err() {
+            return;
+        }
     }
 }
 
@@ -48,4 +148,28 @@ fn line(letter: &DeadLetter) -> String {
     let DeadLetter { reason, list, hostname, deliveries, date, .. } = letter;
     let (task, task_id) = (task.as_deref().unwrap_or("-"), id.as_deref().unwrap_or("-"));
     format!("{} {date} {reason} {deliveries} {list} {hostname} {task} {task_id}", letter.id)
+}
+
+fn page(letter: &DeadLetter) -> String {
+    let mut page = vec![line(letter)];
+    page.extend(letter.history.iter().map(|start| format!("started {} {}", start.date, start.hostname)));
+    page.push(String::from_utf8_lossy(&letter.message()).into_owned());
+    page.join("\n")
+}
+
+fn summary(letter: &DeadLetter) -> Value {
+    let (task_id, task) = letter.task();
+    json!({
+        "id": letter.id, "date": letter.date, "reason": letter.reason, "deliveries": letter.deliveries,
+        "queue": letter.list, "hostname": letter.hostname, "task": task, "task_id": task_id,
+    })
+}
+
+/// The message is text where it is UTF-8, and base64 in any case.
+fn whole(letter: &DeadLetter) -> Value {
+    let mut whole = summary(letter);
+    whole["history"] = json!(letter.history);
+    whole["message"] = String::from_utf8(letter.message()).map_or(Value::Null, Value::String);
+    whole["message_base64"] = json!(letter.message_base64());
+    whole
 }

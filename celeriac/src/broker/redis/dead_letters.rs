@@ -20,6 +20,7 @@ return 1";
 
 /// Why a message was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum DeadReason {
@@ -44,6 +45,23 @@ impl std::fmt::Display for DeadReason {
     }
 }
 
+/// One start of a message that had come back, or the attempt at which it was given up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Start {
+    /// When, ISO 8601.
+    pub date: String,
+    /// Node name of the worker.
+    pub hostname: String,
+}
+
+impl Start {
+    /// One of now.
+    pub(crate) fn now(hostname: &str) -> Self {
+        Self { date: chrono::Utc::now().to_rfc3339(), hostname: hostname.to_owned() }
+    }
+}
+
 /// One message that was given up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -56,10 +74,13 @@ pub struct DeadLetter {
     pub list: String,
     /// Node name of the worker that gave it up.
     pub hostname: String,
-    /// How often it was delivered, as far as that is known.
+    /// How often it came to its start: the first time, and those of `history`.
     pub deliveries: u32,
     /// When it was given up, ISO 8601.
     pub date: String,
+    /// Its starts after the first, which is not recorded: nothing was wrong then.
+    #[serde(default)]
+    pub history: Vec<Start>,
     /// The message as it was delivered, in base64.
     message: String,
 }
@@ -70,7 +91,7 @@ impl DeadLetter {
         reason: DeadReason,
         list: String,
         hostname: &str,
-        deliveries: u32,
+        history: Vec<Start>,
         message: &[u8],
     ) -> Self {
         Self {
@@ -78,8 +99,9 @@ impl DeadLetter {
             reason,
             list,
             hostname: hostname.to_owned(),
-            deliveries,
+            deliveries: u32::try_from(history.len()).unwrap_or(u32::MAX).saturating_add(1),
             date: chrono::Utc::now().to_rfc3339(),
+            history,
             message: STANDARD.encode(message),
         }
     }
@@ -87,6 +109,11 @@ impl DeadLetter {
     /// The message as it was delivered.
     pub fn message(&self) -> Vec<u8> {
         STANDARD.decode(&self.message).unwrap_or_default()
+    }
+
+    /// The same in base64.
+    pub fn message_base64(&self) -> &str {
+        &self.message
     }
 
     /// Id and name of the task, if the message can be read so far.

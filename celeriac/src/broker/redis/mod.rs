@@ -29,7 +29,7 @@ mod url;
 pub(crate) use consumer::{
     Consumer, ConsumerHandle, ConsumerOptions, Delivery, Disposition, Receiver, Settlement, Taken,
 };
-pub use dead_letters::{DeadLetter, DeadLetters, DeadReason};
+pub use dead_letters::{DeadLetter, DeadLetters, DeadReason, Start};
 pub use endpoint::Endpoint;
 pub(crate) use eviction::warn_of_eviction;
 pub use fanout::Subscription;

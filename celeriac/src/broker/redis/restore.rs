@@ -11,11 +11,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::bindings::matching_queues;
 use super::clock::ServerClock;
-use super::consumer::LEASE;
 use super::exchange::is_full;
 use super::inflight::SLOTS;
 use super::{Keys, Link};
 use crate::broker::BrokerError;
+use crate::failpoints::fail_point;
 use crate::message::{self, envelope};
 
 /// Moves one message from `unacked` to its list, unless it was acknowledged or renewed meanwhile.
@@ -138,6 +138,7 @@ impl Sweeper {
             Err(BrokerError::Refused { reason, .. }) if is_full(&reason) => {}
             Err(error) => return Err(error),
         }
+        fail_point!("sweep.locked");
         let count = async { Ok(self.sweep_unacked().await? + self.sweep_inflight().await?) }.await;
         let mut unlock = Pipeline::new();
         unlock.add_command(eval(RELEASE, &[&self.keys.unacked_mutex], &[token.as_bytes()]));
@@ -160,6 +161,7 @@ impl Sweeper {
         let mut count = 0;
         for tag in tags.iter().filter_map(bytes) {
             count += self.restore_unacked(tag, cutoff).await?;
+            fail_point!("sweep.restored");
         }
         Ok(count)
     }
@@ -203,6 +205,7 @@ impl Sweeper {
             for slot in 0..SLOTS {
                 count += self.restore_list(&keys.inflight(&worker, slot)).await?;
             }
+            fail_point!("sweep.emptied");
             let mut forget = Pipeline::new();
             forget.add_command(eval(
                 FORGET_WORKER,
@@ -237,6 +240,7 @@ impl Sweeper {
             if self.link.call(&mut restore).await?[0] != Value::Int(1) {
                 return Ok(count);
             }
+            fail_point!("sweep.moved");
             count += 1;
         }
     }
@@ -277,8 +281,8 @@ pub(crate) fn split_unacked(stored: &[u8]) -> Option<(&[u8], String, String)> {
 }
 
 /// The command that registers a worker's in-flight lists, or keeps them registered.
-pub(crate) fn renew_lease(keys: &Keys, worker: &str) -> redis::Cmd {
-    let seconds = LEASE.as_secs().to_string();
+pub(crate) fn renew_lease(keys: &Keys, worker: &str, lease: Duration) -> redis::Cmd {
+    let seconds = lease.as_secs_f64().to_string();
     eval(RENEW_LEASE, &[&keys.inflight_index], &[seconds.as_bytes(), worker.as_bytes()])
 }
 

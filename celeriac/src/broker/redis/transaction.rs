@@ -225,9 +225,9 @@ impl Transaction {
         }
     }
 
-    /// Hands the replies to those who wait for them.
+    /// Hands the replies, if they are known, to those who wait for the transaction to be carried out.
     pub(crate) fn answer(self, replies: Option<Vec<Value>>) {
-        let Some(replies) = replies else { return };
+        let replies = replies.unwrap_or_default();
         let counts: Vec<usize> = match self.written {
             Written::Taken { parts, .. } => parts,
             _ => self.parts.iter().map(|part| part.commands.len()).collect(),

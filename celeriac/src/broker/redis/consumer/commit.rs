@@ -8,6 +8,7 @@ use super::{Consumer, Disposition, Entry, Receiver, Settlement};
 use crate::broker::redis::dead_letters::DeadLetter;
 use crate::broker::redis::exchange::is_full;
 use crate::broker::redis::transaction::{Part, Transaction};
+use crate::failpoints::fail_point;
 
 /// Most settlements that one round trip commits.
 const COMMIT_BATCH: usize = 1024;
@@ -37,6 +38,7 @@ impl<R: Receiver> Consumer<R> {
             self.transaction_number += 1;
             transaction.seal(self.transaction_number, &self.keys, &self.worker);
             self.transaction = Some(transaction);
+            fail_point!("consume.gathered");
         }
     }
 
@@ -69,8 +71,8 @@ impl<R: Receiver> Consumer<R> {
             Disposition::Ack | Disposition::Hold | Disposition::Park(_) => None,
             Disposition::Requeue => Some(push("LPUSH", &home, entry.redelivered())),
             Disposition::Restore => Some(push("RPUSH", &home, entry.redelivered())),
-            Disposition::Dead(reason, deliveries) => self.dead_letters.as_ref().map(|list| {
-                let letter = DeadLetter::new(reason, home, &self.hostname, deliveries, &entry.raw);
+            Disposition::Dead(reason, history) => self.dead_letters.as_ref().map(|list| {
+                let letter = DeadLetter::new(reason, home, &self.hostname, history, &entry.raw);
                 push("LPUSH", list, letter.encode())
             }),
         }
@@ -105,6 +107,7 @@ impl<R: Receiver> Consumer<R> {
         let whole = answers.len() > 1;
         match transaction.outcome(answers) {
             Ok(replies) => {
+                fail_point!("consume.committed");
                 if whole {
                     self.full.end();
                 }

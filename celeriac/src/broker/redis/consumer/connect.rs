@@ -22,7 +22,7 @@ impl<R: Receiver> Consumer<R> {
         hello.cmd("CLIENT").arg("TRACKING").arg("ON").arg("NOLOOP");
         hello.cmd("TIME");
         hello.cmd("GET").arg(self.keys.committed(&self.worker));
-        hello.add_command(renew_lease(&self.keys, &self.worker));
+        hello.add_command(renew_lease(&self.keys, &self.worker, self.lease()));
         for slot in 0..SLOTS {
             hello.cmd("LRANGE").arg(self.keys.inflight(&self.worker, slot)).arg(0).arg(-1);
         }

@@ -9,8 +9,8 @@ use crate::broker::redis::exchange::exchange;
 
 /// How often leases are renewed.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
-/// How long after its last renewal a worker's messages may be taken over.
-pub(crate) const LEASE: Duration = Duration::from_secs(40);
+/// How long after its last renewal a worker's messages may be taken over, if the visibility timeout is not shorter.
+const LEASE: Duration = Duration::from_secs(40);
 /// Most tags that one command renews.
 const RENEW_BATCH: usize = 500;
 
@@ -23,8 +23,12 @@ impl<R: Receiver> Consumer<R> {
 
     /// How far in the past the score of a message lies that is held from now on, in seconds.
     pub(super) fn score_delay(&self) -> f64 {
-        let lease = LEASE.min(self.visibility_timeout);
-        (self.visibility_timeout - lease).as_secs_f64()
+        (self.visibility_timeout - self.lease()).as_secs_f64()
+    }
+
+    /// How long after its last renewal what this worker holds may be taken over.
+    pub(super) fn lease(&self) -> Duration {
+        LEASE.min(self.visibility_timeout)
     }
 
     pub(super) fn renewal_interval(&self) -> Duration {
@@ -56,7 +60,7 @@ impl<R: Receiver> Consumer<R> {
 
     fn renewals(&self) -> Vec<Cmd> {
         let mut lease = cmd("ZADD");
-        let end = self.clock.now() + LEASE.as_secs_f64();
+        let end = self.clock.now() + self.lease().as_secs_f64();
         lease.arg(&self.keys.inflight_index).arg(end).arg(&self.worker);
         let mut renewals = vec![lease];
         let score = self.score();

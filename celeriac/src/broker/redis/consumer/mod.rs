@@ -22,7 +22,6 @@ use redis::{Pipeline, PushInfo, PushKind, Value};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use lease::LEASE;
 pub(crate) use settlement::{ConsumerHandle, Disposition, Settlement};
 
 use super::clock::ServerClock;
@@ -33,6 +32,7 @@ use super::transaction::Transaction;
 use super::{Keys, Link, Persistence};
 use crate::backoff::Backoff;
 use crate::broker::BrokerError;
+use crate::failpoints::fail_point;
 use crate::heavy::{LARGE, aside};
 use crate::message::{Parts, ProtocolError, envelope};
 use full::Full;
@@ -346,6 +346,7 @@ impl<R: Receiver> Consumer<R> {
             refused = self.take_claimed(set, reply);
         }
         if let Some(Fetch { slot, lists }) = trip.fetch {
+            fail_point!("fetch.moved");
             for list in lists {
                 match found.next() {
                     Some(Value::BulkString(raw)) => {
@@ -412,8 +413,10 @@ impl<R: Receiver> Consumer<R> {
                 }
                 Taken::Held => self.held.insert(serial, Entry::new(raw, properties, queue, slot, now)),
             }
+            fail_point!("fetch.taken");
         }
         self.arrived = arrived;
+        fail_point!("fetch.taken");
     }
 
     /// Waits until there may be something to do.

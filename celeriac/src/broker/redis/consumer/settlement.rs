@@ -7,7 +7,7 @@ use redis::{Cmd, Value};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::redis::DeadReason;
+use crate::broker::redis::{DeadReason, Start};
 
 /// What becomes of a delivery, and what is committed in the same transaction.
 pub(crate) struct Settlement {
@@ -17,12 +17,13 @@ pub(crate) struct Settlement {
     pub(crate) disposition: Disposition,
     /// Commands that take effect together with it.
     pub(crate) commands: Vec<Cmd>,
-    /// Gets the replies to the commands; dropped without a word when they are not known.
+    /// Gets the replies to the commands once they are carried out, none when they are not known; dropped without a word
+    /// by a consumer that ends before.
     pub(crate) replies: Option<oneshot::Sender<Vec<Value>>>,
 }
 
 /// What becomes of a delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Disposition {
     /// The message is done with.
     Ack,
@@ -34,8 +35,8 @@ pub(crate) enum Disposition {
     Hold,
     /// It is put aside until that time.
     Park(DateTime<Utc>),
-    /// To the dead letters, for that reason, after that many deliveries.
-    Dead(DeadReason, u32),
+    /// To the dead letters, for that reason, after the first start and those.
+    Dead(DeadReason, Vec<Start>),
 }
 
 /// The way to a running consumer.

@@ -1,0 +1,202 @@
+//! A worker that dies, panics or fails at each point of its work: tasks, chains and chords come to their end.
+//!
+//! The points are those of `fail_point!` in celeriac. `FAULTS_SOAK` tries each with one and with two databases.
+
+use std::os::unix::process::ExitStatusExt;
+
+use celeriac::message::Signature;
+use compat_tests::{Process, Signal, eventually, secs};
+
+use crate::mix::{Mix, VICTIM_SLOTS};
+use crate::stage::{REPAIRED, Stage, at_once, rounds};
+
+/// One way to die.
+#[derive(Clone, Copy)]
+struct Crash {
+    /// What happens to the first worker, to the second, ...; the last is the point of the scenario.
+    faults: &'static [&'static str],
+    /// Whether broker and results are in two databases: `None` when both are worth a try.
+    two_databases: Option<bool>,
+    /// A further setting of the workers.
+    setting: Option<(&'static str, &'static str)>,
+    /// Whether the last victim is asked to stop.
+    stops: bool,
+}
+
+const fn at(faults: &'static [&'static str]) -> Crash {
+    Crash { faults, two_databases: None, setting: None, stops: false }
+}
+
+/// Of a step that exists only with two databases.
+const fn between(faults: &'static [&'static str]) -> Crash {
+    Crash { two_databases: Some(true), ..at(faults) }
+}
+
+/// Of a step that is only taken on the way out.
+const fn leaving(faults: &'static [&'static str]) -> Crash {
+    Crash { stops: true, ..at(faults) }
+}
+
+#[test]
+fn a_worker_killed_anywhere_between_fetch_and_acknowledgement_loses_nothing() {
+    survive(&[
+        at(&["fetch.moved"]),
+        at(&["fetch.moved@4"]),
+        at(&["fetch.taken@3"]),
+        at(&["consume.gathered"]),
+        at(&["consume.gathered@6"]),
+        at(&["consume.committed"]),
+        at(&["consume.committed@6"]),
+        at(&["run.due@9"]),
+        at(&["run.before@12"]),
+        at(&["run.after@12"]),
+        at(&["complete.before@9"]),
+        at(&["run.completed@15"]),
+        at(&["eta.held@2"]),
+        at(&["eta.due@2"]),
+        at(&["retry.decided@2"]),
+        at(&["retry.completed@3"]),
+        at(&["revoke.decided"]),
+        at(&["revoke.completed"]),
+    ]);
+}
+
+#[test]
+fn a_worker_killed_half_way_through_a_commit_to_two_databases_loses_nothing() {
+    survive(&[
+        between(&["commit.prepared@8"]),
+        between(&["commit.published@8"]),
+        between(&["commit.stored@8"]),
+        between(&["commit.followed@8"]),
+        between(&["retry.decided@2"]),
+        between(&["retry.completed@3"]),
+        between(&["revoke.decided"]),
+        between(&["revoke.completed"]),
+        Crash {
+            setting: Some(("WORKER_DEDUPLICATE_SUCCESSFUL_TASKS", "true")),
+            ..between(&["commit.followed@8", "deduplicate.found"])
+        },
+        Crash {
+            setting: Some(("WORKER_DEDUPLICATE_SUCCESSFUL_TASKS", "true")),
+            ..between(&["commit.followed@8", "deduplicate.skipped"])
+        },
+    ]);
+}
+
+#[test]
+fn a_worker_killed_with_a_chord_in_its_hands_leaves_it_to_another() {
+    survive(&[
+        at(&["chord.claimed@2"]),
+        at(&["chord.extended@2"]),
+        at(&["chord.sent@2"]),
+        at(&["chord.claimed", "chord.reclaimed"]),
+        between(&["chord.prepared@2"]),
+        between(&["chord.published@2"]),
+    ]);
+}
+
+#[test]
+fn a_sweep_that_is_interrupted_is_finished_by_another() {
+    survive(&[
+        at(&["run.after@12", "sweep.locked"]),
+        at(&["run.after@12", "sweep.restored@2"]),
+        at(&["fetch.moved@3", "sweep.moved@2"]),
+        at(&["fetch.moved@3", "sweep.emptied"]),
+    ]);
+}
+
+#[test]
+fn a_worker_killed_on_its_way_out_loses_nothing() {
+    survive(&[
+        leaving(&["shutdown.begun"]),
+        leaving(&["shutdown.handed_back"]),
+        leaving(&["shutdown.finished"]),
+    ]);
+}
+
+/// Kills the victims of each scenario at their points, with the mix of all work; another worker goes on.
+fn survive(crashes: &[Crash]) {
+    let both = [false, true];
+    let scenarios = crashes.iter().enumerate().flat_map(|(index, crash)| {
+        // Without a soak each point is tried with one or with two databases, in turn.
+        let layouts = both.into_iter().filter(move |two| match crash.two_databases {
+            Some(only) => *two == only,
+            None => rounds(1) > 1 || *two == (index % 2 == 1),
+        });
+        layouts.map(move |two| (*crash, two))
+    });
+    at_once(scenarios, |(crash, two)| die(crash, two));
+}
+
+fn die(crash: Crash, two_databases: bool) {
+    let mut stage = Stage::new();
+    if two_databases {
+        stage = stage.two_databases();
+    }
+    if let Some((name, value)) = crash.setting {
+        stage.set(name, value);
+    }
+    let mix = Mix::send(&stage);
+    for (index, point) in crash.faults.iter().enumerate() {
+        let mut victim = stage.victim(&format!("{point}=kill"), VICTIM_SLOTS);
+        if crash.stops && index + 1 == crash.faults.len() {
+            stage.await_runs("started", 4, secs(20));
+            victim.signal(Signal::SIGTERM);
+        }
+        await_kill(&mut victim);
+    }
+    let _heir = stage.worker("heir", 8);
+    let place = if two_databases { "two databases" } else { "one database" };
+    mix.verify(&stage, &format!("kill -9 at {}, {place}", crash.faults.join(", then ")), crash.faults.len());
+}
+
+#[track_caller]
+fn await_kill(victim: &mut Process) {
+    let status = victim.wait(REPAIRED);
+    assert_eq!(status.signal(), Some(Signal::SIGKILL as i32), "the fail point was not reached: {status}");
+}
+
+#[test]
+fn a_worker_that_panics_over_a_message_gives_it_back_or_ends() {
+    let inside = [
+        "run.due@9",
+        "run.before@9",
+        "run.after@9",
+        "complete.before@9",
+        "run.completed@9",
+        "retry.decided@2",
+    ];
+    let consumer = ["fetch.moved@3", "consume.gathered@6", "consume.committed@6"];
+    let points = inside.map(|point| (point, false)).into_iter().chain(consumer.map(|point| (point, true)));
+    at_once(points, |(point, ends)| {
+        let stage = Stage::new().two_databases();
+        let mix = Mix::send(&stage);
+        let mut victim = stage.victim(&format!("{point}=panic"), VICTIM_SLOTS);
+        let _heir = ends.then(|| {
+            assert_eq!(victim.wait(REPAIRED).code(), Some(1), "without its consumer a worker is of no use");
+            stage.worker("heir", 8)
+        });
+        mix.verify(&stage, &format!("panic at {point}, two databases"), 1);
+        assert!(ends || victim.terminate(secs(20)).success(), "a worker outlives a panic over one message");
+        assert!(!victim.lines_with(&format!("Fail point {}", point.split('@').next().unwrap())).is_empty());
+    });
+}
+
+#[test]
+fn a_poison_message_is_given_up_once_even_by_workers_that_die_of_giving_it_up() {
+    for point in ["poison.counted", "poison.given_up"] {
+        let mut stage = Stage::new();
+        stage.set("CELERIAC_MAX_DELIVERIES", "1");
+        let poison = Signature::new("faults.poison").arg(1);
+        stage.runtime.block_on(stage.client().apply(poison)).unwrap();
+        stage.worker("first", 2).wait(REPAIRED);
+        await_kill(&mut stage.victim(&format!("{point}=kill"), 2));
+        let _heir = stage.worker("heir", 2);
+        eventually("the poison is a dead letter", REPAIRED, || stage.ask(&["LLEN", "celeriac.dead"]) == 1);
+        stage.send("faults.late", 2, 10, 0.0);
+        stage.await_runs("done", 10, REPAIRED);
+        assert_eq!(stage.ask(&["LLEN", "celeriac.dead"]), 1);
+        // The count of its starts may be left: it ends by itself.
+        eventually("nothing is held", REPAIRED, || stage.ask(&["EXISTS", "unacked", "unacked_index"]) == 0);
+    }
+}
