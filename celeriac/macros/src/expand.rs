@@ -221,6 +221,7 @@ impl Expansion<'_> {
         let options = &self.attributes.options;
         let pool = self.pool()?;
         let descriptions = self.descriptions();
+        let types = self.types();
         let states = self.states();
         let handler = self.handler();
         Ok(quote! {
@@ -233,6 +234,7 @@ impl Expansion<'_> {
                     #handler,
                 );
                 __definition.parameters = ::core::option::Option::Some(__PARAMETERS);
+                __definition.describe = ::core::option::Option::Some(#types);
                 __definition.states = ::std::vec![#(#states),*];
                 let __options = &mut __definition.options;
                 __options.pool = ::celeriac::task::Pool::#pool;
@@ -288,6 +290,37 @@ impl Expansion<'_> {
                 }
             })
             .collect()
+    }
+
+    /// A function that tells the schemas of the parameters and of the value that is returned.
+    fn types(&self) -> TokenStream {
+        let docs = self.function.attrs.iter().filter(|attribute| attribute.path().is_ident("doc"));
+        let docs =
+            docs.filter_map(|attribute| attribute.meta.require_name_value().ok().map(|doc| &doc.value));
+        let schema = |ty: TokenStream| quote! { ::celeriac::schema::Probe::<#ty>::new().schema(__types) };
+        let parameters = self.arguments().map(|(Parameter { ty, source, .. }, _)| {
+            let schema = schema(quote! { #ty });
+            let default = match source {
+                Source::Default(default) => quote! { {
+                    let __default: #ty = #default;
+                    ::celeriac::schema::default_value(&__default)
+                } },
+                _ => quote! { ::core::option::Option::None },
+            };
+            quote! { (#schema, #default) }
+        });
+        let returns = schema(self.returns.value_type());
+        quote! {
+            |__types| {
+                #[allow(unused_imports)]
+                use ::celeriac::schema::Any;
+                ::celeriac::schema::Types {
+                    description: ::core::concat!("" #(, #docs, "\n")*),
+                    parameters: ::std::vec![#(#parameters),*],
+                    returns: #returns,
+                }
+            }
+        }
     }
 
     fn states(&self) -> Vec<TokenStream> {

@@ -61,6 +61,38 @@ use attributes::Attributes;
 /// assert_eq!(report::run("Sales", 2, vec![1, 2], Map::new()), "2 of Sales: 2 pages, 0 extras");
 /// ```
 ///
+/// What a caller in Rust gives is checked when the program is compiled. This is a call of `resize`:
+///
+/// ```
+/// # #[celeriac::task]
+/// # async fn resize(id: u64, width: Option<u32>) {}
+/// let call = resize::s(7, Some(320));
+/// ```
+///
+/// This one gives text for a number, and does not compile; nor do calls with too few or too many arguments:
+///
+/// ```compile_fail,E0308
+/// # #[celeriac::task]
+/// # async fn resize(id: u64, width: Option<u32>) {}
+/// let call = resize::s("seven", Some(320));
+/// ```
+///
+/// ```compile_fail,E0061
+/// # #[celeriac::task]
+/// # async fn resize(id: u64, width: Option<u32>) {}
+/// let call = resize::s(7);
+/// ```
+///
+/// Nor is a result read as something else:
+///
+/// ```compile_fail,E0308
+/// # #[celeriac::task]
+/// # async fn count() -> u64 { 0 }
+/// # async fn example(app: celeriac::Celery) -> celeriac::Result<()> {
+/// let text: celeriac::task::TaskSignature<String> = count::s();
+/// # Ok(()) }
+/// ```
+///
 /// # Return type
 ///
 /// Nothing, a value that serde can write, or a `Result`: `TaskResult<T>`, or any whose error converts into

@@ -6,6 +6,7 @@ use crate::backend::{ExceptionInfo, TaskState};
 use crate::broker::BrokerError;
 use crate::canvas::CanvasError;
 use crate::config::ConfigError;
+use crate::message::ProtocolError;
 
 /// The result of most calls of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -30,6 +31,9 @@ pub enum Error {
     /// The broker or the result backend failed.
     #[error(transparent)]
     Broker(#[from] BrokerError),
+    /// A setting for messages is bad, or a message cannot be written or read.
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
     /// A signature cannot be applied.
     #[error(transparent)]
     Canvas(#[from] CanvasError),

@@ -19,10 +19,11 @@ use crate::backend::redis::RedisBackend;
 use crate::broker::BrokerError;
 use crate::broker::redis::{Endpoint, Keys, KeysOptions, Link, Queues, Timing};
 use crate::canvas::{self, Outbox, Sender};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::control::Control;
 use crate::events::{Dispatcher, DispatcherOptions, LogicalClock, Receiver};
-use crate::message::{Map, Message, Serializer, Signature, Value};
+use crate::message::{Codecs, Map, Message, ProtocolError, Signature, Value};
+use crate::schema::Schemas;
 use crate::task::{Request, Task, TaskDefinition};
 
 /// A Celery application; cheap to clone.
@@ -54,6 +55,7 @@ struct Shared {
     is_one_database: bool,
     origin: String,
     reply_to: String,
+    codecs: Codecs,
     events: Dispatcher,
 }
 
@@ -70,6 +72,14 @@ impl Celery {
                 example: "redis://127.0.0.1:6379/0",
             });
         };
+        let codecs = Codecs::new(&config)?;
+        if matches!(config.result_serializer, config::Serializer::Auth | config::Serializer::Encrypted) {
+            let hint = "results are not signed or encrypted; hint: result_serializer = json, and for readers in \
+                        Python result_accept_content = [json]";
+            return Err(
+                ProtocolError::Security { setting: "result_serializer", reason: hint.to_owned() }.into()
+            );
+        }
         let endpoint = Endpoint::broker(url, &config)?;
         let keys = Arc::new(Keys::new(keys_options(&config), endpoint.database()));
         let link = Link::new(endpoint, Timing::broker(&config));
@@ -98,12 +108,12 @@ impl Celery {
                         hostname: origin.clone(),
                         clock: LogicalClock::default(),
                         exchange: config.event_exchange.clone(),
-                        serializer: Serializer::from_name(config.event_serializer.as_str())
-                            .unwrap_or_default(),
+                        codec: codecs.codec(config.event_serializer.as_str())?,
                         timezone: config.timezone_or_utc(),
                     },
                     true,
                 ),
+                codecs,
                 origin,
                 config,
             }),
@@ -150,6 +160,11 @@ impl Celery {
         &self.shared.name
     }
 
+    /// How messages are written and read.
+    pub fn codecs(&self) -> &Codecs {
+        &self.shared.codecs
+    }
+
     /// The settings.
     pub fn config(&self) -> &Config {
         &self.shared.config
@@ -165,6 +180,7 @@ impl Celery {
         Control::new(
             self.shared.queues.clone(),
             &self.shared.config,
+            &self.shared.codecs,
             self.shared.events.options().clock.clone(),
         )
     }
@@ -178,7 +194,7 @@ impl Celery {
         if let Err(error) = self.control().heartbeat().await {
             log::debug!(error:% = error; "No worker was asked for a heartbeat: {error}");
         }
-        receiver
+        receiver.accepting(self.shared.codecs.accept_all())
     }
 
     /// Sends an event, whether events are switched on or not, as a node of that name.
@@ -195,6 +211,11 @@ impl Celery {
     /// The tasks that are known here, by name.
     pub fn tasks(&self) -> &HashMap<Arc<str>, TaskDefinition> {
         &self.tasks
+    }
+
+    /// What the tasks that are known here take and return.
+    pub fn schemas(&self) -> Schemas {
+        Schemas::of(self.tasks.values())
     }
 
     pub(crate) fn redis_backend(&self) -> Option<&RedisBackend> {
@@ -264,6 +285,7 @@ impl Celery {
         let tasks = |name: &str| self.tasks.get(name).map(|definition| definition.options.clone());
         call(&Sender {
             config: &self.shared.config,
+            codecs: &self.shared.codecs,
             tasks: &tasks,
             origin: &self.shared.origin,
             reply_to: &self.shared.reply_to,

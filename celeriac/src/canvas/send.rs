@@ -13,8 +13,8 @@ use super::routing::destination;
 use super::{CanvasError, Effect, Outbox, Sender};
 use crate::backend::ResultRef;
 use crate::message::{
-    Body, Compression, DeliveryInfo, Embed, Headers, Map, Message, Properties, Serializer, Signature,
-    TimeLimit, Value, parse_iso8601,
+    Body, Compression, DeliveryInfo, Embed, Headers, Map, Message, Properties, Signature, TimeLimit, Value,
+    parse_iso8601,
 };
 use crate::task::TaskOptions;
 
@@ -91,14 +91,13 @@ pub(super) fn send(
         }
     }
     let serializer = take_text(&mut options, "serializer");
-    let serializer = Serializer::from_name(serializer.as_deref().unwrap_or(config.task_serializer.as_str()))?;
+    let codec = sender.codecs.codec(serializer.as_deref().unwrap_or(config.task_serializer.as_str()))?;
     let compression = match take_text(&mut options, "compression") {
         Some(name) => Some(Compression::from_name(&name)?),
         None => config.task_compression.map(|own| Compression::from_name(own.as_str())).transpose()?,
     };
 
-    let mut message =
-        Message::task(task, id.as_str(), Body { args, kwargs, embed }, serializer, compression)?;
+    let mut message = Message::task(task, id.as_str(), Body { args, kwargs, embed }, codec, compression)?;
     let headers = &mut message.headers;
     headers.shadow = shadow;
     headers.eta = times.eta.map(Value::Str);

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use crate::backend::{ChordPart, ResultRef, TaskMeta};
 use crate::config::Config;
-use crate::message::{Map, Message};
+use crate::message::{Codecs, Map, Message};
 use crate::task::{Request, TaskOptions};
 
 /// The surroundings in which a signature is applied; cheap to copy.
@@ -12,6 +12,8 @@ use crate::task::{Request, TaskOptions};
 pub struct Sender<'a> {
     /// Settings: routes, default queue, serializer, time zone, ...
     pub config: &'a Config,
+    /// Keys and certificates, when messages are signed or encrypted.
+    pub codecs: &'a Codecs,
     /// Options of the tasks that are known here, by name.
     pub tasks: &'a (dyn Fn(&str) -> Option<TaskOptions> + Sync),
     /// Origin that messages name: `gen<pid>@<host>`.

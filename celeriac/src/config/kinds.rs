@@ -56,13 +56,17 @@ macro_rules! named {
 
 named! {
     /// How bodies and results are written.
-    Serializer (expected "json, msgpack or yaml (pickle is never decoded)") {
+    Serializer (expected "json, msgpack, yaml, auth or encrypted (pickle is never decoded)") {
         /// `application/json`, with kombu's typed values.
         Json = "json" | "application/json",
         /// `application/x-msgpack`.
         Msgpack = "msgpack" | "application/x-msgpack",
         /// `application/x-yaml`.
         Yaml = "yaml" | "yml" | "application/x-yaml",
+        /// JSON with a signature (`security_*`).
+        Auth = "auth",
+        /// Encrypted JSON (`celeriac_encryption_keys`).
+        Encrypted = "encrypted",
     }
 
     /// How bodies and results are compressed.
@@ -149,6 +153,8 @@ impl Serializer {
             Serializer::Json => "application/json",
             Serializer::Msgpack => "application/x-msgpack",
             Serializer::Yaml => "application/x-yaml",
+            Serializer::Auth => "application/data",
+            Serializer::Encrypted => "application/x-celeriac-encrypted",
         }
     }
 }

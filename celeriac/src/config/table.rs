@@ -189,6 +189,21 @@ settings! {
     result_compression: Option<Compression> = None;
 }
 
+"Signed and encrypted messages" {
+    /// Digest of signatures: sha224, sha256, sha384 or sha512.
+    security_digest: String = "sha256".into();
+    /// File of the sender's certificate (PEM).
+    security_certificate: Option<String> = None;
+    /// Folder or pattern of the files of known certificates (PEM).
+    security_cert_store: Option<String> = None;
+    /// File of the sender's private RSA key (PEM).
+    security_key: Option<String> = None;
+    /// Password of that key.
+    security_key_password: Option<String> = None;
+    /// Keys of the serializer `encrypted`: `ID:64 hexadecimal digits`, separated by commas; the first encrypts, each decrypts.
+    celeriac_encryption_keys: Option<String> = None;
+}
+
 "Time" {
     /// Time zone of schedules and of times without a zone; UTC if unset.
     timezone: Option<Tz> = None;
@@ -501,19 +516,6 @@ settings! {
     redis_username: Option<String> = None;
     /// Password of a Redis backend; use `result_backend`.
     redis_password: Option<String> = None;
-}
-
-"Taken without effect: message signing" {
-    /// Digest of signatures.
-    security_digest: String = "sha256".into();
-    /// Certificate of the sender.
-    security_certificate: Option<String> = None;
-    /// Folder of known certificates.
-    security_cert_store: Option<String> = None;
-    /// Private key of the sender.
-    security_key: Option<String> = None;
-    /// Password of that key.
-    security_key_password: Option<String> = None;
 }
 
 "Taken without effect: other result backends" {

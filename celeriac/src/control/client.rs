@@ -17,7 +17,7 @@ use crate::broker::BrokerError;
 use crate::broker::redis::{Keys, Queues};
 use crate::config::Config;
 use crate::events::LogicalClock;
-use crate::message::{Accept, Map, Message, Serializer, Value, envelope};
+use crate::message::{Accept, Codec, Codecs, Map, Message, Value, envelope};
 
 /// Longest single wait for an answer, so that no connection's time-out cuts it short.
 const WAIT: Duration = Duration::from_millis(250);
@@ -154,7 +154,7 @@ struct Shared {
     queues: Queues,
     exchange: String,
     clock: LogicalClock,
-    serializer: Serializer,
+    codec: Codec,
     accept: Accept,
     /// Unix time of the last sweep, in seconds.
     swept: AtomicU64,
@@ -162,14 +162,13 @@ struct Shared {
 
 impl Control {
     /// Control over those queues, under those settings.
-    pub fn new(queues: Queues, config: &Config, clock: LogicalClock) -> Self {
-        let names = config.accept_content.iter().map(|serializer| serializer.as_str());
+    pub fn new(queues: Queues, config: &Config, codecs: &Codecs, clock: LogicalClock) -> Self {
         let shared = Shared {
             queues,
             exchange: format!("{}.pidbox", config.control_exchange),
             clock,
-            serializer: Serializer::from_name(config.task_serializer.as_str()).unwrap_or_default(),
-            accept: Accept::new(names).unwrap_or_default(),
+            codec: codecs.codec(config.task_serializer.as_str()).unwrap_or_default(),
+            accept: codecs.accept(config).unwrap_or_default(),
             swept: AtomicU64::new(0),
         };
         Self { shared: Arc::new(shared), template: Broadcast::new("") }
@@ -268,8 +267,8 @@ impl Control {
     }
 
     async fn publish(&self, request: Request, expires: f64, mut first: Pipeline) -> Result<u64, BrokerError> {
-        let Shared { queues, exchange, clock, serializer, .. } = &*self.shared;
-        let message = request.encode(exchange, clock.forward(), expires, *serializer)?;
+        let Shared { queues, exchange, clock, codec, .. } = &*self.shared;
+        let message = request.encode(exchange, clock.forward(), expires, codec.clone())?;
         for command in queues.publish_commands(std::slice::from_ref(&message)).await? {
             first.add_command(command);
         }

@@ -10,6 +10,7 @@ use super::info::{QueueInfo, ScheduledTask, StoredTask, TaskInfo, WorkerStats};
 use super::matcher::Matcher;
 use crate::broker::BrokerError;
 use crate::message::{Map, Value, from_value};
+use crate::schema::Schemas;
 
 /// The answers of workers by node name: of the type that was asked for, or the text of an error.
 pub type Answers<T> = IndexMap<String, Result<T, String>>;
@@ -100,6 +101,14 @@ impl Inspect {
     pub async fn registered(&self, attributes: &[&str]) -> Result<Answers<Vec<String>>, BrokerError> {
         let attributes: Vec<Value> = attributes.iter().map(|attribute| Value::from(*attribute)).collect();
         self.ask("registered", Map::from([("taskinfoitems".to_owned(), attributes.into())])).await
+    }
+
+    /// What the registered tasks take and return. Only celeriac's workers tell.
+    ///
+    /// # Errors
+    /// Those of the broker.
+    pub async fn schema(&self) -> Result<Answers<Schemas>, BrokerError> {
+        self.ask("schema", Map::new()).await
     }
 
     /// How the workers are doing.

@@ -2,7 +2,7 @@
 
 use super::Matcher;
 use crate::broker::BrokerError;
-use crate::message::{Accept, DeliveryInfo, Headers, Map, Message, Properties, Serializer, Value};
+use crate::message::{Accept, Codec, DeliveryInfo, Headers, Map, Message, Properties, Value};
 
 /// A command on its way to workers.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -82,7 +82,7 @@ impl Request {
         exchange: &str,
         clock: u64,
         expires: f64,
-        serializer: Serializer,
+        codec: impl Into<Codec>,
     ) -> Result<Message, BrokerError> {
         let destination = match self.destination.as_slice() {
             [] => Value::Null,
@@ -105,7 +105,7 @@ impl Request {
         }
         let expires = if expires == 0.0 { Value::Int(0) } else { Value::Float(expires) };
         let headers = [("clock", clock.into()), ("expires", expires)];
-        envelope(&Value::Map(body), headers, 2, exchange, "", serializer)
+        envelope(&Value::Map(body), headers, 2, exchange, "", codec)
     }
 
     /// Whether the node of that name is meant; `Err` names a matcher that nobody knows.
@@ -138,11 +138,11 @@ impl ReplyTo {
         hostname: &str,
         answer: Value,
         clock: u64,
-        serializer: Serializer,
+        codec: impl Into<Codec>,
     ) -> Result<Message, BrokerError> {
         let body = Value::Map(Map::from([(hostname.to_owned(), answer)]));
         let headers = [("ticket", self.ticket.clone()), ("clock", clock.into())];
-        envelope(&body, headers, 1, &self.exchange, &self.routing_key, serializer)
+        envelope(&body, headers, 1, &self.exchange, &self.routing_key, codec)
     }
 }
 
@@ -152,7 +152,7 @@ fn envelope(
     delivery_mode: u8,
     exchange: &str,
     routing_key: &str,
-    serializer: Serializer,
+    codec: impl Into<Codec>,
 ) -> Result<Message, BrokerError> {
     let mut message = Message {
         headers: Headers {
@@ -172,6 +172,6 @@ fn envelope(
         },
         ..Message::default()
     };
-    message.set_payload(body, serializer, None)?;
+    message.set_payload(body, codec, None)?;
     Ok(message)
 }

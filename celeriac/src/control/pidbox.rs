@@ -8,7 +8,7 @@ use super::mailbox::{ReplyTo, Request};
 use super::panel::Panel;
 use crate::broker::redis::Queues;
 use crate::events::LogicalClock;
-use crate::message::{Accept, Map, Message, Serializer, Value};
+use crate::message::{Accept, Codec, Map, Message, Value};
 
 /// The mailbox of one worker; cheap to clone.
 #[derive(Clone)]
@@ -17,7 +17,7 @@ pub(super) struct Pidbox {
     pub(super) commands: Arc<Commands>,
     pub(super) queues: Queues,
     pub(super) accept: Accept,
-    pub(super) serializer: Serializer,
+    pub(super) codec: Codec,
     /// The mailbox's own time: as in Celery's worker, clients do not move the worker's clock, they only step it.
     pub(super) clock: LogicalClock,
 }
@@ -62,7 +62,7 @@ impl Pidbox {
 
     async fn answer(&self, reply_to: &ReplyTo, answer: Value) {
         let hostname = &self.panel.state().hostname;
-        let message = reply_to.message(hostname, answer, self.clock.forward(), self.serializer);
+        let message = reply_to.message(hostname, answer, self.clock.forward(), self.codec.clone());
         let outcome = match message {
             Ok(message) => bindings::answer(&self.queues, reply_to, &message).await,
             Err(error) => Err(error),

@@ -16,7 +16,7 @@ use super::revocations::Revocations;
 use super::worker_port::WorkerPort;
 use crate::broker::redis::{Keys, Link, Queues, Subscription};
 use crate::events::{Dispatcher, LogicalClock, Vitals, events_of, publish_until};
-use crate::message::{Accept, Message, Serializer, Signature};
+use crate::message::{Message, Signature};
 use crate::worker::state::{Stage, lock};
 
 /// How often workers that went silent are forgotten.
@@ -76,13 +76,13 @@ impl Service {
         let revocations = Revocations::new(queues.link().clone(), Arc::clone(keys));
         let endpoint = queues.link().endpoint().clone();
         let panel = Panel::new(Arc::clone(&worker), events.clone(), endpoint, revocations, gossip);
-        let names = config.accept_content.iter().map(|serializer| serializer.as_str());
+        let codecs = worker.codecs();
         let pidbox = Pidbox {
             panel,
             commands: Arc::new(commands),
             queues,
-            accept: Accept::new(names).unwrap_or_default(),
-            serializer: Serializer::from_name(config.task_serializer.as_str()).unwrap_or_default(),
+            accept: codecs.accept(config).unwrap_or_default(),
+            codec: codecs.codec(config.task_serializer.as_str()).unwrap_or_default(),
             clock: LogicalClock::default(),
         };
         let stop = CancellationToken::new();

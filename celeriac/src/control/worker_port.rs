@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 
 use super::info::{AutoscalerInfo, QueueInfo};
 use crate::config::{Config, RateLimit};
-use crate::message::{Signature, TimeLimit};
+use crate::message::{Codecs, Signature, TimeLimit};
 use crate::task::TaskDefinition;
 use crate::worker::state::WorkerState;
 
@@ -18,6 +18,9 @@ use crate::worker::state::WorkerState;
 pub(crate) trait WorkerPort: Send + Sync + 'static {
     /// The settings.
     fn config(&self) -> &Config;
+
+    /// How messages are written and read.
+    fn codecs(&self) -> &Codecs;
 
     /// What the worker knows about itself.
     fn state(&self) -> &Arc<WorkerState>;

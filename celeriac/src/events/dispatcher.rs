@@ -11,8 +11,9 @@ use super::clock::LogicalClock;
 use super::software::{IDENT, VERSION, load_average, system};
 use super::task_events::TaskEvents;
 use super::writer::Writer;
+use crate::message::codec::Content;
 use crate::message::{
-    DeliveryInfo, Headers, Map, Message, Properties, ProtocolError, Serializer, Value, json,
+    Codec, DeliveryInfo, Headers, Map, Message, Properties, ProtocolError, Serializer, Value, json,
 };
 
 /// Sends the events of one node; cheap to clone.
@@ -46,7 +47,7 @@ pub struct DispatcherOptions {
     /// Exchange of events (`event_exchange`).
     pub exchange: String,
     /// How events are written (`event_serializer`).
-    pub serializer: Serializer,
+    pub codec: Codec,
     /// Time zone of times without an offset (`timezone`).
     pub timezone: Tz,
 }
@@ -190,11 +191,12 @@ impl Dispatcher {
 
     /// The message that carries a body of events.
     fn envelope(&self, routing_key: String, body: Vec<u8>) -> Result<Message, ProtocolError> {
-        let DispatcherOptions { hostname, exchange, serializer, .. } = &self.shared.options;
-        let body = match serializer {
+        let DispatcherOptions { hostname, exchange, codec, .. } = &self.shared.options;
+        let body = match codec.serializer {
             Serializer::Json => body,
             serializer => serializer.dumps(&json::loads(&body)?)?,
         };
+        let Content { content_type, content_encoding, body } = codec.finish(body)?;
         Ok(Message {
             headers: Headers {
                 extra: Map::from([("hostname".to_owned(), Value::from(hostname.as_str()))]),
@@ -207,8 +209,8 @@ impl Dispatcher {
                 delivery_tag: uuid::Uuid::new_v4().to_string(),
                 ..Properties::default()
             },
-            content_type: serializer.content_type().to_owned(),
-            content_encoding: serializer.content_encoding().to_owned(),
+            content_type,
+            content_encoding,
             body: body.into(),
         })
     }

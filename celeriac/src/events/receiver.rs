@@ -29,6 +29,12 @@ impl Receiver {
         Self { subscription, accept: Accept::all(), clock, ready: VecDeque::new() }
     }
 
+    /// Reads signed and encrypted events too.
+    pub(crate) fn accepting(mut self, accept: Accept) -> Self {
+        self.accept = accept;
+        self
+    }
+
     /// The next event.
     ///
     /// Cancel safe.

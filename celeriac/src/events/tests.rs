@@ -18,7 +18,7 @@ fn dispatcher() -> Dispatcher {
         hostname: "w1@vectors.example".to_owned(),
         clock: LogicalClock::default(),
         exchange: "celeryev".to_owned(),
-        serializer: Serializer::Json,
+        codec: Serializer::Json.into(),
         timezone: chrono_tz::UTC,
     };
     Dispatcher::new(options, true)

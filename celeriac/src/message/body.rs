@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use super::codec::{Codec, Content};
 use super::compression::Compression;
 use super::error::ProtocolError;
 use super::headers::WrongType;
@@ -26,16 +27,19 @@ impl Message {
         name: impl Into<String>,
         id: impl Into<String>,
         body: Body,
-        serializer: Serializer,
+        codec: impl Into<Codec>,
         compression: Option<Compression>,
     ) -> Result<Message, ProtocolError> {
         let id = id.into();
+        let codec = codec.into();
+        let is_secret = codec.wrapper.as_ref().is_some_and(|wrapper| wrapper.is_secret());
+        let shown = |text: fn(&Body) -> String| if is_secret { String::new() } else { text(&body) };
         let headers = Headers {
             lang: Some("py".to_owned()),
             task: Some(name.into()),
             root_id: Some(id.clone()),
-            argsrepr: Some(repr::repr_args(&body.args)),
-            kwargsrepr: Some(repr::repr_kwargs(&body.kwargs)),
+            argsrepr: Some(shown(|body| repr::repr_args(&body.args))),
+            kwargsrepr: Some(shown(|body| repr::repr_kwargs(&body.kwargs))),
             origin: Some(origin().to_owned()),
             ignore_result: Some(false),
             id: Some(id.clone()),
@@ -49,7 +53,7 @@ impl Message {
             ..Properties::default()
         };
         let mut message = Message { headers, properties, ..Message::default() };
-        message.set_body(&body, serializer, compression)?;
+        message.set_body(&body, codec, compression)?;
         Ok(message)
     }
 
@@ -60,18 +64,19 @@ impl Message {
     pub fn set_body(
         &mut self,
         body: &Body,
-        serializer: Serializer,
+        codec: impl Into<Codec>,
         compression: Option<Compression>,
     ) -> Result<(), ProtocolError> {
-        let bytes = match serializer {
+        let codec = codec.into();
+        let bytes = match codec.serializer {
             Serializer::Json => {
                 let mut out = Vec::with_capacity(128);
                 body.write_json(&mut out);
                 out
             }
-            _ => serializer.dumps(&body.to_value())?,
+            serializer => serializer.dumps(&body.to_value())?,
         };
-        self.set_bytes(bytes, serializer, compression)
+        self.set_bytes(bytes, &codec, compression)
     }
 
     /// Replaces the body by any value, its types and the header `compression`.
@@ -81,24 +86,25 @@ impl Message {
     pub fn set_payload(
         &mut self,
         payload: &Value,
-        serializer: Serializer,
+        codec: impl Into<Codec>,
         compression: Option<Compression>,
     ) -> Result<(), ProtocolError> {
-        self.set_bytes(serializer.dumps(payload)?, serializer, compression)
+        let codec = codec.into();
+        self.set_bytes(codec.serializer.dumps(payload)?, &codec, compression)
     }
 
     fn set_bytes(
         &mut self,
         bytes: Vec<u8>,
-        serializer: Serializer,
+        codec: &Codec,
         compression: Option<Compression>,
     ) -> Result<(), ProtocolError> {
-        self.content_type = serializer.content_type().to_owned();
-        self.content_encoding = serializer.content_encoding().to_owned();
+        let Content { content_type, content_encoding, body } = codec.finish(bytes)?;
+        (self.content_type, self.content_encoding) = (content_type, content_encoding);
         self.headers.compression = compression.map(|compression| compression.mime_type().to_owned());
         self.body = match compression {
-            Some(compression) => compression.compress(&bytes)?.into(),
-            None => bytes.into(),
+            Some(compression) => compression.compress(&body)?.into(),
+            None => body.into(),
         };
         Ok(())
     }
@@ -145,6 +151,9 @@ impl Message {
 
 impl Encoded<'_> {
     fn payload(self, accept: &Accept) -> Result<Value, ProtocolError> {
+        if let Some(content) = self.unwrapped(accept)? {
+            return super::serializer::loads(&content.body, &content.content_type, &content.content_encoding);
+        }
         accept.check(self.content_type)?;
         super::serializer::loads(&self.uncompressed(accept)?, self.content_type, self.content_encoding)
     }
@@ -167,6 +176,12 @@ impl Encoded<'_> {
             }
             payload => Body::from_value(payload).map(TaskBody::Triple),
         }
+    }
+
+    /// The body that a signed or encrypted one holds; `None` when it is neither.
+    fn unwrapped(self, accept: &Accept) -> Result<Option<Content>, ProtocolError> {
+        let Some(wrapper) = accept.wrapper(self.content_type) else { return Ok(None) };
+        wrapper.unwrap(&self.uncompressed(accept)?).map(Some)
     }
 }
 

@@ -82,6 +82,20 @@ pub enum ProtocolError {
         /// Why not.
         reason: String,
     },
+    /// A signed or encrypted body is not what its sender wrote, or of a sender who is not known.
+    #[error("refusing a body that cannot be trusted: {reason}")]
+    NotTrusted {
+        /// Why.
+        reason: String,
+    },
+    /// A setting for signed or encrypted messages is missing or wrong.
+    #[error("cannot sign or encrypt: {setting} {reason}")]
+    Security {
+        /// Name of the setting.
+        setting: &'static str,
+        /// What is wrong with it; keys and passwords are not shown.
+        reason: String,
+    },
     /// The serializer has no form for the value.
     #[error("cannot encode {what}: {reason}")]
     Encode {

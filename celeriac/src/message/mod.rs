@@ -1,5 +1,6 @@
 //! The wire format: bytes to types and back, without any input or output.
 
+pub mod codec;
 pub mod compression;
 pub mod envelope;
 pub mod headers;
@@ -19,6 +20,7 @@ mod value;
 mod value_serde;
 mod yaml;
 
+pub use codec::{Codec, Codecs};
 pub use compression::Compression;
 pub use envelope::BodyEncoding;
 pub use error::ProtocolError;

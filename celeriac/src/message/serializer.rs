@@ -2,6 +2,9 @@
 //!
 //! Source: kombu 5.7 `kombu/serialization.py`.
 
+use std::sync::Arc;
+
+use super::codec::Wrap;
 use super::compression::DEFAULT_LIMIT;
 use super::error::{ProtocolError, shorten};
 use super::{Value, json, msgpack, yaml};
@@ -100,9 +103,11 @@ impl Serializer {
 /// The serializers whose messages are read (`accept_content`); JSON when nothing is said.
 ///
 /// Raw data is always read, as kombu trusts it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Accept {
     serializers: Vec<Serializer>,
+    /// Those of signed and encrypted bodies.
+    wrappers: Vec<Arc<dyn Wrap>>,
     /// Largest body in bytes, as it comes.
     max_bytes: usize,
     /// Largest body in bytes after decompression.
@@ -132,7 +137,12 @@ impl Accept {
     }
 
     fn of(serializers: Vec<Serializer>) -> Self {
-        Accept { serializers, max_bytes: usize::MAX, max_decompressed_bytes: DEFAULT_LIMIT }
+        Accept {
+            serializers,
+            wrappers: Vec::new(),
+            max_bytes: usize::MAX,
+            max_decompressed_bytes: DEFAULT_LIMIT,
+        }
     }
 
     /// The same within other bounds, in bytes: of the body as it comes, and after decompression. Default: none, 256 MiB.
@@ -141,6 +151,19 @@ impl Accept {
         self.max_bytes = max_bytes;
         self.max_decompressed_bytes = max_decompressed_bytes;
         self
+    }
+
+    /// The same, and bodies that are signed or encrypted so.
+    #[must_use]
+    pub fn with_wrappers(mut self, wrappers: Vec<Arc<dyn Wrap>>) -> Self {
+        self.wrappers = wrappers;
+        self
+    }
+
+    /// What reads signed or encrypted bodies of that mime type.
+    pub(super) fn wrapper(&self, content_type: &str) -> Option<&dyn Wrap> {
+        let wrapper = self.wrappers.iter().find(|wrapper| wrapper.content_type() == content_type)?;
+        Some(&**wrapper)
     }
 
     /// The most that a body may be after decompression.

@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Context, Pool, TaskOptions, TaskResult};
 use crate::message::Value;
+use crate::schema::Describe;
 
 /// Something that defines a task: what `#[celeriac::task]` makes of a function.
 pub trait Task {
@@ -24,6 +27,8 @@ pub struct TaskDefinition {
     pub options: TaskOptions,
     /// The parameters that a caller gives; `None` when any arguments are taken.
     pub parameters: Option<&'static [Parameter]>,
+    /// Tells the types of the parameters and of what the function returns, when they are known.
+    pub describe: Option<Describe>,
     /// The shared state that the function asks for; checked when the worker starts.
     pub states: Vec<(TypeId, &'static str)>,
     /// The function.
@@ -40,7 +45,8 @@ pub struct Parameter {
 }
 
 /// How arguments reach a parameter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ParameterKind {
     /// By position or keyword; must be given.
     Required,
@@ -102,7 +108,7 @@ impl TaskDefinition {
 
     /// A task of that name with those options and that function.
     pub fn new(name: &str, options: TaskOptions, handler: Handler) -> Self {
-        Self { name: name.into(), options, parameters: None, states: Vec::new(), handler }
+        Self { name: name.into(), options, parameters: None, describe: None, states: Vec::new(), handler }
     }
 
     /// The same task with other options.

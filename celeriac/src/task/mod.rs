@@ -3,6 +3,7 @@
 mod annotations;
 mod arguments;
 mod context;
+mod declared;
 mod definition;
 mod error;
 mod name;

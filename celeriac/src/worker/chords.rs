@@ -12,7 +12,7 @@ use crate::backend::{ChordPart, ResultRef, TaskState};
 use crate::broker::BrokerError;
 use crate::canvas;
 use crate::failpoints::fail_point;
-use crate::message::{Body, Headers, Message, Properties, Serializer, Value, envelope};
+use crate::message::{Accept, Body, Headers, Message, Properties, Serializer, Value, envelope};
 use crate::task::Request;
 
 /// How often a worker looks for chords that another one has claimed and not ended.
@@ -90,7 +90,7 @@ async fn recover_one(
     token: String,
     completing: &[u8],
 ) -> Result<(), BrokerError> {
-    let (message, body) = envelope::decode(completing)?.into_task(&runtime.accept)?;
+    let (message, body) = envelope::decode(completing)?.into_task(&Accept::default())?;
     let request = Request::new(message.headers, message.properties, body, &runtime.state.hostname);
     let Some(part) = canvas::chord_part(&request, TaskState::Success, Value::Null) else { return Ok(()) };
     log::warn!(group_id = part.group_id.as_str(); "Chord {} was complete when its worker died: going on with it", part.group_id);

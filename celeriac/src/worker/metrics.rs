@@ -187,11 +187,12 @@ pub(crate) enum Refusal {
     Size,
     Depth,
     Body,
+    Trust,
     Unregistered,
 }
 
 impl Refusal {
-    const ALL: [Refusal; 9] = [
+    const ALL: [Refusal; 10] = [
         Refusal::Envelope,
         Refusal::Headers,
         Refusal::ContentType,
@@ -200,6 +201,7 @@ impl Refusal {
         Refusal::Size,
         Refusal::Depth,
         Refusal::Body,
+        Refusal::Trust,
         Refusal::Unregistered,
     ];
 
@@ -213,6 +215,7 @@ impl Refusal {
             Refusal::Size => "size",
             Refusal::Depth => "depth",
             Refusal::Body => "body",
+            Refusal::Trust => "trust",
             Refusal::Unregistered => "unregistered",
         }
     }
@@ -230,6 +233,7 @@ impl From<&ProtocolError> for Refusal {
             ProtocolError::UnknownCompression { .. } => Refusal::Compression,
             ProtocolError::TooLarge { .. } | ProtocolError::BodyTooLarge { .. } => Refusal::Size,
             ProtocolError::TooDeep { .. } => Refusal::Depth,
+            ProtocolError::NotTrusted { .. } | ProtocolError::Security { .. } => Refusal::Trust,
             ProtocolError::Decode { .. }
             | ProtocolError::Encode { .. }
             | ProtocolError::BadBody { .. }

@@ -50,7 +50,7 @@ use crate::config::{Concurrency, Config, NodeName, RateLimit, expand_node_format
 use crate::control::{Commands, Revocations, Service, ServiceOptions};
 use crate::events::{Dispatcher, DispatcherOptions};
 use crate::failpoints::fail_point;
-use crate::message::{Accept, Serializer};
+use crate::message::Accept;
 use crate::task::{States, Task, TaskDefinition};
 use autoscale::{Autoscale, Bounds};
 use hooks::Hooks;
@@ -260,8 +260,7 @@ impl Worker {
         let registry = registry(&app);
         if is_child() {
             hooks::each(&hooks.worker_process_init, |hook| hook());
-            let child =
-                Child { accept: accept(config)?, app: app.clone(), states, layers, registry, hostname };
+            let child = Child { app: app.clone(), states, layers, registry, hostname };
             let served = child.serve().await;
             served.map_err(|error| Error::Worker(format!("a child process lost its worker: {error}")))?;
             return Ok(Stopped { is_cold: false, is_interrupted: false });
@@ -289,13 +288,13 @@ impl Worker {
                 .map(|name| app.queues().keys().dead_letters(name)),
             persistence: Persistence::new(config),
         };
-        let accept = accept(config)?;
+        let accept = accept(&app)?;
         let events = Dispatcher::new(
             DispatcherOptions {
                 hostname: hostname.clone(),
                 clock: state.clock.clone(),
                 exchange: config.event_exchange.clone(),
-                serializer: Serializer::from_name(config.event_serializer.as_str()).unwrap_or_default(),
+                codec: app.codecs().codec(config.event_serializer.as_str())?,
                 timezone: config.timezone_or_utc(),
             },
             config.worker_send_task_events,
@@ -469,11 +468,12 @@ fn statedb_path(config: &Config, hostname: &str) -> Option<PathBuf> {
     Some(expand_node_format(path, &NodeName::expand(Some(hostname))).into())
 }
 
-fn accept(config: &Config) -> Result<Accept> {
-    let names = config.accept_content.iter().map(|serializer| serializer.as_str());
+fn accept(app: &Celery) -> Result<Accept> {
+    let config = app.config();
     let bytes = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
-    Ok(Accept::new(names)
-        .map_err(|error| Error::Worker(error.to_string()))?
+    Ok(app
+        .codecs()
+        .accept(config)?
         .limited(bytes(config.celeriac_max_body_bytes), bytes(config.celeriac_max_decompressed_bytes)))
 }
 

@@ -11,12 +11,16 @@ use crate::backend::{ExceptionInfo, TaskMeta, TaskState};
 use crate::broker::BrokerError;
 use crate::config::{Config, RateLimit};
 use crate::control::{AutoscalerInfo, Condition, PoolInfo, QueueInfo, WorkerPort};
-use crate::message::{Signature, TimeLimit};
+use crate::message::{Codecs, Signature, TimeLimit};
 use crate::task::TaskDefinition;
 
 impl WorkerPort for Runtime {
     fn config(&self) -> &Config {
         self.app.config()
+    }
+
+    fn codecs(&self) -> &Codecs {
+        self.app.codecs()
     }
 
     fn state(&self) -> &Arc<WorkerState> {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use celeriac::backend::ResultRef;
 use celeriac::canvas::{self, CanvasError, Effect, Outbox, Sender};
 use celeriac::config::Config;
-use celeriac::message::{Accept, Body, Map, Message, Signature, Value};
+use celeriac::message::{Accept, Body, Codecs, Map, Message, Signature, Value};
 use celeriac::task::{Request, TaskOptions};
 use chrono::{DateTime, Utc};
 
@@ -32,6 +32,7 @@ impl Desk {
         let new_id = || format!("00000000-0000-4000-8000-{:012}", self.next.fetch_add(1, Ordering::Relaxed));
         let tasks = |name: &str| name.starts_with("vec.").then(|| self.options.clone());
         call(&Sender {
+            codecs: &Codecs::default(),
             config: &self.config,
             tasks: &tasks,
             origin: "gen4242@client.example",

@@ -2,7 +2,7 @@
 
 use celeriac::canvas::{chord, group};
 use celeriac::message::Signature;
-use compat_tests::{RedisServer, Signal, eventually, secs};
+use compat_tests::{Signal, eventually, secs};
 
 use crate::stage::{REPAIRED, Stage, rounds};
 
@@ -67,15 +67,6 @@ fn workers_drain_a_full_broker_and_what_needs_memory_is_caught_up() {
     assert!(stage.runs("started").values().all(|runs| *runs == 1), "{:?}", stage.runs("started"));
     assert_eq!(stage.runs("sums").into_iter().collect::<Vec<_>>(), [(55, 1)]);
     workers.iter_mut().for_each(|worker| assert!(worker.terminate(secs(20)).success()));
-}
-
-#[test]
-fn a_worker_warns_of_a_broker_that_removes_keys() {
-    let stage = Stage::on(
-        RedisServer::options().argument("--maxmemory", "100mb").argument("--maxmemory-policy", "allkeys-lru"),
-    );
-    let mut worker = stage.worker("one", 1);
-    worker.wait_for_line("maxmemory-policy is allkeys-lru", secs(20));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The command line beside `celery`'s, without Python: `inspect`, `control`, `status`, `call`, `result` and `purge` take
 //! Celery's options, print what Celery prints and end with its exit codes (69 when no worker replies); `dead` looks
-//! after the messages that workers have given up.
+//! after the messages that workers have given up; `schema` tells what tasks take and return.
 //!
 //! Broker and result backend are those of the settings: `CELERY_BROKER_URL`, `CELERY_RESULT_BACKEND`, a file, `-b`.
 
@@ -9,6 +9,7 @@ mod dead;
 mod failure;
 mod purge;
 mod remote;
+mod schema;
 mod show;
 mod task;
 
@@ -69,6 +70,8 @@ enum Subject {
     /// The messages that workers have given up
     #[command(subcommand)]
     Dead(dead::Dead),
+    /// What the tasks of the workers take and return, as JSON schemas
+    Schema(schema::Schema),
 }
 
 // One thread is enough, and starts at once.
@@ -102,5 +105,6 @@ async fn run(global: &Global, subject: Subject) -> Result<(), Failure> {
         Subject::Result(outcome) => outcome.run(&app()?).await,
         Subject::Purge(purge) => purge.run(&app()?).await,
         Subject::Dead(dead) => dead.run(&app()?).await,
+        Subject::Schema(schema) => schema.run(&app()?).await,
     }
 }

@@ -167,6 +167,7 @@ const BUILT_IN: &[BuiltIn] = &[
     (&["query_task"], &["ids"], &[], true, requests::query_task),
     (&["revoked", "dump_revoked"], &[], &[], true, requests::revoked),
     (&["registered", "dump_tasks"], &[], &["taskinfoitems", "builtins"], true, registered::registered),
+    (&["schema"], &[], &[], true, registered::schema),
     (&["stats"], &[], &[], true, stats::stats),
     (&["active_queues"], &[], &[], false, consumers::active_queues),
     (

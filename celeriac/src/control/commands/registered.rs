@@ -1,9 +1,10 @@
 //! The tasks that a worker knows.
 
-use super::{Answer, Arguments, Panel};
+use super::{Answer, Arguments, Failed, Panel};
 use crate::config::Config;
 use crate::control::python;
-use crate::message::Value;
+use crate::message::{Value, to_value};
+use crate::schema::Schemas;
 use crate::task::TaskDefinition;
 
 /// Attributes that are shown when none are asked for.
@@ -20,6 +21,13 @@ pub(super) fn registered(panel: &Panel, arguments: &Arguments) -> Answer {
     tasks.sort_by(|a, b| a.name.cmp(&b.name));
     let config = panel.worker().config();
     Ok(tasks.iter().map(|task| Value::Str(shown(task, &items, config))).collect())
+}
+
+/// What the tasks take and return; Celery has no such command.
+pub(super) fn schema(panel: &Panel, _: &Arguments) -> Answer {
+    let tasks = panel.worker().tasks();
+    to_value(&Schemas::of(tasks.iter().map(|task| &**task)))
+        .map_err(|error| Failed::raised("ValueError", error.to_string()))
 }
 
 fn shown(task: &TaskDefinition, items: &[String], config: &Config) -> String {

@@ -2,7 +2,7 @@
 
 use super::{Answer, Arguments, Failed, Panel};
 use crate::control::info::{DeliveryInfo, ScheduledTask, TaskInfo};
-use crate::message::{Accept, Map, Value, repr_args, repr_kwargs, to_value};
+use crate::message::{Map, Value, repr_args, repr_kwargs, to_value};
 use crate::worker::state::{Known, Stage, lock};
 
 /// Priority of all timers that wait for an eta.
@@ -67,7 +67,7 @@ fn info(panel: &Panel, known: &Known, safe: bool) -> TaskInfo {
     let delivery = &properties.delivery_info;
     let task = headers.task.clone().unwrap_or_default();
     let is_shown = |shadow: &&String| !shadow.is_empty();
-    let (args, kwargs) = arguments(known, safe);
+    let (args, kwargs) = arguments(panel, known, safe);
     let time_start = match known.stage {
         Stage::Active(started) => Some(started.timestamp_micros() as f64 / 1e6),
         _ => None,
@@ -92,9 +92,9 @@ fn info(panel: &Panel, known: &Known, safe: bool) -> TaskInfo {
 }
 
 /// The arguments; as their `repr` when asked for safely, or when they cannot be read.
-fn arguments(known: &Known, safe: bool) -> (Value, Value) {
+fn arguments(panel: &Panel, known: &Known, safe: bool) -> (Value, Value) {
     let headers = &known.headers;
-    let body = if safe { None } else { known.body.decode(&Accept::all()).ok() };
+    let body = if safe { None } else { known.body.decode(&panel.worker().codecs().accept_all()).ok() };
     match body {
         Some(body) => (Value::List(body.args), Value::Map(body.kwargs)),
         None => {

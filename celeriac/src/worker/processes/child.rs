@@ -34,7 +34,6 @@ pub(crate) struct Child {
     pub(crate) states: States,
     pub(crate) layers: Layers,
     pub(crate) registry: Registry,
-    pub(crate) accept: Accept,
     pub(crate) hostname: String,
 }
 
@@ -81,7 +80,7 @@ impl Child {
     }
 
     fn context(&self, message: &[u8]) -> Result<(Arc<crate::task::TaskDefinition>, Context), String> {
-        let message = envelope::decode(message).and_then(|message| message.into_task(&self.accept));
+        let message = envelope::decode(message).and_then(|message| message.into_task(&Accept::default()));
         let (message, body) = message.map_err(|error| error.to_string())?;
         let request = Request::new(message.headers, message.properties, body, &self.hostname);
         let definition = self

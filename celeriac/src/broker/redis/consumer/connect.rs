@@ -31,9 +31,6 @@ impl<R: Receiver> Consumer<R> {
             return Err(reason);
         }
         self.clock.set(&found[1]);
-        if !std::mem::replace(&mut self.knows_policy, true) {
-            warn_of_eviction(&mut connection).await;
-        }
         if let Value::BulkString(number) = &found[2]
             && let Some(transaction) = self
                 .transaction
@@ -109,19 +106,5 @@ fn text(reply: &Value) -> String {
         Value::BulkString(text) => String::from_utf8_lossy(text).into_owned(),
         Value::VerbatimString { text, .. } => text.clone(),
         _ => String::new(),
-    }
-}
-
-/// Warns when the server removes keys to make room: messages and results among them.
-async fn warn_of_eviction(connection: &mut Connection) {
-    let mut ask = Pipeline::new();
-    ask.cmd("INFO").arg("memory");
-    // Who may not ask does without the warning.
-    let Ok(answer) = replies(connection, &mut ask).await else { return };
-    let text = answer.first().map(text).unwrap_or_default();
-    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
-    let policy = field("maxmemory_policy:").unwrap_or("noeviction").trim_end();
-    if policy != "noeviction" && field("maxmemory:").is_some_and(|bytes| bytes.trim_end() != "0") {
-        log::warn!(policy; "The broker's maxmemory-policy is {policy}: when its memory is full it removes keys, messages too\nhint: CONFIG SET maxmemory-policy noeviction");
     }
 }

@@ -106,8 +106,6 @@ pub(crate) struct Consumer<R> {
     transaction: Option<Transaction>,
     transaction_number: u64,
     full: Full,
-    /// Whether it was asked what the server does when its memory is full.
-    knows_policy: bool,
 }
 
 /// How a consumer is set up.
@@ -186,7 +184,6 @@ impl<R: Receiver> Consumer<R> {
             transaction: None,
             transaction_number: 0,
             full: Full::default(),
-            knows_policy: false,
         }
     }
 
