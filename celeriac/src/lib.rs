@@ -34,4 +34,20 @@ pub mod __private {
     pub use serde_json;
 
     pub use crate::task::{dotted, dotted_length};
+
+    /// Decoders that nobody else calls, for celeriac/fuzz.
+    pub mod fuzz {
+        use crate::events::{LogicalClock, events_of};
+        use crate::message::{Accept, Message};
+
+        /// Reads a remote control request.
+        pub fn control_request(message: &Message) {
+            crate::control::read_request(message);
+        }
+
+        /// Reads events.
+        pub fn events(message: &Message) {
+            events_of(message, &Accept::all(), &LogicalClock::default());
+        }
+    }
 }

@@ -146,6 +146,13 @@ impl ReplyTo {
     }
 }
 
+/// Reads a request and asks whom it is for, as a worker does with whatever comes.
+pub(crate) fn read_request(message: &Message) {
+    if let Ok(request) = Request::decode(message, &Accept::all()) {
+        let _ = request.is_for("celery@host");
+    }
+}
+
 fn envelope(
     body: &Value,
     headers: [(&str, Value); 2],

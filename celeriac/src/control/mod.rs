@@ -28,6 +28,8 @@ mod signal;
 mod tests;
 mod worker_port;
 
+pub(crate) use mailbox::read_request;
+
 pub use arguments::Arguments;
 pub use client::{Broadcast, Control, ControlReply, Replies};
 pub use commands::{BuiltIns, Commands, Failed};
