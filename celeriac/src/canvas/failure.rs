@@ -57,6 +57,11 @@ pub fn dependency_error(task_id: &str, cause: &ExceptionInfo) -> ExceptionInfo {
     ExceptionInfo::celery("ChordError", format!("Dependency {task_id} raised {}", cause.repr()))
 }
 
+/// The exception of a chord in which a part failed whose header holds groups (celery 5.7 `celery/backends/redis.py`).
+pub fn join_error(cause: &ExceptionInfo) -> ExceptionInfo {
+    ExceptionInfo::celery("ChordError", format!("Join error: {}", cause.repr()))
+}
+
 /// Fails a chord's body: its errbacks are called, and it and what follows it get a failure; a group as body gets
 /// `cause` on each of its tasks, which are revoked.
 ///

@@ -116,7 +116,7 @@ pub(crate) fn join<'a>(
             }
             let meta = backend.wait(&child.id, backend.join_timeout()).await?;
             if meta.status != TaskState::Success {
-                return Ok(Parts::Failed { task_id: meta.task_id, exception: meta.result });
+                return Ok(Parts::Unjoined { exception: meta.result });
             }
             results.push(meta.result);
         }

@@ -182,6 +182,10 @@ impl Runtime {
                     .fail_chord(part, &canvas::dependency_error(&task_id, &cause), &cause, request)
                     .await;
             }
+            Some(Parts::Unjoined { exception }) => {
+                let cause = ExceptionInfo::from_value(&exception);
+                return self.fail_chord(part, &canvas::join_error(&cause), &cause, request).await;
+            }
             None => return,
         };
         if !self.insist(|| backend.extend_claim(&part.group_id, &claim.token)).await {
@@ -215,10 +219,9 @@ impl Runtime {
 
     /// The results of a chord's header: by the saved shape if its header held groups, else in the order of its parts.
     async fn chord_results(&self, backend: &RedisBackend, part: &ChordPart) -> Result<Parts, BrokerError> {
-        let parts = backend.chord_parts(&part.group_id).await?;
-        match (parts, backend.restore_group(&part.group_id).await?) {
-            (Parts::Results(_), Some(group)) => super::chords::join(backend, &group).await,
-            (parts, _) => Ok(parts),
+        match backend.restore_group(&part.group_id).await? {
+            Some(group) => super::chords::join(backend, &group).await,
+            None => backend.chord_parts(&part.group_id).await,
         }
     }
 

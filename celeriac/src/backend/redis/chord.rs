@@ -103,6 +103,8 @@ pub(crate) enum Parts {
     Results(Vec<Value>),
     /// One failed: its id and its exception.
     Failed { task_id: String, exception: Value },
+    /// One failed in a header of groups, which is joined by its saved shape: its exception.
+    Unjoined { exception: Value },
 }
 
 impl RedisBackend {
