@@ -1,4 +1,5 @@
 //! The targets of scripts/fuzz over the golden samples, over what fuzzing found, and over damaged samples.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../fuzz/src/targets.rs"]
 mod targets;

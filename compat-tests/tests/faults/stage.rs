@@ -139,7 +139,7 @@ impl Stage {
     pub(crate) fn client_at(&self, url: &str) -> Celery {
         let mut config = Config::default();
         config.set("broker_url", url).unwrap();
-        config.set("result_backend", &*self.results_url(url)).unwrap();
+        config.set("result_backend", &self.results_url(url)).unwrap();
         Celery::new("faults", config).unwrap()
     }
 
