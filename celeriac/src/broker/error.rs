@@ -105,6 +105,7 @@ impl BrokerError {
                 "LOADING",
                 "READONLY",
                 "OOM",
+                "MISCONF",
                 "MASTERDOWN",
                 "CLUSTERDOWN",
                 "TRYAGAIN",

@@ -11,7 +11,7 @@ use prometheus::{
 };
 
 use super::state::lock;
-use crate::message::ProtocolError;
+use crate::message::{Headers, ProtocolError};
 
 /// The counters of one worker, from [`Worker::metrics`](super::Worker::metrics); cheap to clone.
 ///
@@ -205,25 +205,10 @@ impl Refusal {
         Refusal::Unregistered,
     ];
 
-    fn as_str(self) -> &'static str {
-        match self {
-            Refusal::Envelope => "envelope",
-            Refusal::Headers => "headers",
-            Refusal::ContentType => "content_type",
-            Refusal::Encoding => "encoding",
-            Refusal::Compression => "compression",
-            Refusal::Size => "size",
-            Refusal::Depth => "depth",
-            Refusal::Body => "body",
-            Refusal::Trust => "trust",
-            Refusal::Unregistered => "unregistered",
-        }
-    }
-}
-
-impl From<&ProtocolError> for Refusal {
-    fn from(error: &ProtocolError) -> Self {
+    /// Why a message of those headers is refused; one of which nothing could be read has none.
+    pub(crate) fn of(error: &ProtocolError, headers: &Headers) -> Self {
         match error {
+            ProtocolError::NotJson { .. } if headers.task.is_some() => Refusal::Body,
             ProtocolError::NotJson { .. } | ProtocolError::BadEnvelope { .. } => Refusal::Envelope,
             ProtocolError::BadHeader { .. } | ProtocolError::BadTime { .. } => Refusal::Headers,
             ProtocolError::ContentDisallowed { .. } | ProtocolError::UnknownSerializer { .. } => {
@@ -239,6 +224,21 @@ impl From<&ProtocolError> for Refusal {
             | ProtocolError::BadBody { .. }
             | ProtocolError::BadSignature { .. }
             | ProtocolError::UnknownType { .. } => Refusal::Body,
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Refusal::Envelope => "envelope",
+            Refusal::Headers => "headers",
+            Refusal::ContentType => "content_type",
+            Refusal::Encoding => "encoding",
+            Refusal::Compression => "compression",
+            Refusal::Size => "size",
+            Refusal::Depth => "depth",
+            Refusal::Body => "body",
+            Refusal::Trust => "trust",
+            Refusal::Unregistered => "unregistered",
         }
     }
 }

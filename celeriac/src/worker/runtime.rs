@@ -164,7 +164,7 @@ impl Runtime {
         let id = headers.id.as_deref().or(error.task_id());
         let name = headers.task.as_deref().or(error.task_name()).unwrap_or("unknown");
         log::error!(task_id = id.unwrap_or(""), task_name = name, error:% = error; "Message rejected: {error}");
-        self.counters.refuse(error.into());
+        self.counters.refuse(Refusal::of(error, headers));
         hooks::each(&self.hooks.task_rejected, |hook| hook(headers, error));
         let meta = id.map(|id| {
             let exception = ExceptionInfo::celery("InvalidTaskError", error.to_string());

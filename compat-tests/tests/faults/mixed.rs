@@ -47,7 +47,7 @@ fn work_of_every_kind_comes_through_every_outage() {
         }),
         outage("memory full (-OOM)", 0, |stage, workers| {
             stage.tell(&["CONFIG", "SET", "maxmemory", "1"]);
-            await_refusal(workers, "OOM");
+            await_refusal(workers, "OOM|memory is full");
             stage.tell(&["CONFIG", "SET", "maxmemory", "0"]);
         }),
         outage("disk full (-MISCONF)", 0, |stage, workers| {

@@ -28,7 +28,8 @@ fn what_a_rust_worker_holds_or_has_parked_is_not_started_by_stock_workers_too() 
     stage.set("CELERIAC_MAX_SCHEDULED", "10");
     stage.set("WORKER_PREFETCH_MULTIPLIER", "1");
     let (running, waiting) = (20, rounds(1) * 100);
-    let mut workers = [stage.worker("one", 10), stage.worker("two", 10)];
+    // With slots to spare: a full window fetches no eta either.
+    let mut workers = [stage.worker("one", 20), stage.worker("two", 20)];
     stage.send("faults.late", 0, running, 20.0);
     stage.await_runs("started", running, secs(20));
     let later = (running..running + waiting)

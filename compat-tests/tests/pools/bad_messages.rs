@@ -77,7 +77,7 @@ print(json.dumps([ran, redis.llen("celery") == 0, redis.hlen("unacked"), found, 
         found[6],
         json!({
             "envelope": 0, "headers": 6, "content_type": 2, "encoding": 1, "compression": 1, "size": 3, "depth": 2,
-            "body": 5, "unregistered": 1,
+            "body": 5, "trust": 0, "unregistered": 1,
         }),
         "each is counted under its reason"
     );
