@@ -274,7 +274,9 @@ ask("add_consumer", ["rs@host"], queue="animals", exchange="topics", exchange_ty
 bound = lambda: app.connection().default_channel.client.smembers("_kombu.binding.topics")
 wait_until("bound", bound)
 queue = ask("active_queues", ["rs@host"])["rs@host"][1]
-sent = add.apply_async((1, 2), exchange=Exchange("topics", type="topic"), routing_key="animals.cat.black")
+# kombu takes an exchange that its process has not declared for a direct one.
+topics = Exchange("topics", type="topic")
+sent = add.apply_async((1, 2), exchange=topics, routing_key="animals.cat.black", declare=[topics])
 show([sent.get(timeout=10), queue["name"], queue["exchange"]["type"], queue["routing_key"]])
 "#,
     );
