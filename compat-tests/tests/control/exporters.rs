@@ -9,6 +9,9 @@ use crate::stage::Stage;
 /// Numbers by name and labels, without those that are times.
 type Numbers = BTreeMap<String, f64>;
 
+/// The exporters' names at the broker, which tell their connections from the worker's.
+const USERS: [&str; 3] = ["exporter0", "exporter1", "exporter2"];
+
 /// An exporter, and where its numbers are.
 struct Exporter {
     _process: Process,
@@ -16,25 +19,30 @@ struct Exporter {
 }
 
 impl Exporter {
+    /// All exporters, each at the broker as a user of its own.
     fn all(stage: &Stage) -> Vec<Self> {
-        let start = |program: &str, arguments: &dyn Fn(u16) -> Vec<String>| {
+        let start = |user: &str, program: &str, arguments: &dyn Fn(&str, u16) -> Vec<String>| {
+            let mut new_user = redis::cmd("ACL");
+            new_user.arg("SETUSER").arg(user).arg(&["on", "nopass", "~*", "&*", "+@all"]);
+            let () = new_user.query(&mut stage.redis.connection()).unwrap();
+            let url = format!("redis://{user}:any@127.0.0.1:{}/0", stage.redis.port());
             let port = Port::free();
-            let arguments = arguments(port.number());
-            let command = stage.environment(PythonEnv::exporters().program(program, arguments));
+            let command = PythonEnv::exporters().program(program, arguments(&url, port.number()));
+            let command = stage.environment(command).env("CELERY_BROKER_URL", &url);
             Self { _process: command.spawn(), port }
         };
-        let url = stage.redis.url();
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let address = |port: u16| format!("127.0.0.1:{port}");
         vec![
-            start("python", &|port| {
+            start(USERS[0], "python", &|url, port| {
                 let code = "from src.cli import cli; cli()";
-                words(&["-c", code, "--broker-url", &url, "--port", &port.to_string()])
+                words(&["-c", code, "--broker-url", url, "--port", &port.to_string()])
             }),
-            start("celery-prometheus-exporter", &|port| {
-                words(&["--broker", &url, "--addr", &format!("127.0.0.1:{port}")])
+            start(USERS[1], "celery-prometheus-exporter", &|url, port| {
+                words(&["--broker", url, "--addr", &address(port)])
             }),
-            start("celery-exporter", &|port| {
-                words(&["--broker-url", &url, "--listen-address", &format!("127.0.0.1:{port}")])
+            start(USERS[2], "celery-exporter", &|url, port| {
+                words(&["--broker-url", url, "--listen-address", &address(port)])
             }),
         ]
     }
@@ -62,32 +70,44 @@ impl Exporter {
 fn exported(start_worker: impl FnOnce(&Stage) -> Process, expected: Option<&[Numbers]>) -> Vec<Numbers> {
     let stage = Stage::new();
     let _worker = start_worker(&stage);
-    let listening = || {
-        let clients: String = redis::cmd("CLIENT").arg("LIST").query(&mut stage.redis.connection()).unwrap();
-        clients.lines().filter(|client| !client.contains(" psub=0 ")).count()
-    };
-    let before = listening();
     let exporters = Exporter::all(&stage);
-    eventually("all exporters listen", secs(60), || listening() >= before + exporters.len());
+    eventually("all exporters listen", secs(60), || {
+        let clients: String = redis::cmd("CLIENT").arg("LIST").query(&mut stage.redis.connection()).unwrap();
+        let listens = |user: &&str| {
+            let is_user = |client: &&str| client.contains(&format!(" user={user} "));
+            clients.lines().filter(is_user).any(|client| !client.contains(" psub=0 "))
+        };
+        USERS.iter().all(listens)
+    });
     stage.script(
         r#"
+import os, signal
 app.conf.task_send_sent_event = True
-calls = [add.s(1, 2), add.s(3, 4), fail.s("boom"), retry.s(), add.s("one", 2), app.signature("tools.reject"), add.s(5, 6)]
-for call in calls:
-    call.apply_async()
-revoked = add.apply_async((1, 2), countdown=2)
+pid = ask("stats", ["w@host"])["w@host"]["pid"]
+
+def send(*calls, **options):
+    # Stopped, the worker does not tell of a task before the client does, however fast it is.
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        return [call.apply_async(**options) for call in calls]
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+# So many wait behind the first that Celery's worker does not receive its second try before it tells of the first one.
+*sent, _ = send(retry.s(), add.s(1, 2), add.s(3, 4), fail.s("boom"), add.s("one", 2), add.s(5, 6), app.signature("tools.reject"))
+wait_until("all ended", lambda: all(result.ready() for result in sent))
+[revoked] = send(add.s(1, 2), countdown=2)
 wait_until("scheduled", lambda: ask("scheduled", ["w@host"])["w@host"])
 revoked.revoke()
-running = sleep.delay(60)
+[running] = send(sleep.s(60))
 wait_until("it runs", lambda: [1 for task in ask("active", ["w@host"])["w@host"] if task["id"] == running.id], 20)
-# Workers tell of it before clients do, when it has expired at once.
-add.apply_async((1, 2), expires=0.5)
+send(add.s(1, 2), expires=0.5)
 wait_until("it is received", lambda: ask("reserved", ["w@host"])["w@host"])
 time.sleep(1)
 running.revoke(terminate=True)
 wait_until("it was ended", lambda: running.state == "REVOKED")
 wait_until("it was revoked", lambda: not ask("scheduled", ["w@host"])["w@host"])
-add.delay(7, 8).get(timeout=10)
+send(add.s(7, 8))[0].get(timeout=10)
 show("done")
 "#,
     );
