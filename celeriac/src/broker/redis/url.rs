@@ -97,9 +97,8 @@ fn socket(scheme: Scheme, rest: &str) -> Result<RedisUrl, String> {
         None => (None, location.to_owned()),
     };
     if !path.starts_with('/') {
-        return Err(format!(
-            "the socket's path {path:?} is not absolute; hint: redis+socket:///run/redis.sock"
-        ));
+        // It is not shown: a password may be in it.
+        return Err("the socket's path is not absolute; hint: redis+socket:///run/redis.sock".to_owned());
     }
     let (username, password) = login(credentials)?;
     let query = parameters(query)?;
