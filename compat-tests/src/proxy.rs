@@ -90,8 +90,7 @@ impl Path {
     fn connect(self: Arc<Self>, client: TcpStream, target: u16) {
         let generation = self.generation.load(Ordering::SeqCst);
         let cut = self.cut.load(Ordering::SeqCst);
-        let is_open = || self.cut.load(Ordering::SeqCst) == cut && !self.ended.load(Ordering::SeqCst);
-        while self.is_dead(generation) && is_open() {
+        while self.is_dead(generation) && self.is_open(cut) {
             std::thread::sleep(LOOK);
         }
         let Ok(server) = TcpStream::connect(("127.0.0.1", target)) else { return };
@@ -105,7 +104,7 @@ impl Path {
         let mut buffer = vec![0; 64 * 1024];
         let _ = from.set_nodelay(true);
         let _ = from.set_read_timeout(Some(LOOK));
-        while self.cut.load(Ordering::SeqCst) == cut && !self.ended.load(Ordering::SeqCst) {
+        while self.is_open(cut) {
             if self.is_dead(generation) {
                 std::thread::sleep(LOOK);
                 continue;
@@ -113,7 +112,11 @@ impl Path {
             match from.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(count) => {
-                    if to.write_all(&buffer[..count]).is_err() {
+                    // What came while this was reading may have been sent after the path broke.
+                    while self.is_dead(generation) && self.is_open(cut) {
+                        std::thread::sleep(LOOK);
+                    }
+                    if !self.is_open(cut) || to.write_all(&buffer[..count]).is_err() {
                         break;
                     }
                 }
@@ -123,6 +126,10 @@ impl Path {
         }
         let _ = from.shutdown(Shutdown::Both);
         let _ = to.shutdown(Shutdown::Both);
+    }
+
+    fn is_open(&self, cut: usize) -> bool {
+        self.cut.load(Ordering::SeqCst) == cut && !self.ended.load(Ordering::SeqCst)
     }
 
     fn is_dead(&self, generation: usize) -> bool {
