@@ -45,6 +45,11 @@ impl Connection {
         &self.address
     }
 
+    /// Whether it is known to have broken: nothing that is given to it will be sent.
+    pub(super) fn has_ended(&self) -> bool {
+        self.driver.0.is_finished()
+    }
+
     /// Whether both are clones of one.
     pub(super) fn is(&self, other: &Connection) -> bool {
         Arc::ptr_eq(&self.driver, &other.driver)

@@ -205,7 +205,7 @@ impl Link {
 
     async fn connection(&self) -> Result<Connection, BrokerError> {
         let mut current = self.inner.current.lock().await;
-        if let Some(connection) = &*current {
+        if let Some(connection) = current.as_ref().filter(|connection| !connection.has_ended()) {
             return Ok(connection.clone());
         }
         let connection = self.dedicated(None).await?;
