@@ -101,9 +101,16 @@ impl Service {
     }
 
     /// Says goodbye, sends the last events and ends; to be called when the last task is done.
-    pub(crate) async fn stop(self) {
+    pub(crate) async fn stop(mut self) {
         self.stop.cancel();
-        let _ = self.ended.await;
+        let _ = (&mut self.ended).await;
+    }
+}
+
+/// A worker that gives up leaves no thread behind.
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.stop.cancel();
     }
 }
 

@@ -361,7 +361,7 @@ impl Worker {
         let service =
             service.map_err(|error| Error::Worker(format!("remote control has no thread: {error}")))?;
         let mingles = !parts.without_mingle && config.worker_enable_remote_control;
-        let learning = learn::learn(Arc::clone(&runtime), mingles);
+        let learning = learn::learn(Arc::clone(&runtime), mingles, Persistence::new(config));
         for queue in &declared {
             runtime.consume(queue);
             runtime.bind(queue).await;
@@ -382,7 +382,7 @@ impl Worker {
         let (health, finished) = (Arc::clone(&runtime.health), finish.clone());
         tokio::spawn(Arc::clone(&health).beat(finish.clone()));
         let mut consuming = tokio::spawn(async move {
-            learning.await;
+            learning.await?;
             health.consumes_now();
             consumer.run(stop_fetching, finished).await
         });
@@ -400,6 +400,7 @@ impl Worker {
             // It ends before `finish` only when it gives up, or by a panic. Nothing can be settled without it: better
             // gone than deaf.
             ended = &mut consuming => {
+                stopping.cancel();
                 abort.cancel();
                 let ended = ended.map_err(|error| Error::Worker(format!("the consumer has failed: {error}")))?;
                 ended?;
