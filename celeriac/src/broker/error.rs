@@ -29,7 +29,7 @@ pub enum BrokerError {
         /// What is wrong.
         reason: String,
     },
-    /// The server was reached, but one side does not trust the other.
+    /// The server was reached, but the two sides do not agree on TLS: one does not trust the other, or only one speaks it.
     #[error("no TLS with {url}: {reason}\nhint: {hint}")]
     Tls {
         /// The URL without its password.

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -37,8 +37,13 @@ impl std::fmt::Display for Address {
     }
 }
 
-/// Opens a stream to a server.
-pub(super) async fn dial(address: &Address, tls: Option<&Tls>, keepalive: bool) -> io::Result<Watched> {
+/// Opens a stream to a server; `shaking` is true from the moment at which TLS is begun until it is agreed upon.
+pub(super) async fn dial(
+    address: &Address,
+    tls: Option<&Tls>,
+    keepalive: bool,
+    shaking: &AtomicBool,
+) -> io::Result<Watched> {
     let stream: Box<dyn Stream> = match address {
         Address::Unix(path) => Box::new(UnixStream::connect(path).await?),
         Address::Tcp(host, port) => {
@@ -51,7 +56,12 @@ pub(super) async fn dial(address: &Address, tls: Option<&Tls>, keepalive: bool) 
                 keep_alive(&stream)?;
             }
             match tls {
-                Some(tls) => Box::new(tls.connect(host, stream).await?),
+                Some(tls) => {
+                    shaking.store(true, Ordering::Relaxed);
+                    let stream = tls.connect(host, stream).await?;
+                    shaking.store(false, Ordering::Relaxed);
+                    Box::new(stream)
+                }
                 None => Box::new(stream),
             }
         }

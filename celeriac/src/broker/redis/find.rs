@@ -3,6 +3,7 @@
 //! Source of the questions to Sentinels: redis-py `Sentinel.discover_master`.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 
 use futures_util::future::select_ok;
 use redis::aio::MultiplexedConnection;
@@ -144,7 +145,7 @@ pub(super) async fn ask(
     keepalive: bool,
     questions: Pipeline,
 ) -> RedisResult<Vec<Value>> {
-    let stream = dial(address, access.tls.as_ref(), keepalive).await?;
+    let stream = dial(address, access.tls.as_ref(), keepalive, &AtomicBool::default()).await?;
     let greeting = access.greeting(0, ProtocolVersion::RESP2);
     let (mut connection, driver) = MultiplexedConnection::new(&greeting, stream).await?;
     tokio::select! {

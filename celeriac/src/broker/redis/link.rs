@@ -1,6 +1,7 @@
 //! A connection that is made when it is needed and made again when it broke.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -238,10 +239,10 @@ impl Link {
         F: Future<Output = RedisResult<T>>,
     {
         let Inner { endpoint, timing, .. } = &*self.inner;
-        let greet = &greet;
+        let (greet, shaking) = (&greet, &AtomicBool::default());
         let attempt = || async move {
             let route = endpoint.find(timing.keepalive).await?;
-            let stream = dial(&route.address, route.access.tls.as_ref(), timing.keepalive).await?;
+            let stream = dial(&route.address, route.access.tls.as_ref(), timing.keepalive, shaking).await?;
             greet(route.address, route.access.greeting(endpoint.database(), protocol), stream).await
         };
         let mut failure = self.broken(closed());
@@ -250,15 +251,23 @@ impl Link {
             match tokio::time::timeout(timing.connect, overlapping(attempt)).await {
                 Ok(Ok(reached)) => return Ok(reached),
                 Ok(Err(error)) => failure = self.broken(error),
-                Err(_) => {
-                    failure = BrokerError::Timeout { url: endpoint.to_string(), deadline: timing.connect };
-                }
+                Err(_) => failure = self.unreachable(shaking.swap(false, Ordering::Relaxed)),
             }
             if let Some(current) = current {
                 endpoint.avoid(&current);
             }
         }
         Err(failure)
+    }
+
+    /// What to say of a server to which no connection came about in time, perhaps because TLS was not agreed upon.
+    fn unreachable(&self, is_shaking: bool) -> BrokerError {
+        let (url, deadline) = (self.inner.endpoint.to_string(), self.inner.timing.connect);
+        if !is_shaking {
+            return BrokerError::Timeout { url, deadline };
+        }
+        let reason = format!("the handshake was not answered within {}s", deadline.as_secs_f32());
+        BrokerError::Tls { url, reason, hint: tls::PLAIN }
     }
 
     /// What to say of a connection that failed so.

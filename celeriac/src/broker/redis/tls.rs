@@ -69,6 +69,9 @@ impl Tls {
     }
 }
 
+/// What to do about a server that answers a handshake with something else, or as Redis does with nothing.
+pub(super) const PLAIN: &str = "the server may not speak TLS on this port";
+
 /// What is wrong and what to do, if that is TLS's business.
 pub(super) fn trouble(error: &RedisError) -> Option<(String, &'static str)> {
     let source = std::error::Error::source(error)?;
@@ -89,7 +92,7 @@ pub(super) fn trouble(error: &RedisError) -> Option<(String, &'static str)> {
         rustls::Error::AlertReceived(_) => {
             "the server refuses this client: it may want a certificate (ssl_certfile, ssl_keyfile) that its authority signed"
         }
-        rustls::Error::InvalidMessage(_) => "the server may not speak TLS on this port",
+        rustls::Error::InvalidMessage(_) => PLAIN,
         _ => "see the options ssl_* of broker_use_ssl and redis_backend_use_ssl",
     };
     Some((error.to_string(), hint))
