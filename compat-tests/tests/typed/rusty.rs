@@ -86,7 +86,7 @@ fn its_tasks_run_unchanged_on_our_worker_with_results_retries_and_failures() {
     worker.wait_for_line(" ready", secs(30));
     let found = stage.script(
         r#"
-def call(name, *args, **kwargs):
+def call(name, /, *args, **kwargs):
     return outcome(app.send_task("rusty." + name, args, kwargs))
 bound = app.send_task("rusty.bound")
 sender = call("send")
@@ -111,7 +111,7 @@ print(json.dumps({
         ("sent", json!(42)),
         ("flaky", json!(2)),
         ("again", json!(1)),
-        ("exhausted", json!(["rusty_celery.ExpectedError", "always"])),
+        ("exhausted", json!(["celery.exceptions.ExpectedError", "always"])),
         ("slow", json!(["builtins.TimeoutError", "task timed out"])),
         ("block", json!(0.01)),
         ("opaque", json!(null)),
@@ -122,7 +122,7 @@ print(json.dumps({
         assert_eq!(found[name], value, "{name}: {found}");
     }
     for (name, class, part) in [
-        ("broken", "rusty_celery.UnexpectedError", "cannot read /no/file"),
+        ("broken", "celery.exceptions.UnexpectedError", "cannot read /no/file"),
         ("few", "builtins.TypeError", "missing field `y`"),
         ("many", "builtins.TypeError", "3 were given"),
         ("unknown", "builtins.TypeError", "unexpected keyword argument 'z'"),
