@@ -1,6 +1,6 @@
 //! Fail points: named places at which a test ends the worker as a crash would, or breaks what it is about to do.
 //!
-//! They exist only in builds with the feature `failpoints`; without it [`fail_point!`] is nothing at all.
+//! They exist only in builds with debug assertions; in a release build [`fail_point!`] is nothing at all.
 //! `CELERIAC_FAILPOINTS` says what is to happen where: `NAME=ACTION`, with commas between. `NAME@3` means the third time
 //! that the place is reached rather than the first, `NAME%3` every third time. Actions: `kill` (SIGKILL), `stop`
 //! (SIGSTOP), `panic`, and `error` where a place can fail.
@@ -10,11 +10,11 @@
 /// Marks a place that tests can break; with an error, one that they can let fail.
 macro_rules! fail_point {
     ($name:literal) => {
-        #[cfg(feature = "failpoints")]
+        #[cfg(debug_assertions)]
         crate::failpoints::reach($name);
     };
     ($name:literal, $error:expr) => {
-        #[cfg(feature = "failpoints")]
+        #[cfg(debug_assertions)]
         if crate::failpoints::reach($name) {
             return Err($error);
         }
@@ -22,10 +22,10 @@ macro_rules! fail_point {
 }
 pub(crate) use fail_point;
 
-#[cfg(feature = "failpoints")]
+#[cfg(debug_assertions)]
 pub(crate) use enabled::reach;
 
-#[cfg(feature = "failpoints")]
+#[cfg(debug_assertions)]
 mod enabled {
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU64, Ordering};
