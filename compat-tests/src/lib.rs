@@ -12,6 +12,7 @@
 //! | [`Process`] | any program, its log lines captured |
 //! | [`run`] | any program, to its end |
 //! | [`binary`] | the path of a program of this workspace |
+//! | [`size`] | no program: how large a test is to be |
 //! | [`eventually`] | no program: waits for a condition, with a deadline |
 //!
 //! Everything is private to the test that starts it (own folder, own port), answers before `start` returns, is killed
@@ -36,6 +37,7 @@ mod python;
 mod redis_server;
 mod run;
 mod sentinels;
+mod size;
 
 pub use binary::{binary, workspace_root};
 pub use certificates::Certificates;
@@ -50,3 +52,4 @@ pub use python::{PythonCommand, PythonEnv};
 pub use redis_server::{RedisOptions, RedisServer};
 pub use run::{Finished, run};
 pub use sentinels::Sentinels;
+pub use size::size;

@@ -10,6 +10,7 @@ import time
 
 import celery.contrib.pytest
 import pytest
+import redis
 from celery.result import allow_join_result
 from celery.utils.nodenames import anon_nodename
 
@@ -76,6 +77,7 @@ class Recorder:
             self.outcomes[report.nodeid] = PASSED
         elif report.outcome in ("failed", "rerun"):
             self.outcomes[report.nodeid] = ("failed", reason(report))
+            keep_evidence(report.nodeid)
         elif report.outcome == "skipped" and self.outcomes.get(report.nodeid, PASSED) == PASSED:
             outcome = "xfailed" if hasattr(report, "wasxfail") else "skipped"
             self.outcomes[report.nodeid] = (outcome, reason(report))
@@ -85,6 +87,23 @@ class Recorder:
         seconds = round(time.monotonic() - self.started[nodeid], 1)
         line = {"case": nodeid, "outcome": outcome, "seconds": seconds, "reason": why}
         self.file.write(json.dumps(line) + "\n")
+
+
+def keep_evidence(case):
+    """Appends all that Redis holds at the moment of a failure to the file SUITE_EVIDENCE."""
+    client = redis.Redis(os.environ["REDIS_HOST"], int(os.environ["REDIS_PORT"]))
+    readers = {
+        b"string": client.get,
+        b"list": lambda key: client.lrange(key, 0, 99),
+        b"hash": client.hgetall,
+        b"set": client.smembers,
+        b"zset": lambda key: client.zrange(key, 0, 99, withscores=True),
+    }
+    with open(os.environ["SUITE_EVIDENCE"], "a") as file:
+        print(f"== {case}", file=file)
+        for key in sorted(client.scan_iter(count=1000)):
+            read = readers.get(client.type(key), lambda key: None)
+            print(key, read(key), file=file)
 
 
 def reason(report):

@@ -52,6 +52,7 @@ class Shard:
             "SUITE_WORKER": json.dumps([*TIED, *worker]),
             "SUITE_WORKER_LOG": str(place / "worker.log"),
             "SUITE_RESULTS": str(self.log),
+            "SUITE_EVIDENCE": str(place / "evidence.log"),
         }
         self.pytest = self.start(cases)
 

@@ -11,7 +11,7 @@ use super::runtime::Runtime;
 use super::state::lock;
 use crate::app::Lowered;
 use crate::backend::redis::{Parts, RedisBackend};
-use crate::backend::{ChordPart, ExceptionInfo};
+use crate::backend::{ChordPart, ExceptionInfo, TaskState};
 use crate::backoff::Backoff;
 use crate::broker::BrokerError;
 use crate::broker::redis::{Disposition, Settlement};
@@ -43,14 +43,13 @@ impl Runtime {
         effects: Vec<Effect>,
         request: Option<&Request>,
     ) {
-        let fresh = request.is_none_or(|request| !request.redelivered());
-        let (stores, others): (Vec<Effect>, Vec<Effect>) =
-            effects.into_iter().partition(|effect| matches!(effect, Effect::Store(meta) if fresh && Some(meta.task_id.as_str()) == request.map(|request| request.id.as_str()) && meta.status == crate::backend::TaskState::Success));
+        let (first, others): (Vec<Effect>, Vec<Effect>) =
+            effects.into_iter().partition(|effect| is_first_success(effect, request));
         let Lowered { prepare, publish, mut results, parts, revoked } =
             self.insist(|| self.app.lower(others.clone())).await;
         self.revoke_all(&revoked);
         if let Some(backend) = self.app.redis_backend() {
-            for effect in &stores {
+            for effect in &first {
                 if let Effect::Store(meta) = effect {
                     results.extend(backend.store_commands(meta, true));
                 }
@@ -315,6 +314,12 @@ impl Runtime {
             ids.iter().for_each(|id| revoked.add(id.clone()));
         }
     }
+}
+
+/// Whether an effect stores that a request succeeded which was not delivered before: no success can be stored yet.
+fn is_first_success(effect: &Effect, request: Option<&Request>) -> bool {
+    let (Effect::Store(meta), Some(request)) = (effect, request) else { return false };
+    !request.redelivered() && meta.task_id == request.id && meta.status == TaskState::Success
 }
 
 /// The replies to commands that were given to the consumer, none when they were lost on the way. If the consumer ends

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use compat_tests::{Process, secs};
+use compat_tests::{Process, secs, size};
 use serde_json::Value as Json;
 
-use crate::stage::{SOON, Stage, size};
+use crate::stage::{SOON, Stage};
 
 /// `CANVASES=200` for the full number, `CANVAS_SEED=7` for other ones.
 #[test]

@@ -2,9 +2,9 @@
 
 use celeriac::canvas::chord;
 use celeriac::message::Signature;
-use compat_tests::{RedisServer, eventually, secs};
+use compat_tests::{RedisServer, eventually, secs, size};
 
-use crate::stage::{SOON, Stage, size};
+use crate::stage::{SOON, Stage};
 
 fn header(task: &str, count: usize) -> impl Iterator<Item = Signature> {
     (0..count as i64).map(move |number| Signature::new(task).arg(number))

@@ -68,8 +68,3 @@ impl Stage {
         command.env("CELERY_BROKER_URL", self.redis.url()).env("CELERY_RESULT_BACKEND", self.redis.url())
     }
 }
-
-/// A number from the environment, such as `CANVASES`.
-pub(crate) fn size(variable: &str, usual: usize) -> usize {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
-}

@@ -9,7 +9,7 @@ use celeriac::broker::redis::DeadLetters;
 use celeriac::canvas::{chain, chord, group};
 use celeriac::config::Config;
 use celeriac::message::Signature;
-use compat_tests::{Process, PythonEnv, RedisServer, binary, eventually, eventually_async, secs};
+use compat_tests::{Process, PythonEnv, RedisServer, binary, eventually, eventually_async, secs, size};
 use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 
@@ -219,6 +219,5 @@ impl Stage {
 
 /// How many times a loop of faults is repeated: `FAULTS_SOAK` says how many at least.
 pub(crate) fn rounds(usual: usize) -> usize {
-    let soak = std::env::var("FAULTS_SOAK").ok().and_then(|text| text.parse().ok()).unwrap_or(usual);
-    usual.max(soak)
+    usual.max(size("FAULTS_SOAK", usual))
 }

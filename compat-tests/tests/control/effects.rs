@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use compat_tests::{eventually, secs};
+use compat_tests::{eventually, secs, size};
 use serde_json::json;
 
 use crate::stage::{SOON, Stage};
@@ -202,7 +202,7 @@ show(result.state)
 
 /// How often commands are asked in the tests of speed; `CONTROL_ASKS=1000` for the whole of the promise.
 fn asks() -> usize {
-    std::env::var("CONTROL_ASKS").map_or(60, |count| count.parse().unwrap())
+    size("CONTROL_ASKS", 60)
 }
 
 /// Commands are answered in time while 10,000 tasks are queued and all slots are busy; times in seconds.
@@ -217,7 +217,8 @@ fn assert_answers_are_quick(task: &str, concurrency: usize, running: usize, dead
     };
     tokio::runtime::Runtime::new().unwrap().block_on(queueing);
     let _worker = stage.rust_worker(&format!("-n rs@host -c {concurrency} -E"));
-    let times = stage.script(&format!(
+    let limit = secs(40) + Duration::from_millis(1000) * 3 * asks() as u32;
+    let times = stage.script_within(limit, &format!(
         r#"
 wait_until("all slots are busy", lambda: len(ask("active", ["rs@host"], safe=True)["rs@host"]) >= {running}, 30)
 inspect = app.control.inspect(["rs@host"], timeout=5)

@@ -48,8 +48,13 @@ impl Stage {
     /// Runs Python code that has the app, its tasks, and what `tools.py` has; returns the JSON that it prints last.
     #[track_caller]
     pub(crate) fn script(&self, code: &str) -> Json {
+        self.script_within(secs(100), code)
+    }
+
+    #[track_caller]
+    pub(crate) fn script_within(&self, deadline: Duration, code: &str) -> Json {
         let code = format!("from tools import *\n{code}");
-        let output = self.environment(PythonEnv::get().script(&code)).deadline(secs(100)).run().success();
+        let output = self.environment(PythonEnv::get().script(&code)).deadline(deadline).run().success();
         let line = output.lines().last().unwrap_or_default();
         serde_json::from_str(line)
             .unwrap_or_else(|error| panic!("no JSON: {error}\n{}", &output[..output.len().min(4000)]))

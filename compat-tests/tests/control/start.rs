@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Instant;
 
-use compat_tests::{Process, binary, secs};
+use compat_tests::{Process, binary, secs, size};
 use serde_json::json;
 
 use crate::stage::Stage;
@@ -12,7 +12,7 @@ use crate::stage::Stage;
 #[test]
 fn a_large_fleet_that_does_not_answer_does_not_delay_the_first_task() {
     let stage = Stage::new();
-    let others: usize = std::env::var("CONTROL_FLEET").map_or(50, |count| count.parse().unwrap());
+    let others = size("CONTROL_FLEET", 50);
     let _fleet: Vec<_> = (0..others)
         .map(|_| {
             let mut connection = stage.redis.connection();

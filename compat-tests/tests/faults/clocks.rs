@@ -18,7 +18,6 @@ fn a_worker_whose_clock_jumps_by_days_loses_and_repeats_nothing() {
     let jump = |offset: &str| std::fs::write(&clock, offset).unwrap();
     jump("+0");
     let mut jumping = start(&stage, &clock);
-    let _steady = stage.worker("steady", 10);
     // Longer than the visibility timeout: a lease that went by the worker's clock would end, or never end.
     stage.send("faults.late", 0, 40, 7.0);
     let header = (100..103).map(|number| Signature::new("faults.late").arg(number).arg(7.0));
@@ -26,6 +25,9 @@ fn a_worker_whose_clock_jumps_by_days_loses_and_repeats_nothing() {
     let chain = chain([Signature::new("faults.step").arg(0), Signature::new("faults.step")]);
     let client = stage.client();
     let results = [chord, chain].map(|signature| stage.runtime.block_on(client.apply(signature)).unwrap());
+    // By now the other holds them, and what it loses this one would start again.
+    stage.await_runs("started", 10, REPAIRED);
+    let _steady = stage.worker("steady", 10);
     for (offset, ended) in [("+2d", 10), ("-2d", 30)] {
         stage.await_runs("started", ended, REPAIRED);
         jump(offset);

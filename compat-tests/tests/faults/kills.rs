@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use celeriac::canvas::{chain, chord};
 use celeriac::message::Signature;
-use compat_tests::{Process, eventually, secs};
+use compat_tests::{Process, eventually, secs, size};
 
 use crate::stage::{REPAIRED, Stage, rounds};
 
@@ -58,7 +58,7 @@ const SLOTS: usize = 10;
 
 /// How often a worker is killed; `FAULTS_KILLS=1000` is the full size.
 fn kills(usual: usize) -> usize {
-    std::env::var("FAULTS_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(rounds(usual))
+    size("FAULTS_KILLS", rounds(usual))
 }
 
 fn any_of(count: usize) -> usize {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use celeriac::control::Broadcast;
 use celeriac::message::Signature;
-use compat_tests::{Signal, eventually, secs};
+use compat_tests::{Signal, eventually, secs, size};
 
 use crate::stage::{REPAIRED, Stage, rounds};
 
@@ -49,7 +49,7 @@ fn a_warm_shutdown_hands_prefetched_messages_back_in_order() {
 #[test]
 fn workers_that_come_and_go_under_load_lose_and_repeat_nothing() {
     let stage = Stage::new();
-    let leavers = rounds(6);
+    let leavers = size("FAULTS_RESTARTS", rounds(6));
     let count = leavers * 400;
     for (task, first) in [("faults.late", 0), ("faults.early", count / 2)] {
         stage.send(task, first, count / 2, 0.02);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use celeriac::canvas::{chord, group};
 use celeriac::message::Signature;
-use compat_tests::{eventually, secs};
+use compat_tests::{eventually, secs, size};
 
 use crate::stage::{REPAIRED, Stage};
 use crate::table::{Outcome, record};
@@ -25,10 +25,7 @@ const KILL_EVERY: Duration = secs(3);
 
 #[test]
 fn counts_add_up_and_memory_stays_flat_while_workers_are_killed_every_few_seconds() {
-    let batches = std::env::var("FAULTS_SOAK_TASKS")
-        .ok()
-        .and_then(|text| text.parse::<usize>().ok())
-        .map_or(3, |tasks| tasks.div_ceil(BATCH));
+    let batches = size("FAULTS_SOAK_TASKS", 3 * BATCH).div_ceil(BATCH);
     let mut stage = Stage::new();
     stage.set("RESULT_EXPIRES", "60");
     let survivor = stage.worker("survivor", SLOTS);

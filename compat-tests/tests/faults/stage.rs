@@ -9,7 +9,7 @@ use celeriac::Celery;
 use celeriac::canvas::group;
 use celeriac::config::Config;
 use celeriac::message::Signature;
-use compat_tests::{Process, PythonEnv, RedisOptions, RedisServer, binary, scratch_dir, secs};
+use compat_tests::{Process, PythonEnv, RedisOptions, RedisServer, binary, scratch_dir, secs, size};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -168,6 +168,5 @@ pub(crate) fn at_once<T: Send>(items: impl Iterator<Item = T> + Send, act: impl 
 
 /// How many times a loop of faults is repeated: `FAULTS_SOAK` makes it longer.
 pub(crate) fn rounds(usual: usize) -> usize {
-    let factor = std::env::var("FAULTS_SOAK").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
-    usual * std::cmp::max(factor, 1)
+    usual * size("FAULTS_SOAK", 1).max(1)
 }

@@ -6,7 +6,7 @@ use celeriac::Celery;
 use celeriac::canvas::group;
 use celeriac::config::Config;
 use celeriac::message::Signature;
-use compat_tests::{Process, RedisServer, binary, eventually_async, secs};
+use compat_tests::{Process, RedisServer, binary, eventually_async, secs, size};
 use serde_json::json;
 
 use crate::bench::Bench;
@@ -14,7 +14,7 @@ use crate::bench::Bench;
 /// `SLEEPING_TASKS` for another number.
 #[tokio::test]
 async fn ten_thousand_sleeping_tasks_take_less_than_150_mb() {
-    let count: usize = std::env::var("SLEEPING_TASKS").map_or(10_000, |text| text.parse().unwrap());
+    let count = size("SLEEPING_TASKS", 10_000);
     let redis = RedisServer::start();
     let mut command = Command::new(binary("bench-worker"));
     command.args([
@@ -54,7 +54,7 @@ async fn ten_thousand_sleeping_tasks_take_less_than_150_mb() {
 /// `POOL_SOAK_TASKS=5000` for a longer time.
 #[test]
 fn a_pool_whose_children_die_and_hang_never_stands_still() {
-    let count: usize = std::env::var("POOL_SOAK_TASKS").map_or(80, |text| text.parse().unwrap());
+    let count = size("POOL_SOAK_TASKS", 80);
     let bench = Bench::new();
     let mut worker = bench.worker("-c 4 --max-tasks-per-child 10");
     let found = bench.script(&format!(
