@@ -3,8 +3,8 @@
 use redis::{Cmd, Pipeline};
 
 use super::Celery;
-use crate::backend::ChordPart;
 use crate::backend::redis::RedisBackend;
+use crate::backend::{ChordPart, TaskState};
 use crate::broker::BrokerError;
 use crate::canvas::Effect;
 use crate::message::Message;
@@ -43,7 +43,10 @@ impl Celery {
                 Effect::ChordPart(part) => lowered.parts.push(*part),
                 Effect::Store(meta) => {
                     if let Some(backend) = backend {
-                        lowered.results.extend(backend.careful_store_commands(&meta).await?);
+                        // Who runs a retry at once stores its outcome after this, and must not be overwritten.
+                        let announces = meta.status == TaskState::Retry;
+                        let commands = if announces { &mut lowered.prepare } else { &mut lowered.results };
+                        commands.extend(backend.careful_store_commands(&meta).await?);
                     }
                 }
                 effect => {

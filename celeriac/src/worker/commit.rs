@@ -43,6 +43,9 @@ impl Runtime {
         effects: Vec<Effect>,
         request: Option<&Request>,
     ) {
+        if let Some(request) = request {
+            self.outlast_retry(request, &effects);
+        }
         let (first, others): (Vec<Effect>, Vec<Effect>) =
             effects.into_iter().partition(|effect| is_first_success(effect, request));
         let Lowered { prepare, publish, mut results, parts, revoked } =

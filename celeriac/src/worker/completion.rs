@@ -132,7 +132,8 @@ impl Completion<'_> {
     /// Commits the success of a task that nothing follows, without waiting; an error when there is more to do.
     fn succeed_alone(&self, context: &Context, mut value: Value) -> Result<Value, Value> {
         let request = context.request();
-        if canvas::is_followed(request) || !self.runtime.app.is_one_database() || request.redelivered() {
+        let is_first = !request.redelivered() && request.retries() == 0;
+        if canvas::is_followed(request) || !self.runtime.app.is_one_database() || !is_first {
             return Err(value);
         }
         let mut commands = Vec::new();

@@ -9,6 +9,7 @@ mod deduplicate;
 mod execute;
 mod health;
 mod hooks;
+mod late_retry;
 mod layers;
 mod learn;
 mod metrics;

@@ -13,6 +13,7 @@ import threading
 import time
 
 from celery import Celery, chain, chord, group
+from celery.exceptions import TimeoutError
 
 app = Celery("canvas")
 app.conf.update(
@@ -337,6 +338,24 @@ def described(metas, events, results):
     return sorted(lines)
 
 
+def unfinished():
+    """What Redis holds besides results."""
+    client = app.backend.client
+    readers = {b"list": lambda key: client.lrange(key, 0, 9), b"hash": client.hgetall, b"string": client.get,
+               b"zset": lambda key: client.zrange(key, 0, 9, withscores=True), b"set": client.smembers}
+    keys = [key for key in client.scan_iter(count=1000) if not key.startswith((b"celery-task-meta-", b"_kombu"))]
+    found = {key: readers[client.type(key)](key) for key in sorted(keys)}
+    return {key: value for key, value in found.items() if value != b"done"}
+
+
+def stored(result):
+    """What is stored of a result and of those before it."""
+    shown = [result.id, app.backend.client.get(app.backend.get_key_for_task(result.id))]
+    if children := getattr(result, "results", None):
+        shown.append([stored(child) for child in children])
+    return [*shown, stored(result.parent)] if result.parent else shown
+
+
 def mixed(seed, count):
     generator = Generator(seed, harmless=True)
     sent = []
@@ -345,7 +364,12 @@ def mixed(seed, count):
         sent.append((made, made.signature.apply_async()))
     wrong = []
     for number, (made, result) in enumerate(sent, 1):
-        found, expected = result.get(timeout=120), made.value(None)
+        expected = made.value(None)
+        try:
+            found = result.get(timeout=60 if not wrong else 5)
+        except TimeoutError:
+            wrong.append(f"{number}: {made.signature!r}\n  hangs: {stored(result)}\n  Redis: {unfinished()}")
+            continue
         if found != expected:
             wrong.append(f"{number}: {made.signature!r}\n  expected {expected}\n  found    {found}")
     ran = {node: sum(stats["total"].values()) for node, stats in app.control.inspect(timeout=5).stats().items()}

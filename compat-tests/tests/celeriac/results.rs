@@ -71,6 +71,29 @@ show([failed.state, str(failed.result), sig("add", 1, 2).apply_async().get(timeo
     assert!(worker.is_running());
 }
 
+/// Celery's worker stores RETRY after it has sent the retry: here, after the retry is done.
+#[test]
+fn an_outcome_outlasts_the_state_that_comes_late_from_who_sent_the_retry() {
+    let stage = Stage::new();
+    let _worker = stage.worker("-c 1");
+    let answers = stage.script(
+        r#"
+def outcome_after_retry(signature):
+    result = signature.apply_async(retries=1)
+    result.get(timeout=30, propagate=False)
+    outcome = app.backend.get(app.backend.get_key_for_task(result.id))
+    app.backend.client.set(app.backend.get_key_for_task(result.id), outcome.replace(result.state.encode(), b"RETRY"))
+    deadline = time.monotonic() + 30
+    while app.backend.get(app.backend.get_key_for_task(result.id)) != outcome and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return app.AsyncResult(result.id).state
+
+show([outcome_after_retry(sig("add", 1, 2)), outcome_after_retry(sig("fail", "boom"))])
+"#,
+    );
+    assert_eq!(answers, serde_json::json!(["SUCCESS", "FAILURE"]));
+}
+
 fn compare(folder: &str, names: &[&str], settings: &[(&str, &str)]) {
     let stage = Stage::new();
     let _worker = stage.worker_with("-c 1 -n w1@vectors.example", settings);
