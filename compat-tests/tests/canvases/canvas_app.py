@@ -296,6 +296,16 @@ def described(metas, events, results):
         if meta.get("name"):
             labels.setdefault(meta["task_id"], meta["name"] + repr(meta["args"]))
 
+    # A chord's body has parent and root of whichever part ended last, which is chance.
+    children = {meta["task_id"]: set(UUID.findall(json.dumps(meta.get("children"))))
+                for meta in metas if meta.get("group_id")}
+    starts = {}
+    for event in events:
+        if event["type"] == "task-sent" and event["root_id"] == event["uuid"]:
+            canvas = re.search(r"'(\d+)\.", event["args"])
+            starts.setdefault(canvas and canvas[1], set()).add(event["uuid"])
+    chance = {id: f"a start of {canvas}" for canvas, ids in starts.items() if len(ids) > 1 for id in ids}
+
     def label(id):
         """Groups, and tasks that are never sent, have none; errbacks have the id of the failed task in theirs."""
         return UUID.sub(lambda other: f"<{labels.get(other[0], 'some')}>", labels.get(id, "some"))
@@ -310,7 +320,12 @@ def described(metas, events, results):
         return value
 
     def tidy(record):
+        root, parent, own = record.get("root_id"), record.get("parent_id"), record.get("uuid") or record.get("task_id")
         record = named(record)
+        if parent in children and own not in children[parent]:
+            record["parent_id"] = "a part of its header"
+        if root in chance and root != own:
+            record["root_id"] = chance[root]
         if record.get("task_id") == "<some>":
             # Celery notes here the children of whichever task the chord failed with.
             del record["children"]
