@@ -153,6 +153,8 @@ fn secrets_are_masked_wherever_settings_are_shown() {
 fn errors_do_not_print_secrets() {
     for (name, value) in [
         ("broker_url", ":hunter2@host"),
+        ("broker_url", "user:hunter2"),
+        ("broker_url", r#"["user:hunter2", "redis://h"]"#),
         ("broker_transport_options", r#"{"password": "hunter2", "visibility_timeout": "x"}"#),
         ("broker_transport_options", r#"{"password": "hunter2""#),
         ("redis_port", "redis://:hunter2@h"),

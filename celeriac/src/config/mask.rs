@@ -21,12 +21,20 @@ pub(super) fn is_secret(key: &str) -> bool {
         .any(|word| key.contains(word))
 }
 
+/// The value of a setting, masked as [`mask_settings`] does it.
 pub(super) fn mask_value(key: &str, value: &Value) -> Value {
     match value {
         Value::Object(entries) => Value::Object(mask_settings(entries)),
         _ if is_secret(key) => Value::from(MASK),
         Value::Array(items) => items.iter().map(|item| mask_value(key, item)).collect(),
-        Value::String(text) if text.contains("://") => Value::from(Url::new(text.as_str()).masked()),
+        Value::String(text) if text.contains("://") || is_url(key) => {
+            Value::from(Url::new(text.as_str()).masked())
+        }
         _ => value.clone(),
     }
+}
+
+/// Whether a setting holds a URL, or what is meant for one.
+fn is_url(key: &str) -> bool {
+    key.ends_with("url") || key == "result_backend"
 }

@@ -1,6 +1,7 @@
 //! URLs of brokers and result backends, printed without their passwords.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 
 use serde_json::Value;
 
@@ -121,27 +122,54 @@ impl SettingValue for Url {
 /// Masks what stands between the first colon after the scheme and the last `@` before the path; also in hosts that
 /// have passwords of their own, as in `sentinel://:a@h1:1;:b@h2:2`, and `password=` in a query.
 fn mask_one(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let (body, query) = rest.split_once('?').map_or((rest, None), |(body, query)| (body, Some(query)));
+    let (scheme, rest) = split_scheme(url);
+    let body = rest.split('?').next().unwrap_or(rest);
     // A password may itself hold a slash or a question mark: with an `@` later on, that one ends it.
-    if query.is_some_and(|query| query.contains('@')) && !body.contains('@') {
-        return mask_authority(scheme, rest);
+    let Some(at) = body.rfind('@').or_else(|| rest.rfind('@')) else {
+        return format!("{scheme}{}", mask_location(rest));
+    };
+    let (credentials, location) = (&rest[..at], mask_location(&rest[at + 1..]));
+    match credentials.split_once(':') {
+        Some((user, _)) => format!("{scheme}{user}:{MASK}@{location}"),
+        None => format!("{scheme}{credentials}@{location}"),
     }
-    let masked = mask_authority(scheme, body);
-    let Some(query) = query else { return masked };
+}
+
+/// The scheme with its `://`, nothing if there is none, and what follows.
+fn split_scheme(url: &str) -> (&str, &str) {
+    let is_scheme = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+    match url.find("://") {
+        Some(end) if is_scheme(&url[..end]) => url.split_at(end + 3),
+        _ => ("", url),
+    }
+}
+
+/// Masks what may be a password of which the `@` is missing, and secret parameters.
+fn mask_location(location: &str) -> String {
+    let (place, query) =
+        location.split_once('?').map_or((location, None), |(place, query)| (place, Some(query)));
+    // Nobody knows where such a password ends.
+    if let Some(colon) = place.match_indices(':').map(|(at, _)| at).find(|at| !is_before_port(place, *at)) {
+        return format!("{}:{MASK}", &place[..colon]);
+    }
+    let Some(query) = query else { return place.to_owned() };
     let parameters = query.split('&').map(|parameter| match parameter.split_once('=') {
         Some((key, _)) if super::mask::is_secret(key) => format!("{key}={MASK}"),
         _ => parameter.to_owned(),
     });
-    format!("{masked}?{}", parameters.collect::<Vec<_>>().join("&"))
+    format!("{place}?{}", parameters.collect::<Vec<_>>().join("&"))
 }
 
-fn mask_authority(scheme: &str, rest: &str) -> String {
-    let Some((credentials, host)) = rest.rsplit_once('@') else { return format!("{scheme}://{rest}") };
-    match credentials.split_once(':') {
-        Some((user, _)) => format!("{scheme}://{user}:{MASK}@{host}"),
-        None => format!("{scheme}://{credentials}@{host}"),
+/// Whether the colon at that place belongs to an IPv6 address, or a port follows or nothing.
+fn is_before_port(place: &str, colon: usize) -> bool {
+    let (before, behind) = (&place[..colon], &place[colon + 1..]);
+    if let (Some(open), Some(close)) = (before.rfind('['), behind.find(']'))
+        && place[open + 1..colon + 1 + close].parse::<Ipv6Addr>().is_ok()
+    {
+        return true;
     }
+    let port = behind.split(['/', ';']).next().unwrap_or(behind);
+    port.is_empty() || port.parse::<u16>().is_ok()
 }
 
 #[cfg(test)]
@@ -164,6 +192,22 @@ mod tests {
             ("sentinel://:secret@a:1;:secret@b:2/0", "sentinel://:********@b:2/0"),
             ("rpc://", "rpc://"),
             ("rpc", "rpc"),
+            ("redis://user:secret/0", "redis://user:********"),
+            ("redis://:secret/0", "redis://:********"),
+            ("redis://user:se/secret?secret", "redis://user:********"),
+            ("redis://user:1:secret@h:secret/0", "redis://user:********@h:********"),
+            ("sentinel://a:1;b:secret/0", "sentinel://a:1;b:********"),
+            ("redis://[::1]:7/0", "redis://[::1]:7/0"),
+            ("redis://[a:secret]/0", "redis://[a:********"),
+            (
+                "redis+socket:///run/redis.sock?virtual_host=0",
+                "redis+socket:///run/redis.sock?virtual_host=0",
+            ),
+            ("user:secret@h:6379/0", "user:********@h:6379/0"),
+            ("user:secret", "user:********"),
+            ("redis:/:secret/0", "redis:/:********"),
+            ("user:secret://h", "user:********"),
+            ("localhost:6379/0", "localhost:6379/0"),
         ] {
             let url = Url::new(url);
             assert_eq!(url.to_string(), masked);

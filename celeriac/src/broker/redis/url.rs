@@ -14,7 +14,6 @@ pub(super) const REDIS_PORT: u16 = 6379;
 pub(super) const SENTINEL_PORT: u16 = 26379;
 
 /// The parts of one URL.
-#[derive(Debug)]
 pub(super) struct RedisUrl {
     pub(super) scheme: Scheme,
     pub(super) address: Address,
@@ -59,7 +58,8 @@ impl Scheme {
 impl RedisUrl {
     /// Reads a URL; the error says what is wrong with it and shows no password.
     pub(super) fn parse(url: &Url) -> Result<Self, String> {
-        let Some((name, rest)) = url.expose().split_once("://") else {
+        let plain = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+        let Some((name, rest)) = url.expose().split_once("://").filter(|(name, _)| plain(name)) else {
             return Err("no scheme; hint: write redis://HOST:6379/0".to_owned());
         };
         let scheme = Scheme::of(name)?;
@@ -132,7 +132,10 @@ fn host_and_port(text: &str, default_port: u16) -> Result<Address, String> {
     };
     let port = match port {
         None | Some("") => default_port,
-        Some(port) => port.parse().map_err(|_| format!("{port:?} is not a port"))?,
+        // It is not shown: a password may be in it.
+        Some(port) => port.parse().map_err(|_| {
+            "what follows the host is not a port; hint: redis://USER:PASSWORD@HOST:6379/0, with an @ behind the password"
+        })?,
     };
     let host = decoded(host.trim_start_matches('[').trim_end_matches(']'))?;
     // Celery takes a URL without a host for one of this machine.
@@ -153,7 +156,7 @@ fn database(path: &str, query: &[(String, String)]) -> Result<Option<i64>, Strin
     let number = text.parse().ok().filter(|number| *number >= 0);
     number
         .map(Some)
-        .ok_or_else(|| format!("{text:?} is not the number of a database; hint: redis://HOST:6379/0"))
+        .ok_or_else(|| "its path is not the number of a database; hint: redis://HOST:6379/0".to_owned())
 }
 
 /// What of the query is about TLS; the other parameters that redis-py takes are given as transport options.
@@ -225,7 +228,7 @@ mod tests {
     fn tls_parameters_are_kept_and_others_are_told() {
         let url = parse("rediss://h/1?ssl_cert_reqs=required&ssl_ca_certs=%2Fetc%2Fca.pem");
         assert_eq!(url.ssl["ssl_ca_certs"], "/etc/ca.pem");
-        let error = RedisUrl::parse(&Url::new("redis://h?socket_timeout=3")).unwrap_err();
+        let error = RedisUrl::parse(&Url::new("redis://h?socket_timeout=3")).err().unwrap();
         assert!(error.contains("socket_timeout") && error.contains("transport_options"), "{error}");
     }
 
@@ -237,8 +240,13 @@ mod tests {
             ("redis://:secret@h:port/0", "not a port"),
             ("redis://:secret@h/first", "not the number of a database"),
             ("redis+socket://:secret@relative", "not absolute"),
+            ("redis://user:secret/0", "not a port"),
+            ("redis://:secret/0", "not a port"),
+            ("redis://user:se/secret?secret=1", "not a port"),
+            ("redis://user:6/secret", "not the number of a database"),
+            ("user:secret@h://", "no scheme"),
         ] {
-            let error = RedisUrl::parse(&Url::new(url)).unwrap_err();
+            let error = RedisUrl::parse(&Url::new(url)).err().unwrap();
             assert!(error.contains(part) && !error.contains("secret"), "{error}");
         }
     }

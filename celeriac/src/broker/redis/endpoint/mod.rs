@@ -259,7 +259,14 @@ mod tests {
 
     #[test]
     fn passwords_are_never_shown() {
-        for url in ["redis://:secret@localhost:6379/1", "rediss://user:secret@host/0", "foo://a:secret@b/c"] {
+        for url in [
+            "redis://:secret@localhost:6379/1",
+            "rediss://user:secret@host/0",
+            "foo://a:secret@b/c",
+            "redis://user:secret/0",
+            "sentinel://a:1;user:secret/0",
+            "user:secret@host/0",
+        ] {
             let shown =
                 broker(url, "{}").map_or_else(|error| error.to_string(), |endpoint| format!("{endpoint:?}"));
             assert!(!shown.contains("secret"), "{shown}");
