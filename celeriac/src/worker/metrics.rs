@@ -3,14 +3,13 @@
 //! Names and labels are those of celery-exporter, so that its dashboards and alerts read this worker as well.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use prometheus::core::Collector;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
 };
 
-use super::state::lock;
 use crate::message::{Headers, ProtocolError};
 
 /// The counters of one worker, from [`Worker::metrics`](super::Worker::metrics); cheap to clone.
@@ -49,7 +48,8 @@ pub(crate) struct Counters {
     outcomes: Outcomes,
     failed: IntCounterVec,
     refused: IntCounterVec,
-    tasks: Mutex<HashMap<Arc<str>, Vec<Arc<TaskCounters>>>>,
+    /// By name, one for each queue. Only a task's first message on a queue writes here.
+    tasks: RwLock<HashMap<Arc<str>, Vec<Arc<TaskCounters>>>>,
 }
 
 struct Outcomes {
@@ -103,7 +103,7 @@ impl Counters {
         for reason in Refusal::ALL {
             refused.with_label_values(&[reason.as_str()]);
         }
-        let tasks = Mutex::default();
+        let tasks = RwLock::default();
         Ok(Self { registry, outcomes, failed, refused, tasks })
     }
 
@@ -118,10 +118,15 @@ impl Counters {
 
     /// The counters of a registered task on a queue that is consumed.
     pub(crate) fn task(&self, name: &Arc<str>, queue: &Arc<str>) -> Arc<TaskCounters> {
-        let mut tasks = lock(&self.tasks);
+        let find = |known: &Vec<Arc<TaskCounters>>| known.iter().find(|task| task.queue == *queue).cloned();
+        if let Some(task) = self.tasks.read().unwrap_or_else(PoisonError::into_inner).get(name).and_then(find)
+        {
+            return task;
+        }
+        let mut tasks = self.tasks.write().unwrap_or_else(PoisonError::into_inner);
         let known = tasks.entry(Arc::clone(name)).or_default();
-        if let Some(task) = known.iter().find(|task| task.queue == *queue) {
-            return Arc::clone(task);
+        if let Some(task) = find(known) {
+            return task;
         }
         let made = Arc::new(self.outcomes.of(name, queue, &self.failed));
         known.push(Arc::clone(&made));

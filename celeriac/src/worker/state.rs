@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
@@ -47,7 +47,8 @@ pub struct WorkerState {
     /// Ids and stamps that are not to be run.
     pub revoked: Mutex<Revoked>,
     requests: Mutex<Requests>,
-    total: Mutex<BTreeMap<Arc<str>, u64>>,
+    /// Only a task's first run writes here.
+    total: RwLock<BTreeMap<Arc<str>, AtomicU64>>,
     processed: AtomicU64,
 }
 
@@ -92,7 +93,7 @@ impl WorkerState {
             clock: LogicalClock::default(),
             revoked: Mutex::default(),
             requests: Mutex::default(),
-            total: Mutex::default(),
+            total: RwLock::default(),
             processed: AtomicU64::new(0),
         }
     }
@@ -114,19 +115,19 @@ impl WorkerState {
 
     /// How many tasks were accepted since the start, by name.
     pub fn total(&self) -> BTreeMap<Arc<str>, u64> {
-        lock(&self.total).clone()
+        let total = self.total.read().unwrap_or_else(PoisonError::into_inner);
+        total.iter().map(|(task, count)| (Arc::clone(task), count.load(Ordering::Relaxed))).collect()
     }
 
     /// Counts an accepted task.
     pub(crate) fn count(&self, task: &Arc<str>) {
         self.processed.fetch_add(1, Ordering::Relaxed);
-        let mut total = lock(&self.total);
-        match total.get_mut(task) {
-            Some(count) => *count += 1,
-            None => {
-                total.insert(Arc::clone(task), 1);
-            }
+        if let Some(count) = self.total.read().unwrap_or_else(PoisonError::into_inner).get(task) {
+            count.fetch_add(1, Ordering::Relaxed);
+            return;
         }
+        let mut total = self.total.write().unwrap_or_else(PoisonError::into_inner);
+        total.entry(Arc::clone(task)).or_default().fetch_add(1, Ordering::Relaxed);
     }
 }
 
