@@ -167,18 +167,30 @@ impl Watch {
     }
 }
 
-/// Asks whether the broker is there, and how many messages wait in those queues.
+/// Asks whether the broker is there, and how many messages wait in those queues; each only if anything waits at all.
 async fn look(queues: &Queues, names: &[String]) -> Result<Vec<u64>, BrokerError> {
-    let steps = queues.keys().steps();
-    let mut commands = Pipeline::new();
-    commands.cmd("PING").ignore();
-    for key in names.iter().flat_map(|name| queues.keys().queue_steps(name)) {
-        commands.cmd("LLEN").arg(key);
+    let lists: Vec<Vec<String>> = names.iter().map(|name| queues.keys().queue_steps(name)).collect();
+    let mut any = Pipeline::new();
+    if names.is_empty() {
+        any.cmd("PING").ignore();
+    } else {
+        any.cmd("EXISTS").arg(lists.concat());
     }
-    let replies = queues.link().call(&mut commands).await?;
-    let length = |reply: &Reply| match reply {
+    if queues.link().call(&mut any).await?.first().is_none_or(|found| length(found) == 0) {
+        return Ok(vec![0; names.len()]);
+    }
+    let mut each = Pipeline::new();
+    for list in lists.iter().flatten() {
+        each.cmd("LLEN").arg(list);
+    }
+    let replies = queues.link().call(&mut each).await?;
+    let steps = queues.keys().steps().max(1);
+    Ok(replies.chunks(steps).map(|steps| steps.iter().map(length).sum()).collect())
+}
+
+fn length(reply: &Reply) -> u64 {
+    match reply {
         Reply::Int(length) => u64::try_from(*length).unwrap_or(0),
         _ => 0,
-    };
-    Ok(replies.chunks(steps.max(1)).map(|steps| steps.iter().map(length).sum()).collect())
+    }
 }
