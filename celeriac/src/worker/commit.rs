@@ -14,11 +14,14 @@ use crate::backend::redis::{Parts, RedisBackend};
 use crate::backend::{ChordPart, ExceptionInfo, TaskState};
 use crate::backoff::Backoff;
 use crate::broker::BrokerError;
-use crate::broker::redis::{Disposition, Settlement};
+use crate::broker::redis::{Disposition, Settlement, guarded};
 use crate::canvas::{self, Effect, ErrbackStyle, Outbox};
 use crate::failpoints::fail_point;
 use crate::message::{Map, Signature};
 use crate::task::{Context, Handler, Request, takes_more_than};
+
+/// How long it is remembered that the body of a chord was sent, where broker and results are apart.
+const MARK_SECONDS: u64 = 3600;
 
 impl Runtime {
     /// Commits effects and settles a delivery.
@@ -112,14 +115,30 @@ impl Runtime {
     }
 
     /// Commits commands to the broker's database, once whatever becomes of the connection meanwhile.
-    async fn commit_once(&self, commands: Vec<Cmd>) {
+    async fn commit_once(&self, commands: Vec<Cmd>) -> Vec<redis::Value> {
         if commands.is_empty() {
-            return;
+            return Vec::new();
         }
         let (replies, committed) = oneshot::channel();
         let disposition = Disposition::Ack;
         self.settle(Settlement { serial: None, disposition, commands, replies: Some(replies) });
-        carried_out(committed).await;
+        carried_out(committed).await
+    }
+
+    /// Commits commands to the broker's database as [`Runtime::commit_once`], if the reply to `guard` allows it at that
+    /// moment; whether it did, as far as that is known.
+    async fn commit_if(&self, guard: &Cmd, commands: &[Cmd]) -> bool {
+        let replies = self.commit_once(vec![guarded(guard, commands)]).await;
+        replies.first() != Some(&redis::Value::Int(0))
+    }
+
+    /// The command that marks the body of a chord as sent, unless it is marked already: the claim, which is in another
+    /// database, may have ended while the broker was away.
+    fn mark_sent(&self, group_id: &str, request: &Request) -> Cmd {
+        let key = self.app.queues().keys().sent(group_id, &request.properties.delivery_tag);
+        let mut mark = redis::cmd("SET");
+        mark.arg(key).arg(1).arg("NX").arg("EX").arg(MARK_SECONDS);
+        mark
     }
 
     /// Repeats a call until it succeeds or fails for good.
@@ -190,6 +209,7 @@ impl Runtime {
             }
             None => return,
         };
+        fail_point!("chord.joined");
         if !self.insist(|| backend.extend_claim(&part.group_id, &claim.token)).await {
             log::warn!(group_id = part.group_id.as_str(); "The body of chord {} is sent by another worker", part.group_id);
             return;
@@ -207,14 +227,20 @@ impl Runtime {
             self.insist(|| self.app.lower(outbox.effects.clone())).await;
         let results = [prepare, results].concat();
         let clean = backend.chord_clean_command(&part.group_id, &claim.token);
-        if self.app.is_one_database() {
-            self.commit_once([results, publish, vec![clean]].concat()).await;
+        let is_sent = if self.app.is_one_database() {
+            let keep = backend.extend_claim_command(&part.group_id, &claim.token);
+            self.commit_if(&keep, &[results, publish, vec![clean]].concat()).await
         } else {
             self.insist(|| backend.run(results.clone())).await;
             fail_point!("chord.prepared");
-            self.commit_once(publish).await;
+            let is_first = self.mark_sent(&part.group_id, request);
+            let is_sent = self.commit_if(&is_first, &publish).await;
             fail_point!("chord.published");
             self.insist(|| backend.run(vec![clean.clone()])).await;
+            is_sent
+        };
+        if !is_sent {
+            log::warn!(group_id = part.group_id.as_str(); "The body of chord {} was sent by another worker", part.group_id);
         }
         fail_point!("chord.sent");
     }

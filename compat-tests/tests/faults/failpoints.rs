@@ -4,6 +4,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 
+use celeriac::canvas::chord;
 use celeriac::message::Signature;
 use compat_tests::{Process, Signal, eventually, secs};
 
@@ -87,12 +88,38 @@ fn a_worker_killed_half_way_through_a_commit_to_two_databases_loses_nothing() {
 fn a_worker_killed_with_a_chord_in_its_hands_leaves_it_to_another() {
     survive(&[
         at(&["chord.claimed@2"]),
+        at(&["chord.joined@2"]),
         at(&["chord.extended@2"]),
         at(&["chord.sent@2"]),
         at(&["chord.claimed", "chord.reclaimed"]),
         between(&["chord.prepared@2"]),
         between(&["chord.published@2"]),
     ]);
+}
+
+/// Its claim ends meanwhile, and another worker goes on with the chord.
+#[test]
+fn a_worker_that_stood_still_with_a_chord_in_its_hands_does_not_send_the_body_again() {
+    at_once([false, true].into_iter(), |two_databases| {
+        let mut stage = Stage::new();
+        if two_databases {
+            stage = stage.two_databases();
+        }
+        let mut victim = stage.victim("chord.extended=stop", VICTIM_SLOTS);
+        let parts = (1..=3).map(|number| Signature::new("faults.late").arg(number).arg(0.0));
+        let sum = chord(parts, Signature::new("faults.sum"));
+        let result = stage.runtime.block_on(stage.client().apply(sum)).unwrap();
+        eventually("the chord is claimed", REPAIRED, || {
+            stage.ask_results(&["EXISTS", "celeriac.chords"]) == 1
+        });
+        let _heir = stage.worker("heir", 2);
+        assert_eq!(stage.runtime.block_on(result.get_as::<i64>(REPAIRED)).unwrap(), 6);
+        victim.signal(Signal::SIGCONT);
+        victim.wait_for_line("was sent by another worker", REPAIRED);
+        stage.await_empty();
+        assert!(victim.terminate(secs(20)).success());
+        assert_eq!(stage.runs("sums"), [(6, 1)].into());
+    });
 }
 
 #[test]

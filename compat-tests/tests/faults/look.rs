@@ -104,6 +104,12 @@ impl Stage {
         ask.query(&mut self.redis.connection()).unwrap()
     }
 
+    /// One integer that the database of the results answers.
+    pub(crate) fn ask_results(&self, command: &[&str]) -> i64 {
+        let client = redis::Client::open(self.redis.url_of_db(self.results)).unwrap();
+        redis::cmd(command[0]).arg(&command[1..]).query(&mut client.get_connection().unwrap()).unwrap()
+    }
+
     /// A number that the broker says of itself.
     pub(crate) fn figure(&self, name: &str) -> i64 {
         let info: String = redis::cmd("INFO").query(&mut self.redis.connection()).unwrap();

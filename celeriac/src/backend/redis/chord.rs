@@ -190,11 +190,15 @@ impl RedisBackend {
 
     /// Keeps a claim while the body is published; `false` when another worker has it now.
     pub(crate) async fn extend_claim(&self, group_id: &str, token: &str) -> Result<bool, BrokerError> {
+        let replies = self.run(vec![self.extend_claim_command(group_id, token)]).await?;
+        Ok(replies[0] == Reply::Int(1))
+    }
+
+    /// The command that keeps a claim; it answers 0 when another worker has it now.
+    pub(crate) fn extend_claim_command(&self, group_id: &str, token: &str) -> Cmd {
         let keys = [".c", ".s"].map(|suffix| self.group_key(group_id, suffix));
         let seconds = PUBLISH_SECONDS.max(self.claim_seconds()).to_string();
-        let replies =
-            self.run(vec![eval(EXTEND, &keys.each_ref(), &[token.as_bytes(), seconds.as_bytes()])]).await?;
-        Ok(replies[0] == Reply::Int(1))
+        eval(EXTEND, &keys.each_ref(), &[token.as_bytes(), seconds.as_bytes()])
     }
 
     /// The command that ends a chord whose body is sent in the same transaction.

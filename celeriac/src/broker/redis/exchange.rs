@@ -1,4 +1,5 @@
-//! How a server that has reached its `maxmemory` is made to take what frees memory, and what is paid for by that.
+//! Commands that a script carries out: on a condition, or at a server that has reached its `maxmemory`, which is made to
+//! take what frees memory, and what is paid for by that.
 //!
 //! Such a server refuses every command that may need memory, and in `MULTI` every command at all, an acknowledgement
 //! too. In a script only the first write decides: when that one frees memory, the others may follow
@@ -9,9 +10,9 @@ use redis::{Arg, Cmd};
 use super::restore::eval;
 
 /// Carries commands out like `EXEC`: all of them, with one reply each. A script among them is loaded, since scripts
-/// cannot be nested.
+/// cannot be nested. Without a key to delete, the first command decides whether the others follow.
 const EXCHANGE: &str = r"
-redis.call('DEL', KEYS[1])
+if KEYS[1] then redis.call('DEL', KEYS[1]) end
 local replies, at = {}, 1
 while at <= #ARGV do
   local last = at + tonumber(ARGV[at])
@@ -26,6 +27,10 @@ while at <= #ARGV do
     reply = redis.pcall(unpack(ARGV, at + 1, last))
   end
   if reply == nil then reply = false end
+  if at == 1 and not KEYS[1] then
+    if not reply or reply == 0 then return 0 end
+    if type(reply) == 'table' and reply.err then return reply end
+  end
   replies[#replies + 1] = reply
   at = last + 1
 end
@@ -39,7 +44,16 @@ return message";
 
 /// All commands in one step; `scratch` is a key that is deleted.
 pub(crate) fn exchange<'a>(scratch: &str, commands: impl Iterator<Item = &'a Cmd>) -> Cmd {
-    let mut all = eval(EXCHANGE, &[&scratch.to_owned()], &[]);
+    carry_out(&[&scratch.to_owned()], commands)
+}
+
+/// All commands in one step, if the reply to the first is neither nothing nor 0; else the reply is 0.
+pub(crate) fn guarded<'a>(guard: &'a Cmd, commands: impl IntoIterator<Item = &'a Cmd>) -> Cmd {
+    carry_out(&[], std::iter::once(guard).chain(commands))
+}
+
+fn carry_out<'a>(scratch: &[&String], commands: impl Iterator<Item = &'a Cmd>) -> Cmd {
+    let mut all = eval(EXCHANGE, scratch, &[]);
     for command in commands {
         all.arg(command.args_iter().count());
         for argument in arguments(command) {

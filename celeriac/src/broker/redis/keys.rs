@@ -173,6 +173,11 @@ impl Keys {
         format!("{}celeriac.deliveries.{delivery_tag}", self.options.global_keyprefix)
     }
 
+    /// The mark of a chord's body that was sent, by the message that completed the chord.
+    pub(crate) fn sent(&self, group_id: &str, delivery_tag: &str) -> String {
+        format!("{}celeriac.sent.{group_id}.{delivery_tag}", self.options.global_keyprefix)
+    }
+
     /// The list of the messages that were given up, under that name.
     pub fn dead_letters(&self, name: &str) -> String {
         format!("{}{name}", self.options.global_keyprefix)

@@ -32,6 +32,7 @@ pub(crate) use consumer::{
 pub use dead_letters::{DeadLetter, DeadLetters, DeadReason, Start};
 pub use endpoint::Endpoint;
 pub(crate) use eviction::warn_of_eviction;
+pub(crate) use exchange::guarded;
 pub use fanout::Subscription;
 pub use keys::{Keys, KeysOptions};
 pub use link::Link;
