@@ -324,6 +324,7 @@ impl Receiver for Runtime {
             && is_kept(serial)
             && self.parks(eta)
         {
+            fail_point!("park.decided");
             self.settle(Settlement::of(serial, Disposition::Park(eta)));
             return Taken::Held;
         }

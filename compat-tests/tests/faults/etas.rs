@@ -17,7 +17,7 @@ impl Stage {
     }
 
     /// Sends `count` tasks numbered from `first` that are due in `soonest` seconds and later, spread over `span` seconds.
-    fn send_due(&self, first: usize, count: usize, soonest: f64, span: f64) {
+    pub(crate) fn send_due(&self, first: usize, count: usize, soonest: f64, span: f64) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
         let tasks = (0..count).map(|number| {
             let wait = soonest + span * number as f64 / count as f64;
@@ -34,7 +34,7 @@ impl Stage {
     }
 
     #[track_caller]
-    fn await_parked(&self, count: i64) {
+    pub(crate) fn await_parked(&self, count: i64) {
         eventually(&format!("{count} are parked"), REPAIRED, || match self.parked() {
             parked if parked == count => Ok(()),
             parked => Err(format!("{parked} of {count}; {}", self.held())),

@@ -123,6 +123,24 @@ fn a_worker_that_stood_still_with_a_chord_in_its_hands_does_not_send_the_body_ag
 }
 
 #[test]
+fn a_worker_killed_while_it_parks_messages_or_takes_what_is_due_loses_nothing() {
+    let points =
+        ["park.decided@5", "consume.gathered@2", "consume.committed@2", "park.claimed", "park.claimed@2"];
+    at_once(points.into_iter(), |point| {
+        let mut stage = Stage::new();
+        stage.set("CELERIAC_MAX_SCHEDULED", "2");
+        stage.send_due(0, 30, 12.0, 3.0);
+        await_kill(&mut stage.victim(&format!("{point}=kill"), VICTIM_SLOTS));
+        let _heir = stage.worker("heir", 8);
+        stage.await_runs("done", 30, REPAIRED);
+        stage.await_empty();
+        stage.await_parked(0);
+        stage.report(&format!("kill -9 at {point}, parked etas"), "done", 30);
+        assert!(stage.runs("done").values().all(|runs| *runs <= 2), "one death explains one run more");
+    });
+}
+
+#[test]
 fn a_sweep_that_is_interrupted_is_finished_by_another() {
     survive(&[
         at(&["run.after@12", "sweep.locked"]),

@@ -16,6 +16,7 @@ use super::{Arrival, Consumer, Entry, Receiver};
 use crate::broker::redis::Keys;
 use crate::broker::redis::restore::{eval, split_unacked};
 use crate::broker::redis::transaction::{Part, Transaction};
+use crate::failpoints::fail_point;
 
 /// Takes the messages of a set that are due and lets them be held by the caller. An entry of which the message was
 /// acknowledged, or brought back by somebody else, is only removed: its score is another one.
@@ -174,6 +175,7 @@ impl<R: Receiver> Consumer<R> {
         let queue = Arc::clone(&self.parked.sets[number].queue);
         let reply = reply?;
         let Value::Array(claimed) = reply else { return self.refused(&reply) };
+        fail_point!("park.claimed");
         for stored in claimed {
             if let Value::BulkString(stored) = stored
                 && let Some((raw, ..)) = split_unacked(&stored)
