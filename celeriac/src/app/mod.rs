@@ -97,7 +97,7 @@ impl Celery {
         Ok(Self {
             shared: Arc::new(Shared {
                 name: name.to_owned(),
-                queues: Queues::new(link.clone(), keys, &fanout),
+                queues: Queues::new(link.clone(), keys, &fanout).declaring(config.bound_queues()),
                 is_one_database: backend
                     .as_ref()
                     .is_none_or(|backend| backend.endpoint().same_database(link.endpoint())),

@@ -104,12 +104,16 @@ impl Config {
         Some(BoundQueue { name: default.name, exchange, exchange_type, routing_key })
     }
 
+    /// The queues that the settings declare, and the default one.
+    pub(crate) fn bound_queues(&self) -> impl Iterator<Item = BoundQueue> {
+        let names = self.task_queues.iter().flat_map(|queues| &queues.0).map(|queue| queue.name.as_str());
+        names.chain([self.task_default_queue.as_str()]).filter_map(|name| self.queue(name))
+    }
+
     /// The names of the exchanges that the settings declare as of type fanout.
     pub(crate) fn fanout_exchanges(&self) -> Vec<String> {
-        let names = self.task_queues.iter().flat_map(|queues| &queues.0).map(|queue| queue.name.as_str());
-        let bound = names.chain([self.task_default_queue.as_str()]).filter_map(|name| self.queue(name));
-        let declared =
-            bound.filter(|queue| queue.exchange_type == ExchangeType::Fanout).map(|queue| queue.exchange);
+        let is_fanout_queue = |queue: &BoundQueue| queue.exchange_type == ExchangeType::Fanout;
+        let declared = self.bound_queues().filter(is_fanout_queue).map(|queue| queue.exchange);
         let is_fanout = |route: &&super::Route| {
             route.options.get("exchange_type").and_then(Value::as_str) == Some(ExchangeType::Fanout.as_str())
         };

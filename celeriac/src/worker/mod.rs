@@ -387,8 +387,9 @@ impl Worker {
             health.consumes_now();
             consumer.run(stop_fetching, finished).await
         });
-        let sweeping =
-            tokio::spawn(Sweeper::new(link, keys, visibility_timeout, |_| {}).run(stopping.clone()));
+        let sweeping = tokio::spawn(
+            Sweeper::new(app.queues().clone(), visibility_timeout, |_| {}).run(stopping.clone()),
+        );
         let leaving = async {
             let stopped = wait_for_end(&runtime, stop, handles_signals).await;
             shut_down(&runtime, stopped.is_cold).await;

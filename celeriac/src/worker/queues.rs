@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::runtime::Runtime;
 use super::state::lock;
 use crate::app::{Error, Result};
-use crate::broker::redis::{Delivery, Receiver, Subscription};
+use crate::broker::redis::{Binding, Delivery, Receiver, Subscription};
 use crate::config::Config;
 use crate::control::QueueInfo;
 
@@ -96,7 +96,7 @@ impl Runtime {
         }
     }
 
-    /// Binds a queue to its exchange, so that others find it.
+    /// Binds a queue to its exchange, so that others find it, and keeps it bound.
     pub(super) async fn bind(&self, queue: &QueueInfo) {
         let QueueInfo { name, exchange, routing_key, .. } = queue;
         if exchange.name.is_empty() || is_broadcast(queue) {
@@ -106,6 +106,9 @@ impl Runtime {
         if let Err(error) = queues.bind(&exchange.name, &exchange.exchange_type, routing_key, name).await {
             log::warn!(queue = name.as_str(), error:% = error; "Queue {name} could not be declared: {error}");
         }
+        let member = queues.binding(&exchange.exchange_type, routing_key, name);
+        let (queue, exchange) = (name.as_str().into(), exchange.name.clone());
+        self.consumer.keep_bound(Binding { queue, exchange, member });
     }
 
     /// Consumes a queue no longer.

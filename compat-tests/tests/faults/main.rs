@@ -4,6 +4,7 @@
 //! docs/FAULTS.md has the table that `scripts/faults-table` makes of the outcomes.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bindings;
 mod clients;
 mod clocks;
 mod dead_letters;

@@ -27,7 +27,7 @@ mod transaction;
 mod url;
 
 pub(crate) use consumer::{
-    Consumer, ConsumerHandle, ConsumerOptions, Delivery, Disposition, Receiver, Settlement, Taken,
+    Binding, Consumer, ConsumerHandle, ConsumerOptions, Delivery, Disposition, Receiver, Settlement, Taken,
 };
 pub use dead_letters::{DeadLetter, DeadLetters, DeadReason, Start};
 pub use endpoint::Endpoint;

@@ -8,6 +8,7 @@ use super::bindings::{matching_queues, topic_pattern};
 use super::restore::texts;
 use super::{Keys, Link};
 use crate::broker::BrokerError;
+use crate::config::BoundQueue;
 use crate::message::{Message, envelope};
 
 /// The queues and exchanges of one broker database.
@@ -16,12 +17,24 @@ pub struct Queues {
     link: Link,
     keys: Arc<Keys>,
     fanout_exchanges: Arc<[String]>,
+    /// The exchanges of the queues that the application declares, and their members of the sets of bindings.
+    declared: Arc<[(String, String)]>,
 }
 
 impl Queues {
     /// Queues over that link; messages to `fanout_exchanges` go to whoever listens.
     pub fn new(link: Link, keys: Arc<Keys>, fanout_exchanges: &[String]) -> Self {
-        Self { link, keys, fanout_exchanges: fanout_exchanges.into() }
+        Self { link, keys, fanout_exchanges: fanout_exchanges.into(), declared: Arc::default() }
+    }
+
+    /// The same for an application that declares those queues.
+    pub(crate) fn declaring(mut self, queues: impl IntoIterator<Item = BoundQueue>) -> Self {
+        let member = |queue: BoundQueue| {
+            let member = self.binding(queue.exchange_type.as_str(), &queue.routing_key, &queue.name);
+            (queue.exchange, member)
+        };
+        self.declared = queues.into_iter().map(member).collect();
+        self
     }
 
     /// The link that is used.
@@ -87,11 +100,46 @@ impl Queues {
         push
     }
 
-    async fn route(&self, exchange: &str, routing_key: &str) -> Result<Vec<String>, BrokerError> {
+    /// The queues to which an exchange leads with a routing key.
+    ///
+    /// # Errors
+    /// Those of the server.
+    pub(crate) async fn route(&self, exchange: &str, routing_key: &str) -> Result<Vec<String>, BrokerError> {
         let mut read = Pipeline::new();
         read.cmd("SMEMBERS").arg(self.keys.bindings(exchange));
-        let found = self.link.call(&mut read).await?;
-        Ok(matching_queues(&self.keys, &texts(&found[0]), routing_key))
+        let mut members = texts(&self.link.call(&mut read).await?[0]);
+        if members.is_empty() {
+            members = self.rebind(exchange).await?;
+        }
+        Ok(matching_queues(&self.keys, &members, routing_key))
+    }
+
+    /// Makes the bindings of an exchange again that were deleted or evicted: the permanent ones, and those of the queues
+    /// that the application declares. Returns what there is then.
+    async fn rebind(&self, exchange: &str) -> Result<Vec<String>, BrokerError> {
+        let [all, permanent] = [self.keys.bindings(exchange), self.keys.permanent_bindings(exchange)];
+        let mut read = Pipeline::new();
+        read.cmd("SMEMBERS").arg(&permanent);
+        let mut members = texts(&self.link.call(&mut read).await?[0]);
+        let declared = self.declared.iter().filter(|(name, _)| name == exchange);
+        members.extend(declared.map(|(_, member)| member.clone()));
+        if members.is_empty() {
+            return Ok(members);
+        }
+        let mut rebind = Pipeline::new();
+        rebind.atomic();
+        rebind.cmd("SADD").arg(&all).arg(&members);
+        rebind.cmd("SADD").arg(&permanent).arg(&members);
+        rebind.cmd("SMEMBERS").arg(&all);
+        let replies = self.link.call(&mut rebind).await?;
+        log::warn!(exchange; "The bindings of exchange {exchange:?} were gone: they are made again");
+        Ok(replies.last().map(texts).unwrap_or_default())
+    }
+
+    /// The member of an exchange's set of bindings for a queue.
+    pub(crate) fn binding(&self, exchange_type: &str, routing_key: &str, queue: &str) -> String {
+        let pattern = if exchange_type == "topic" { topic_pattern(routing_key) } else { String::new() };
+        self.keys.binding(routing_key, &pattern, queue)
     }
 
     /// Binds a queue to an exchange for good, as kombu 5.7 does when it declares a queue.
@@ -105,8 +153,7 @@ impl Queues {
         routing_key: &str,
         queue: &str,
     ) -> Result<(), BrokerError> {
-        let pattern = if exchange_type == "topic" { topic_pattern(routing_key) } else { String::new() };
-        let member = self.keys.binding(routing_key, &pattern, queue);
+        let member = self.binding(exchange_type, routing_key, queue);
         let mut bind = Pipeline::new();
         bind.atomic();
         bind.cmd("SADD").arg(self.keys.bindings(exchange)).arg(&member);

@@ -9,11 +9,10 @@ use std::time::Duration;
 use redis::{Pipeline, Value};
 use tokio_util::sync::CancellationToken;
 
-use super::bindings::matching_queues;
 use super::clock::ServerClock;
 use super::exchange::is_full;
 use super::inflight::SLOTS;
-use super::{Keys, Link};
+use super::{Keys, Link, Queues};
 use crate::broker::BrokerError;
 use crate::failpoints::fail_point;
 use crate::message::{self, envelope};
@@ -70,6 +69,7 @@ const SWEEP_LIMIT: usize = 10_000;
 
 /// Brings back what nobody holds any more.
 pub(crate) struct Sweeper {
+    queues: Queues,
     link: Link,
     keys: Arc<Keys>,
     visibility_timeout: Duration,
@@ -80,12 +80,13 @@ pub(crate) struct Sweeper {
 
 impl Sweeper {
     pub(crate) fn new(
-        link: Link,
-        keys: Arc<Keys>,
+        queues: Queues,
         visibility_timeout: Duration,
         restored: impl Fn(u64) + Send + Sync + 'static,
     ) -> Self {
-        Self { link, keys, visibility_timeout, clock: ServerClock::default(), restored: Box::new(restored) }
+        let (link, keys) = (queues.link().clone(), Arc::clone(queues.keys()));
+        let clock = ServerClock::default();
+        Self { queues, link, keys, visibility_timeout, clock, restored: Box::new(restored) }
     }
 
     /// Sweeps now and then until cancelled.
@@ -257,11 +258,7 @@ impl Sweeper {
         let queues = if exchange.is_empty() {
             vec![routing_key.to_owned()]
         } else {
-            let mut read = Pipeline::new();
-            read.cmd("SMEMBERS").arg(self.keys.bindings(exchange));
-            let found = self.link.call(&mut read).await?;
-            let members = texts(&found[0]);
-            let queues = matching_queues(&self.keys, &members, routing_key);
+            let queues = self.queues.route(exchange, routing_key).await?;
             if queues.is_empty() { vec![routing_key.to_owned()] } else { queues }
         };
         Ok(queues.iter().map(|queue| self.keys.queue(queue, priority)).collect())

@@ -40,6 +40,7 @@ impl<R: Receiver> Consumer<R> {
         }
         self.renew_soon();
         self.sources.forget();
+        self.bindings.note_changes(None);
         self.adopt_inflight(&found[4..]);
         Ok(connection)
     }

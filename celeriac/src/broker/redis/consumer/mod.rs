@@ -5,6 +5,7 @@
 //! kombu's `unacked` keys, from which any worker of the fleet can bring it back. See
 //! `docs/adr/0002-fetching-from-redis.md`.
 
+mod bindings;
 mod commit;
 mod connect;
 mod full;
@@ -22,6 +23,7 @@ use redis::{Pipeline, PushInfo, PushKind, Value};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use bindings::Binding;
 pub(crate) use settlement::{ConsumerHandle, Disposition, Settlement};
 
 use super::clock::ServerClock;
@@ -35,6 +37,7 @@ use crate::broker::BrokerError;
 use crate::failpoints::fail_point;
 use crate::heavy::{LARGE, aside};
 use crate::message::{Parts, ProtocolError, envelope};
+use bindings::Bindings;
 use full::Full;
 pub(crate) use held::Entry;
 use held::Held;
@@ -94,6 +97,7 @@ pub(crate) struct Consumer<R> {
     slots: Slots,
     sources: Sources,
     parked: Parked,
+    bindings: Bindings,
     /// Claimed messages that are done with.
     acknowledged: Vec<Entry>,
     /// Whether the receiver wanted more when it was asked last.
@@ -148,6 +152,8 @@ struct RoundTrip {
     looking: Option<Look>,
     /// Of which sets it is asked when something is due.
     reading: Vec<usize>,
+    /// Of which exchanges the bindings are written.
+    binding: Vec<usize>,
     renewing: bool,
 }
 
@@ -176,6 +182,7 @@ impl<R: Receiver> Consumer<R> {
             slots: Slots::default(),
             sources: Sources::new(),
             parked: Parked::default(),
+            bindings: Bindings::default(),
             acknowledged: Vec::new(),
             has_room: false,
             clock: ServerClock::default(),
@@ -299,7 +306,8 @@ impl<R: Receiver> Consumer<R> {
             false => transaction.write(&mut commands),
             true => transaction.write_exchange(&scratch, &mut commands),
         });
-        let (mut claim, mut fetch, mut looking, mut reading) = (None, None, None, Vec::new());
+        let (mut claim, mut fetch, mut looking) = (None, None, None);
+        let (mut reading, mut binding) = (Vec::new(), Vec::new());
         self.has_room = false;
         if fetching {
             if self.sources.set_queues(self.handle.queues(), &self.keys) {
@@ -315,9 +323,10 @@ impl<R: Receiver> Consumer<R> {
             let pushing = self.transaction.as_ref().is_some_and(Transaction::wrote_commands);
             looking = self.sources.look(pushing || fetch.is_some(), room > 0, &mut commands);
             reading = self.parked.read(&mut commands);
+            binding = self.plan_bindings(&mut commands);
         }
         let renewing = self.plan_renewal(&mut commands);
-        RoundTrip { commands, committing, claim, fetch, looking, reading, renewing }
+        RoundTrip { commands, committing, claim, fetch, looking, reading, binding, renewing }
     }
 
     fn plan_fetch(&mut self, room: usize, commands: &mut Pipeline) -> Option<Fetch> {
@@ -361,6 +370,10 @@ impl<R: Receiver> Consumer<R> {
         }
         for (set, reply) in trip.reading.into_iter().zip(found.by_ref()) {
             self.parked.note_next(set, &reply);
+        }
+        for exchange in trip.binding {
+            let replies: Vec<Value> = found.by_ref().take(bindings::REPLIES).collect();
+            refused = refused.or_else(|| self.take_bindings(exchange, &replies));
         }
         if trip.renewing
             && let Some(time) = found.next()
@@ -429,7 +442,8 @@ impl<R: Receiver> Consumer<R> {
         let until =
             self.full.try_again_at().map_or(until, |time| until.min(time.saturating_duration_since(now)));
         let parked = self.parked.wake_in(self.clock.now(), self.has_room);
-        let until = parked.filter(|_| !stop_fetching.is_cancelled()).map_or(until, |wait| until.min(wait));
+        let wakes = [parked, self.bindings.wake_in()].into_iter().flatten().min();
+        let until = wakes.filter(|_| !stop_fetching.is_cancelled()).map_or(until, |wait| until.min(wait));
         tokio::select! {
             biased;
             Some(push) = pushed.recv() => self.note(&push)?,
@@ -448,6 +462,7 @@ impl<R: Receiver> Consumer<R> {
             PushKind::Invalidate => {
                 self.sources.note_changes(push.data.first());
                 self.parked.note_changes(push.data.first());
+                self.bindings.note_changes(push.data.first());
             }
             PushKind::Disconnection => return Err("the server closed the connection".to_owned()),
             _ => {}

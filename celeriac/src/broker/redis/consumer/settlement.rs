@@ -7,6 +7,7 @@ use redis::{Cmd, Value};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::Binding;
 use crate::broker::redis::{DeadReason, Start};
 
 /// What becomes of a delivery, and what is committed in the same transaction.
@@ -45,6 +46,8 @@ pub(crate) struct ConsumerHandle {
     settlements: mpsc::UnboundedSender<Settlement>,
     wake: Arc<Notify>,
     queues: Arc<Mutex<Vec<Arc<str>>>>,
+    /// Bindings that the consumer does not know yet.
+    bindings: Arc<Mutex<Vec<Binding>>>,
     fetching_ended: CancellationToken,
 }
 
@@ -62,6 +65,7 @@ impl ConsumerHandle {
             settlements,
             wake: Arc::default(),
             queues: Arc::new(Mutex::new(queues)),
+            bindings: Arc::default(),
             fetching_ended: CancellationToken::new(),
         };
         (handle, receiver)
@@ -102,5 +106,16 @@ impl ConsumerHandle {
     pub(crate) fn set_queues(&self, queues: Vec<Arc<str>>) {
         *self.queues.lock().unwrap_or_else(PoisonError::into_inner) = queues;
         self.wake();
+    }
+
+    /// Keeps a queue bound as long as it is consumed from.
+    pub(crate) fn keep_bound(&self, binding: Binding) {
+        self.bindings.lock().unwrap_or_else(PoisonError::into_inner).push(binding);
+        self.wake();
+    }
+
+    /// The bindings that were added since this was called last.
+    pub(super) fn take_bindings(&self) -> Vec<Binding> {
+        std::mem::take(&mut *self.bindings.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
