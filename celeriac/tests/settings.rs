@@ -187,3 +187,27 @@ fn the_settings_page_is_up_to_date() {
         "docs/settings.md is stale: UPDATE_DOCS=1 cargo test -p celeriac --test settings"
     );
 }
+
+#[test]
+fn there_is_one_broker_for_reading_and_writing() {
+    let app = |settings: &[(&str, &str)]| {
+        let mut config = Config::default();
+        settings.iter().for_each(|(name, value)| config.set(name, value).unwrap());
+        celeriac::Celery::new("app", config).map(drop)
+    };
+    let (one, other) = ("redis://:hunter2@one/0", "redis://:hunter2@other/0");
+    app(&[("broker_read_url", one), ("broker_write_url", one)]).unwrap();
+    app(&[("broker_url", other), ("broker_read_url", one), ("broker_write_url", one)]).unwrap();
+    let error = app(&[("broker_url", one), ("broker_write_url", other)]).unwrap_err().to_string();
+    assert!(error.contains("broker_write_url") && !error.contains("hunter2"), "{error}");
+    let error = app(&[("broker_write_url", one)]).unwrap_err().to_string();
+    assert!(error.contains("broker_url is not set"), "{error}");
+}
+
+#[test]
+fn only_what_is_sent_can_be_asked_for() {
+    let mut config = Config::default();
+    config.set("task_protocol", "2").unwrap();
+    let error = config.set("task_protocol", "1").unwrap_err().to_string();
+    assert!(error.contains("sends only version 2"), "{error}");
+}

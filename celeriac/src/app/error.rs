@@ -28,6 +28,12 @@ pub enum Error {
         /// A value that would do.
         example: &'static str,
     },
+    /// Tasks would be consumed at one broker and published at another one.
+    #[error(
+        "broker_read_url and broker_write_url (or broker_url, where one is not set) are different\nhint: give one \
+         broker: what a task sends is published together with its acknowledgement"
+    )]
+    TwoBrokers,
     /// The broker or the result backend failed.
     #[error(transparent)]
     Broker(#[from] BrokerError),

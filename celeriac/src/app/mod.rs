@@ -63,14 +63,18 @@ impl Celery {
     /// An application of that name under those settings; nothing is connected yet.
     ///
     /// # Errors
-    /// [`Error::MissingSetting`] without a broker, and those of a broker or result backend URL.
+    /// [`Error::MissingSetting`] without a broker, [`Error::TwoBrokers`] with two, and those of a broker or result backend URL.
     pub fn new(name: &str, config: Config) -> Result<Self> {
-        let Some(url) = &config.broker_url else {
-            return Err(Error::MissingSetting {
-                setting: "broker_url",
-                variable: "CELERY_BROKER_URL",
-                example: "redis://127.0.0.1:6379/0",
-            });
+        let url = match (config.read_url(), config.write_url()) {
+            (Some(read), Some(write)) if read == write => read,
+            (Some(_), Some(_)) => return Err(Error::TwoBrokers),
+            _ => {
+                return Err(Error::MissingSetting {
+                    setting: "broker_url",
+                    variable: "CELERY_BROKER_URL",
+                    example: "redis://127.0.0.1:6379/0",
+                });
+            }
         };
         let codecs = Codecs::new(&config)?;
         if matches!(config.result_serializer, config::Serializer::Auth | config::Serializer::Encrypted) {
@@ -311,7 +315,7 @@ fn keys_options(config: &Config) -> KeysOptions {
     let options = &config.broker_transport_options;
     let text = |name: &str, default: String| options.text(name).map_or(default, str::to_owned);
     let defaults = KeysOptions::default();
-    let behind_sentinels = config.broker_url.as_ref().is_some_and(|url| url.scheme() == "sentinel");
+    let behind_sentinels = config.read_url().is_some_and(|url| url.scheme() == "sentinel");
     KeysOptions {
         global_keyprefix: text("global_keyprefix", defaults.global_keyprefix),
         sep: text("sep", defaults.sep),

@@ -36,7 +36,7 @@ pub use describe::markdown;
 pub use error::ConfigError;
 pub use kinds::{
     AlwaysOff, Compression, Concurrency, DeliveryMode, ExchangeType, FailoverStrategy, LogLevel, Pool,
-    PublishRetryPolicy, QueueType, Serializer, Ssl,
+    PublishRetryPolicy, QueueType, SentProtocol, Serializer, Ssl,
 };
 pub use mask::mask_settings;
 pub use node_name::{NodeName, expand_node_format};

@@ -137,7 +137,8 @@ settings! {
     /// Where tasks are published and consumed. `redis://`, `rediss://`, `redis+socket://`, `sentinel://`,
     /// `redis+cluster://`, `rediss+cluster://`; alternatives separated by `;`. See [connections](connections.md).
     broker_url: Option<Url> = None;
-    /// Where workers consume, if not at `broker_url`.
+    /// Where workers consume, if not at `broker_url`. It must be where tasks are published, since a worker acknowledges
+    /// a message and publishes what follows from it in one transaction.
     broker_read_url: Option<Url> = None;
     /// Where tasks are published, if not at `broker_url`.
     broker_write_url: Option<Url> = None;
@@ -236,13 +237,14 @@ settings! {
     result_exchange_type: ExchangeType = ExchangeType::Direct;
     /// Results that a client remembers; -1 none, 0 all.
     result_cache_max: i64 = -1;
-    /// Whether the backend's operations are tried again after an error of the connection.
+    /// Whether the backend's operations are tried again after an error of the connection. Without effect: a worker
+    /// always tries again, for as long as it takes, and acknowledges no message before; a waiting client does too.
     result_backend_always_retry: bool = false;
-    /// Tries of such an operation; `inf` for ever.
+    /// Tries of such an operation. Without effect, as above.
     result_backend_max_retries: f64 = f64::INFINITY;
-    /// First pause between them, in milliseconds.
+    /// First pause between them, in milliseconds. Without effect, as above.
     result_backend_base_sleep_between_retries_ms: u64 = 10;
-    /// Longest pause between them, in milliseconds.
+    /// Longest pause between them, in milliseconds. Without effect, as above.
     result_backend_max_sleep_between_retries_ms: u64 = 10_000;
     /// TLS to a Redis backend.
     redis_backend_use_ssl: Ssl = Ssl::Off;
@@ -298,8 +300,8 @@ settings! {
     task_publish_retry_policy: PublishRetryPolicy = PublishRetryPolicy::default();
     /// Whether clients send a `task-sent` event.
     task_send_sent_event: bool = false;
-    /// Version of the task messages that are sent; 1 and 2 are read.
-    task_protocol: u8 = 2;
+    /// Version of the task messages that are sent: 2. Both 1 and 2 are read.
+    task_protocol: SentProtocol = SentProtocol;
     /// Depth to which arguments are shown in messages and logs.
     task_repr_maxlevels: u32 = 3;
     /// Running tasks in the caller's process is not offered.
@@ -352,7 +354,8 @@ settings! {
     worker_eta_task_limit: Option<u32> = None;
     /// Whether the prefetch count is lowered by the tasks still running after a lost connection.
     worker_enable_prefetch_count_reduction: bool = true;
-    /// Whether late-acknowledged tasks are ended when the connection is lost.
+    /// Whether late-acknowledged tasks are ended when the connection is lost. Without effect: the lease on their messages
+    /// outlasts the connection, nobody else is given them, and their results are stored when it is back.
     worker_cancel_long_running_tasks_on_connection_loss: bool = false;
     /// Whether quorum queues are recognised and get the prefetch and eta handling they need; RabbitMQ only.
     worker_detect_quorum_queues: bool = true;

@@ -66,7 +66,7 @@ impl Buffer {
         let group = group_of(kind);
         let fits = |parcel: &Parcel| parcel.open && parcel.events < BATCH && group_of_batch(parcel) == group;
         if !self.parcels.back().is_some_and(fits) {
-            let (routing_key, body) = (format!("{group}.multi"), Vec::with_capacity(2048));
+            let (routing_key, body) = (format!("{group}.multi"), Vec::with_capacity(BATCH * 320));
             self.parcels.push_back(Parcel { routing_key, body, events: 0, open: true });
         }
         if let Some(parcel) = self.parcels.back_mut() {

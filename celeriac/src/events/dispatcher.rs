@@ -108,7 +108,7 @@ impl Dispatcher {
     pub fn send(&self, kind: &str, fields: &Map) {
         let write = |event: &mut Writer<'_>| {
             for (name, value) in fields {
-                event.value(name, value);
+                event.field(name, value);
             }
         };
         match group_of(kind) {
@@ -157,7 +157,7 @@ impl Dispatcher {
         let clock = self.shared.options.clock.forward();
         let body = self.buffer().write(kind, clock, |event| {
             for (name, value) in fields {
-                event.value(name, value);
+                event.field(name, value);
             }
         });
         self.envelope(kind.replace('-', "."), body)

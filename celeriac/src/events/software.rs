@@ -1,6 +1,6 @@
 //! What this program and this machine say about themselves.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::Offset;
 
@@ -28,7 +28,13 @@ pub(crate) fn load_average() -> [f64; 3] {
 
 /// Unix time in seconds.
 pub(crate) fn unix_now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |elapsed| elapsed.as_secs_f64())
+    unix_time().as_secs_f64()
+}
+
+/// Unix time in whole microseconds.
+pub(super) fn unix_time() -> Duration {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Duration::new(elapsed.as_secs(), elapsed.subsec_micros() * 1000)
 }
 
 /// Hours west of UTC, as events carry them (`celery/utils/time.py` `utcoffset`).

@@ -1,5 +1,7 @@
 //! The golden samples of events, captured from Celery 5.7.
 
+use std::time::Duration;
+
 use serde_json::Value as Json;
 
 use super::buffer::group_of;
@@ -205,4 +207,16 @@ fn groups_that_are_off_send_nothing() {
     assert_eq!((events[0]["type"].as_str(), events[0]["percent"].as_i64()), (Some("task-progress"), Some(5)));
     dispatcher.send("custom-event", &Map::new());
     assert_eq!(published(&dispatcher).0.properties.delivery_info.routing_key, "custom.event");
+}
+
+#[test]
+fn times_are_numbers_with_a_fraction() {
+    let text = |time| {
+        let mut out = Vec::new();
+        crate::message::json::write_seconds(time, &mut out);
+        String::from_utf8(out).unwrap()
+    };
+    assert_eq!(text(Duration::from_secs(7)), "7.0");
+    assert_eq!(text(Duration::new(1_795_000_000, 120_300_000)), "1795000000.1203");
+    assert_eq!(text(Duration::from_nanos(42)), "0.000000042");
 }

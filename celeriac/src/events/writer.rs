@@ -1,6 +1,8 @@
 //! Writing one event straight to JSON.
 
-use super::software::unix_now;
+use std::time::Duration;
+
+use super::software::unix_time;
 use crate::message::{Value, json};
 
 /// An event being written, its fields in Celery's order: who, fields of its own, when, type.
@@ -16,34 +18,49 @@ impl<'a> Writer<'a> {
         Self { out }
     }
 
-    pub(super) fn text(&mut self, name: &str, text: &str) -> &mut Self {
+    /// A field of the name's own choosing.
+    pub(super) fn field(&mut self, name: &str, value: &Value) {
+        self.out.extend_from_slice(b", ");
+        json::write_str(name, self.out);
+        self.out.extend_from_slice(b": ");
+        json::write(value, self.out);
+    }
+
+    pub(super) fn text(&mut self, name: &'static str, text: &str) -> &mut Self {
         self.key(name);
         json::write_str(text, self.out);
         self
     }
 
-    pub(super) fn optional(&mut self, name: &str, text: Option<&str>) -> &mut Self {
+    pub(super) fn optional(&mut self, name: &'static str, text: Option<&str>) -> &mut Self {
         match text {
             Some(text) => self.text(name, text),
             None => self.value(name, &Value::Null),
         }
     }
 
-    pub(super) fn value(&mut self, name: &str, value: &Value) -> &mut Self {
+    pub(super) fn value(&mut self, name: &'static str, value: &Value) -> &mut Self {
         self.key(name);
         json::write(value, self.out);
         self
     }
 
+    pub(super) fn seconds(&mut self, name: &'static str, time: Duration) -> &mut Self {
+        self.key(name);
+        json::write_seconds(time, self.out);
+        self
+    }
+
     /// Ends the event with the time and its type.
     pub(super) fn end(&mut self, kind: &str) {
-        self.value("timestamp", &Value::Float(unix_now())).text("type", kind);
+        self.seconds("timestamp", unix_time()).text("type", kind);
         self.out.push(b'}');
     }
 
-    fn key(&mut self, name: &str) {
-        self.out.extend_from_slice(b", ");
-        json::write_str(name, self.out);
-        self.out.extend_from_slice(b": ");
+    /// Names in the source need no escapes.
+    fn key(&mut self, name: &'static str) {
+        self.out.extend_from_slice(b", \"");
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b"\": ");
     }
 }

@@ -1,6 +1,7 @@
 //! JSON as Python and kombu read and write it.
 
 use std::io::Write;
+use std::time::Duration;
 
 use super::error::ProtocolError;
 use super::reader::Reader;
@@ -82,6 +83,19 @@ pub(super) fn write_int(number: i64, out: &mut Vec<u8>) {
         out.push(b'-');
     }
     out.extend_from_slice(&digits[start..]);
+}
+
+/// Appends a time in seconds, as a number with a fraction.
+pub(crate) fn write_seconds(time: Duration, out: &mut Vec<u8>) {
+    write_int(i64::try_from(time.as_secs()).unwrap_or(i64::MAX), out);
+    out.push(b'.');
+    let (mut digits, mut rest) = ([b'0'; 9], time.subsec_nanos());
+    for digit in digits.iter_mut().rev() {
+        *digit += (rest % 10) as u8;
+        rest /= 10;
+    }
+    let length = digits.iter().rposition(|digit| *digit != b'0').map_or(1, |last| last + 1);
+    out.extend_from_slice(&digits[..length]);
 }
 
 /// Appends the number as Python's JSON encoder writes it.

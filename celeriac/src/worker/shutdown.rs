@@ -39,10 +39,11 @@ pub(super) async fn wait_for_end(
     log::info!(worker = runtime.state.hostname.as_str(); "{} shutdown: {}", if first == Shutdown::Cold { "Cold" } else { "Warm" }, runtime.state.hostname);
     hand_back_waiting(runtime).await;
     let soft = runtime.config().worker_soft_shutdown_timeout;
+    let also_idle = runtime.config().worker_enable_soft_shutdown_on_idle;
     let is_cold = match first {
         Shutdown::Cold if soft.is_zero() => true,
         Shutdown::Cold => tokio::select! {
-            () = runtime.slots.idle() => false,
+            () = runtime.slots.idle(), if !also_idle => false,
             () = tokio::time::sleep(soft) => true,
             () = asked_to_end(&mut next) => true,
         },

@@ -285,6 +285,21 @@ show([sent.get(timeout=10), queue["name"], queue["exchange"]["type"], queue["rou
 }
 
 #[test]
+fn a_worker_has_a_queue_of_its_own_if_it_is_set() {
+    let stage = Stage::new();
+    let _worker = stage.rust_worker("-n rs@host -c 1 --worker-direct");
+    let answers = stage.script(
+        r#"
+from celery.utils.nodenames import worker_direct
+queues = [[queue["name"], queue["exchange"]["name"], queue["routing_key"]] for queue in ask("active_queues", ["rs@host"])["rs@host"]]
+show([queues, add.apply_async((1, 2), queue=worker_direct("rs@host")).get(timeout=10)])
+"#,
+    );
+    let own = json!(["rs@host.dq2", "C.dq2", "rs@host"]);
+    assert_eq!(answers, json!([[["celery", "celery", "celery"], own], 3]));
+}
+
+#[test]
 fn a_pool_restart_replaces_the_processes_that_run_tasks() {
     let stage = Stage::new();
     let _worker = stage.rust_worker("-n rs@host -c 1");
@@ -311,6 +326,21 @@ show([[event["hostname"], event["freq"]] for event in beats if event["type"] == 
 "#,
     );
     assert_eq!(beats, json!([["rs@host", 5]]));
+}
+
+#[test]
+fn heartbeats_go_on_while_all_slots_are_blocked() {
+    let stage = Stage::new();
+    let _worker = stage.rust_worker("-n rs@host -c 2 --heartbeat-interval 1");
+    let beats = stage.script(
+        r#"
+[app.send_task("tools.block", (8,)) for _ in range(2)]
+wait_until("both run", lambda: len(ask("active", ["rs@host"])["rs@host"]) == 2)
+busy = lambda events: [event["active"] for event in events if event["type"] == "worker-heartbeat" and event["active"] == 2]
+show(busy(collect_events(lambda events: len(busy(events)) >= 3))[:3])
+"#,
+    );
+    assert_eq!(beats, json!([2, 2, 2]));
 }
 
 #[test]
