@@ -1,7 +1,5 @@
 //! What a worker tells of one task.
 
-use std::time::Duration;
-
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::dispatcher::Dispatcher;
@@ -59,7 +57,7 @@ impl<'a> TaskEvents<'a> {
         self.send("task-succeeded", id, |event| {
             event
                 .text("result", &repr::saferepr(result, MAX_RESULT, MAX_LEVELS))
-                .seconds("runtime", Duration::try_from_secs_f64(runtime).unwrap_or_default());
+                .value("runtime", &Value::Float(runtime));
         });
     }
 
