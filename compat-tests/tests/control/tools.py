@@ -45,7 +45,7 @@ def collect_events(until, seconds=20):
     with app.connection_for_read() as connection:
         receiver = app.events.Receiver(connection, handlers={"*": events.append})
         end = time.monotonic() + seconds
-        for _ in receiver.consume(limit=None, timeout=1, wakeup=False):
+        for _ in receiver.consume(limit=None, timeout=seconds, wakeup=False):
             if until(events):
                 return events
             if time.monotonic() > end:
