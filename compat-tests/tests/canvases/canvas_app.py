@@ -377,6 +377,7 @@ def mixed(seed, count):
     for _ in range(count):
         made = generator.canvas()
         sent.append((made, made.signature.apply_async()))
+    print("sent", flush=True)
     wrong = []
     for number, (made, result) in enumerate(sent, 1):
         expected = made.value(None)

@@ -42,7 +42,7 @@ for node in ("py", "rs"):
     app.control.terminate(f"{node}-ended")
     app.send_task("tools.add", (3, 4), queue=node, task_id=f"{node}-last")
 of = lambda node, what: [event for event in list(events) if event.get("uuid") == f"{node}-{what}"]
-done = lambda: all(any(event["type"] == "task-succeeded" for event in of(node, "last")) for node in ("py", "rs"))
+done = lambda: all(any(event["type"] == "task-succeeded" for event in of(node, what)) for node in ("py", "rs") for what in ("retry", "last"))
 wait_until("the last tasks are done", done, 30)
 wait_until("both beat", lambda: all(any(event["hostname"] == f"{node}@host" and event["type"] == "worker-heartbeat" and event["freq"] != 5 for event in list(events)) for node in ("py", "rs")))
 whats = ["add", "fail", "retry", "expired", "args", "unknown", "ended", "last"]

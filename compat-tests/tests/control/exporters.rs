@@ -85,9 +85,14 @@ import os, signal
 app.conf.task_send_sent_event = True
 pid = ask("stats", ["w@host"])["w@host"]["pid"]
 
+def state_of(thread):
+    with open(f"/proc/{pid}/task/{thread}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0]
+
 def send(*calls, **options):
     # Stopped, the worker does not tell of a task before the client does, however fast it is.
     os.kill(pid, signal.SIGSTOP)
+    wait_until("all its threads stand", lambda: set(map(state_of, os.listdir(f"/proc/{pid}/task"))) == {"T"})
     try:
         return [call.apply_async(**options) for call in calls]
     finally:
