@@ -157,12 +157,6 @@ pub fn write_str(text: &str, out: &mut Vec<u8>) {
     out.reserve(text.len() + 2);
     out.push(b'"');
     let bytes = text.as_bytes();
-    // Without a way out of the loop many bytes are looked at in one step.
-    if bytes.iter().fold(true, |plain, byte| plain & is_plain(*byte)) {
-        out.extend_from_slice(bytes);
-        out.push(b'"');
-        return;
-    }
     let mut start = 0;
     while let Some(length) = bytes[start..].iter().position(|byte| !is_plain(*byte)) {
         let special = start + length;
