@@ -63,7 +63,8 @@ impl Celery {
     /// An application of that name under those settings; nothing is connected yet.
     ///
     /// # Errors
-    /// [`Error::MissingSetting`] without a broker, [`Error::TwoBrokers`] with two, and those of a broker or result backend URL.
+    /// [`Error::MissingSetting`] without a broker, [`Error::TwoBrokers`] with two, and those of a broker or result
+    /// backend URL.
     pub fn new(name: &str, config: Config) -> Result<Self> {
         let url = match (config.read_url(), config.write_url()) {
             (Some(read), Some(write)) if read == write => read,

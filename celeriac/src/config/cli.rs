@@ -13,7 +13,7 @@ use clap::ArgMatches;
 
 use super::environment::{WORKER_OPTIONS, environment};
 use super::node_name::expand_node_format;
-use super::table::Input;
+use super::setting::Input;
 use super::value::SettingValue;
 use super::{Concurrency, Config, ConfigError, LogLevel, NodeName};
 

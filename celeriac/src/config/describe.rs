@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::table::{Setting, settings};
+use super::setting::Setting;
+use super::table::settings;
 
 /// All settings as a Markdown page.
 pub fn markdown() -> String {

@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 use super::environment::{environment, is_foreign};
 use super::error::ConfigError;
 use super::mask::{mask_settings, mask_value};
-use super::table::{Config, Input, settings};
+use super::setting::Input;
+use super::table::{Config, settings};
 
 /// The variable that names a settings file.
 pub(super) const FILE_VARIABLE: &str = "CELERY_CONFIG_FILE";

@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::{Arg, ArgAction, Command};
 
 use super::super::LogLevel;
-use super::super::table::{Setting, settings};
+use super::super::setting::Setting;
+use super::super::table::settings;
 use super::super::value::SettingValue;
 use super::{Autoscale, Optimization};
 
