@@ -7,14 +7,14 @@ use std::time::Instant;
 use super::execute::Ended;
 use super::hooks::{self, Revocation};
 use super::metrics::TaskCounters;
+use super::revocation::revoked_exception;
 use super::runtime::Runtime;
 use crate::backend::{ExceptionInfo, TaskMeta, TaskState};
 use crate::broker::redis::{DeadReason, Disposition, Settlement, Start};
 use crate::canvas::{self, Effect, Outbox, RetryError};
 use crate::events::TaskEvents;
 use crate::failpoints::fail_point;
-use crate::heavy::aside;
-use crate::message::{Message, Parts, Signature, Value};
+use crate::message::{Parts, Signature, Value};
 use crate::task::{Context, Failure, Request, Retry, TaskDefinition, TaskError, TaskOptions};
 
 /// What is needed to complete one run.
@@ -90,8 +90,9 @@ impl Completion<'_> {
                 self.counters.revoked.inc();
                 let revocation = Revocation { terminated: true, signum, expired: false };
                 hooks::each(&self.runtime.hooks.task_revoked, |hook| hook(&request.headers, revocation));
-                let meta = (!self.ignores_result(request))
-                    .then(|| revoked_meta(self.runtime, request, "terminated"));
+                let meta = (!self.ignores_result(request)).then(|| {
+                    self.meta(request, TaskState::Revoked, revoked_exception("terminated").to_value())
+                });
                 self.conclude_revoked(request, meta).await;
             }
             Ended::Cancelled => self.give_up(context).await,
@@ -411,13 +412,7 @@ impl Completion<'_> {
     }
 
     fn meta(&self, request: &Request, state: TaskState, result: Value) -> TaskMeta {
-        let mut meta = TaskMeta::new(request.id.clone(), state, result);
-        meta.group_id.clone_from(&request.headers.group);
-        meta.parent_id.clone_from(&request.headers.parent_id);
-        if self.runtime.config().result_extended {
-            meta.extended = request.extended();
-        }
-        meta
+        meta(self.runtime, request, state, result)
     }
 
     fn ignores_result(&self, request: &Request) -> bool {
@@ -455,61 +450,23 @@ impl Completion<'_> {
     }
 }
 
-/// Stores the revocation of a task that has not started.
-pub(crate) async fn revoke(
-    runtime: &Arc<Runtime>,
-    definition: &Arc<TaskDefinition>,
-    message: Message,
-    serial: u64,
-    acknowledged: bool,
-    reason: &str,
-) {
-    let (headers, is_large) = (message.headers.clone(), message.is_large());
-    let mut effects = Vec::new();
-    let decode = || message.into_task(&runtime.accept);
-    if let Ok((message, body)) = if is_large { aside(decode) } else { decode() } {
-        let request = Request::new(message.headers, message.properties, body, &runtime.state.hostname);
-        if !ignores_result(runtime, definition, &request) {
-            effects.push(Effect::Store(Box::new(revoked_meta(runtime, &request, reason))));
-        }
-        if let Some(part) =
-            canvas::chord_part(&request, TaskState::Revoked, revoked_exception(reason).to_value())
-        {
-            effects.push(Effect::ChordPart(Box::new(part)));
-        }
-        runtime
-            .finish_for((!acknowledged).then_some(serial), Disposition::Ack, effects, Some(&request))
-            .await;
-    } else {
-        if let Some(id) = headers.id {
-            let meta = TaskMeta::new(id, TaskState::Revoked, revoked_exception(reason).to_value());
-            effects.push(Effect::Store(Box::new(meta)));
-        }
-        runtime.finish((!acknowledged).then_some(serial), Disposition::Ack, effects).await;
-    }
-}
-
-fn ignores_result(runtime: &Runtime, definition: &TaskDefinition, request: &Request) -> bool {
-    request
-        .headers
-        .ignore_result
-        .or(definition.options.ignore_result)
-        .unwrap_or(runtime.config().task_ignore_result)
-}
-
-fn revoked_exception(reason: &str) -> ExceptionInfo {
-    ExceptionInfo::celery("TaskRevokedError", reason)
-}
-
-fn revoked_meta(runtime: &Runtime, request: &Request, reason: &str) -> TaskMeta {
-    let mut meta =
-        TaskMeta::new(request.id.clone(), TaskState::Revoked, revoked_exception(reason).to_value());
+/// What is stored of a request.
+pub(super) fn meta(runtime: &Runtime, request: &Request, state: TaskState, result: Value) -> TaskMeta {
+    let mut meta = TaskMeta::new(request.id.clone(), state, result);
     meta.group_id.clone_from(&request.headers.group);
     meta.parent_id.clone_from(&request.headers.parent_id);
     if runtime.config().result_extended {
         meta.extended = request.extended();
     }
     meta
+}
+
+pub(super) fn ignores_result(runtime: &Runtime, definition: &TaskDefinition, request: &Request) -> bool {
+    request
+        .headers
+        .ignore_result
+        .or(definition.options.ignore_result)
+        .unwrap_or(runtime.config().task_ignore_result)
 }
 
 fn correlation_id(request: &Request) -> &str {

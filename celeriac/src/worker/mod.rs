@@ -20,6 +20,7 @@ mod processes;
 mod queues;
 mod rate_limits;
 mod request;
+mod revocation;
 mod revoked;
 mod runtime;
 mod schedule;

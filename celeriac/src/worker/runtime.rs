@@ -140,7 +140,7 @@ impl Runtime {
         let (definition, message) = (Arc::clone(&job.definition), job.whole_message());
         self.background.spawn(async move {
             fail_point!("revoke.decided");
-            super::completion::revoke(&runtime, &definition, message, serial, acknowledged, reason).await;
+            super::revocation::revoke(&runtime, &definition, message, serial, acknowledged, reason).await;
             fail_point!("revoke.completed");
             runtime.forget(serial);
             if revoked && let Err(error) = runtime.revocations.message_gone(&id).await {
