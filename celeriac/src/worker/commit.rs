@@ -126,10 +126,13 @@ impl Runtime {
     }
 
     /// Commits commands to the broker's database as [`Runtime::commit_once`], if the reply to `guard` allows it at that
-    /// moment; whether it did, as far as that is known.
-    async fn commit_if(&self, guard: &Cmd, commands: &[Cmd]) -> bool {
+    /// moment; whether it did, as far as that is known, or why the server carried out nothing.
+    async fn commit_if(&self, guard: &Cmd, commands: &[Cmd]) -> Result<bool, String> {
         let replies = self.commit_once(vec![guarded(guard, commands)]).await;
-        replies.first() != Some(&redis::Value::Int(0))
+        match replies.first() {
+            Some(redis::Value::ServerError(error)) => Err(error.to_string()),
+            reply => Ok(reply != Some(&redis::Value::Int(0))),
+        }
     }
 
     /// The command that marks the body of a chord as sent, unless it is marked already: the claim, which is in another
@@ -236,11 +239,20 @@ impl Runtime {
             let is_first = self.mark_sent(&part.group_id, request);
             let is_sent = self.commit_if(&is_first, &publish).await;
             fail_point!("chord.published");
-            self.insist(|| backend.run(vec![clean.clone()])).await;
+            if is_sent.is_ok() {
+                self.insist(|| backend.run(vec![clean.clone()])).await;
+            }
             is_sent
         };
-        if !is_sent {
-            log::warn!(group_id = part.group_id.as_str(); "The body of chord {} was sent by another worker", part.group_id);
+        match is_sent {
+            Ok(true) => {}
+            Ok(false) => {
+                log::warn!(group_id = part.group_id.as_str(); "The body of chord {} was sent by another worker", part.group_id);
+            }
+            // The chord stays registered: whoever looks after the claim has ended goes on with it.
+            Err(reason) => {
+                log::error!(group_id = part.group_id.as_str(), error = reason.as_str(); "The body of chord {} is not sent yet: {reason}", part.group_id);
+            }
         }
         fail_point!("chord.sent");
     }

@@ -1,5 +1,7 @@
 //! What a worker that ends leaves behind.
 
+use std::time::Instant;
+
 use compat_tests::{Signal, eventually, secs};
 use serde_json::json;
 
@@ -46,4 +48,16 @@ sig("sleep_late", 6).apply_async(task_id="late")
         stage.script(r#"show([app.AsyncResult("late").get(timeout=60), app.AsyncResult("early").state])"#);
     assert_eq!(answers, json!([6.0, "PENDING"]));
     stage.await_waiting_and_held(0, 0);
+}
+
+#[test]
+fn a_soft_shutdown_takes_its_time_on_an_idle_worker_if_it_is_set() {
+    let stage = Stage::new();
+    let on_idle =
+        [("CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT", "2"), ("CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE", "1")];
+    let mut worker = stage.worker_with("-c 1", &on_idle);
+    let asked = Instant::now();
+    worker.signal(Signal::SIGQUIT);
+    worker.wait(SOON);
+    assert!(asked.elapsed() >= secs(2), "{:?}", asked.elapsed());
 }
