@@ -38,7 +38,7 @@ impl Sentinels {
         let second = options.clone().replica_of(first.served_port()).start();
         let sentinels = (0..3).map(|_| Sentinel::start(&first, options, password)).collect();
         let password = password.map(str::to_owned);
-        let this = Self { servers: vec![first, second], sentinels, password, master: 0 };
+        let mut this = Self { servers: vec![first, second], sentinels, password, master: 0 };
         this.await_replica();
         this
     }
@@ -141,9 +141,15 @@ impl Sentinels {
         self.master = next;
     }
 
+    /// The roles may have changed once more meanwhile: the Sentinels know the master.
     #[track_caller]
-    fn await_replica(&self) {
+    fn await_replica(&mut self) {
         eventually("the Sentinels see the replica and each other", secs(60), || {
+            let named: Vec<String> = self
+                .ask(0, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster"])
+                .map_err(|error| error.to_string())?;
+            let is_named = |server: &RedisServer| named.get(1) == Some(&server.served_port().to_string());
+            self.master = self.servers.iter().position(is_named).ok_or(format!("{named:?}"))?;
             let replica = self.replica().replication();
             let linked = replica.contains("role:slave") && replica.contains("master_link_status:up");
             for sentinel in 0..self.sentinels.len() {
@@ -183,7 +189,8 @@ impl Sentinel {
             format!("port {}", port.number()),
             "bind 127.0.0.1".to_owned(),
             format!("sentinel monitor mymaster 127.0.0.1 {} 2", master.served_port()),
-            "sentinel down-after-milliseconds mymaster 1000".to_owned(),
+            // Shorter, a busy machine is taken for a dead master, and the roles change once more.
+            "sentinel down-after-milliseconds mymaster 3000".to_owned(),
             "sentinel failover-timeout mymaster 5000".to_owned(),
         ];
         if let Some(word) = options.password_word() {

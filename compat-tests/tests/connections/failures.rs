@@ -133,6 +133,35 @@ fn remote_control_and_results_come_back_after_a_black_hole() {
 }
 
 #[test]
+fn writing_does_not_hide_that_nothing_is_answered() {
+    let redis = RedisServer::start();
+    let proxy = Proxy::to(redis.port());
+    let stage = Stage::at(format!("redis://127.0.0.1:{}/0", proxy.port()));
+    let client = stage.client();
+    stage.runtime.block_on(client.apply(Signature::new("faults.late").arg(0).arg(0.0))).unwrap();
+    proxy.black_hole();
+    let send = |number: i64| {
+        let client = client.clone();
+        stage.runtime.spawn(async move {
+            client.apply(Signature::new("faults.late").arg(number).arg(0.0)).await.map(drop)
+        })
+    };
+    let first = send(1);
+    let mut others = Vec::new();
+    // Whoever takes writing for a sign of life never finds out.
+    eventually("the silence is noticed and the task sent anew", SOON, || {
+        others.push(send(2));
+        if others.len() == 40 {
+            proxy.forget();
+        }
+        first.is_finished()
+    });
+    for sent in others.into_iter().chain([first]) {
+        stage.runtime.block_on(sent).unwrap().unwrap();
+    }
+}
+
+#[test]
 fn a_server_that_loads_its_data_is_waited_for() {
     // Each key takes a while to load, so that the server answers `LOADING` for some seconds.
     let mut redis = RedisServer::options().append_only().argument("--key-load-delay", "500").start();

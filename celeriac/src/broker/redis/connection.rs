@@ -69,7 +69,7 @@ impl Connection {
     }
 }
 
-/// Waits for a reply as long as bytes move at least that often.
+/// Waits for a reply as long as the other side gives or takes bytes at least that often.
 async fn unless_silent<T>(
     signs: &Signs,
     silence: Duration,

@@ -66,7 +66,7 @@ pub(super) async fn dial(
             }
         }
     };
-    Ok(Watched { stream, signs: Signs::default() })
+    Ok(Watched { stream, signs: Signs::default(), is_full: false })
 }
 
 fn keep_alive(stream: &TcpStream) -> io::Result<()> {
@@ -85,7 +85,7 @@ trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-/// When bytes last moved over a connection.
+/// When the other side last gave or took bytes.
 #[derive(Clone)]
 pub(super) struct Signs {
     begin: Instant,
@@ -100,7 +100,7 @@ impl Default for Signs {
 }
 
 impl Signs {
-    /// The last moment at which bytes moved.
+    /// The last moment at which it did.
     pub(super) fn last(&self) -> Instant {
         self.begin + Duration::from_millis(self.last.load(Ordering::Relaxed))
     }
@@ -115,6 +115,8 @@ impl Signs {
 pub(super) struct Watched {
     stream: Box<dyn Stream>,
     signs: Signs,
+    /// Whether the kernel takes no more bytes until the other side has taken some.
+    is_full: bool,
 }
 
 impl Watched {
@@ -144,9 +146,11 @@ impl AsyncWrite for Watched {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
-        if polled.is_ready() {
+        // What only waits in the kernel says nothing of the other side: heartbeats would hide its silence.
+        if polled.is_ready() && self.is_full {
             self.signs.note();
         }
+        self.is_full = polled.is_pending();
         polled
     }
 
