@@ -82,10 +82,10 @@ impl WorkerPort for Runtime {
 
     fn set_rate_limit(&self, task: &str, limit: Option<RateLimit>, text: &str) {
         let Some(definition) = self.registry.get(task) else { return };
+        lock(&self.rate_texts).insert(Arc::clone(&definition.name), text.to_owned());
         if self.config().worker_disable_rate_limits {
             return;
         }
-        lock(&self.rate_texts).insert(Arc::clone(&definition.name), text.to_owned());
         for job in self.rate_limits.set(&definition.name, limit.map_or(0.0, RateLimit::rate)) {
             self.slots.submit(job);
         }

@@ -86,6 +86,39 @@ show([limited, time.monotonic() - started, registered])
 }
 
 #[test]
+fn rate_limits_that_are_disabled_are_shown_and_hold_nothing_up() {
+    let stage = Stage::new();
+    let _worker = stage.rust_worker("-n rs@host -c 2 --worker-disable-rate-limits true");
+    let answers = stage.script(
+        r#"
+from celery.result import ResultSet
+answer = ask("rate_limit", ["rs@host"], task_name="tools.add", rate_limit="1/h")["rs@host"]
+limits = [task for task in ask("registered", ["rs@host"])["rs@host"] if "rate_limit" in task]
+results = [add.delay(1, n) for n in range(3)] + [app.send_task("tools.limited") for _ in range(60)]
+show([answer, limits, ResultSet(results).get(timeout=30)[:3]])
+"#,
+    );
+    let limits = ["tools.add [rate_limit=1/h]", "tools.limited [rate_limit=1/s]"];
+    assert_eq!(answers, json!([{"ok": "new rate limit set successfully"}, limits, [1, 2, 3]]));
+}
+
+#[test]
+fn a_worker_that_does_not_prefetch_holds_only_what_runs() {
+    let stage = Stage::new();
+    let _worker = stage.rust_worker("-n rs@host -c 2 --disable-prefetch");
+    let answers = stage.script(
+        r#"
+[sleep.delay(60) for _ in range(6)]
+wait_until("two run", lambda: len(ask("active", ["rs@host"])["rs@host"]) == 2)
+show(ask("reserved", ["rs@host"])["rs@host"])
+"#,
+    );
+    assert_eq!(answers, json!([]));
+    let waiting: i64 = redis::cmd("LLEN").arg("celery").query(&mut stage.redis.connection()).unwrap();
+    assert_eq!(waiting, 4);
+}
+
+#[test]
 fn time_limits_are_set_for_tasks_to_come() {
     let stage = Stage::new();
     let _worker = stage.rust_worker("-n rs@host -c 2");
