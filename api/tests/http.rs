@@ -198,7 +198,7 @@ async fn a_chat_answers_with_its_actions(on: On) {
         (body["assistant_message"].as_str().expect("a message").to_owned(), tools)
     };
     assert_eq!(say("Remember that I like tea").await.1, ["save_memory"]);
-    assert_eq!(say("Add a task to file the report by Friday").await.1, ["add_task"]);
+    assert_eq!(say("Add a task to file the report by tomorrow").await.1, ["add_task"]);
     let (question, none) = say("Remind me to call Sam").await;
     assert!(question.starts_with("When should I remind you to call Sam?") && none.is_empty(), "{question}");
     let (answer, tools) = say("in 20 minutes").await;

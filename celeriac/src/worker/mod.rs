@@ -37,7 +37,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
+/// What ends a worker from outside: [`Worker::stop_on`].
+pub use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use hooks::Revocation;

@@ -25,12 +25,8 @@ pub(super) async fn wait_for_end(
     handles_signals: bool,
 ) -> Stopped {
     let mut signals = if handles_signals { Signals::listen().ok() } else { None };
-    let mut next = async || match &mut signals {
-        Some(signals) => signals.next().await,
-        None => std::future::pending().await,
-    };
     let first = tokio::select! {
-        shutdown = next() => shutdown,
+        shutdown = next(&mut signals) => shutdown,
         () = stop.cancelled() => Shutdown::Warm,
         () = runtime.stopping.cancelled() => Shutdown::Warm,
     };
@@ -45,11 +41,11 @@ pub(super) async fn wait_for_end(
         Shutdown::Cold => tokio::select! {
             () = runtime.slots.idle(), if !also_idle => false,
             () = tokio::time::sleep(soft) => true,
-            () = asked_to_end(&mut next) => true,
+            () = asked_to_end(&mut signals) => true,
         },
         Shutdown::Warm => tokio::select! {
             () = runtime.slots.idle() => false,
-            () = asked_to_end(&mut next) => true,
+            () = asked_to_end(&mut signals) => true,
             () = sleep_until(deadline), if !grace.is_zero() => {
                 log::warn!(worker = runtime.state.hostname.as_str(); "The grace of {}s ends: what runs still goes back to its queue", grace.as_secs_f64());
                 runtime.gives_back_all.store(true, Ordering::Relaxed);
@@ -62,8 +58,16 @@ pub(super) async fn wait_for_end(
 }
 
 /// Returns when a cold shutdown is asked for.
-async fn asked_to_end(next: &mut impl AsyncFnMut() -> Shutdown) {
-    while next().await != Shutdown::Cold {}
+async fn asked_to_end(signals: &mut Option<Signals>) {
+    while next(signals).await != Shutdown::Cold {}
+}
+
+/// The next wish to end, if the worker listens to signals.
+async fn next(signals: &mut Option<Signals>) -> Shutdown {
+    match signals {
+        Some(signals) => signals.next().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Ends fetching, then puts every message that has not started back to the head of its queue, in the order in which

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use redis::aio::{MultiplexedConnection, PubSub, PubSubSink, PubSubStream};
 use redis::{
     AsyncConnectionConfig, ErrorKind, Pipeline, ProtocolVersion, PushInfo, RedisConnectionInfo, RedisError,
@@ -173,7 +173,8 @@ impl Link {
                 Ok(Connection::new(commands, driver, signs, silence, address))
             }
         };
-        self.reach(protocol, greet).await
+        // Boxed, so that whoever spawns what connects need not prove that it may change threads.
+        self.reach(protocol, greet).boxed().await
     }
 
     /// A new connection that hears what is published.
@@ -184,7 +185,7 @@ impl Link {
         let greet = |_: Address, greeting: RedisConnectionInfo, stream: Watched| async move {
             PubSub::new(&greeting, stream).await.map(PubSub::split)
         };
-        self.reach(ProtocolVersion::RESP2, greet).await
+        self.reach(ProtocolVersion::RESP2, greet).boxed().await
     }
 
     /// The answer to something that was asked over a connection of [`Link::subscriber`], if it comes in time.
