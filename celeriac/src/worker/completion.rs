@@ -218,12 +218,12 @@ impl Completion<'_> {
         let request = context.request();
         let stores = self.stores_errors(request);
         let mut effects = Vec::new();
-        if stores {
+        let meta = stores.then(|| {
             let mut meta = self.meta(request, TaskState::Failure, exception.to_value());
             meta.traceback = traceback.map(str::to_owned);
             meta.children = Some(context.children());
-            effects.push(Effect::Store(Box::new(meta)));
-        }
+            meta
+        });
         if let Some(part) = canvas::chord_part(request, TaskState::Failure, exception.to_value()) {
             effects.push(Effect::ChordPart(Box::new(part)));
         }
@@ -233,6 +233,13 @@ impl Completion<'_> {
             canvas::on_failure(request, exception, traceback, stores, &style, sender, &mut outbox)
         });
         effects.append(&mut outbox.effects);
+        // Whoever is called with a failure may look it up.
+        let looked_up = in_process.as_ref().is_ok_and(|errbacks| !errbacks.is_empty());
+        if let Some(meta) = meta
+            && !(looked_up && self.store_ahead(&meta).await)
+        {
+            effects.insert(0, Effect::Store(Box::new(meta)));
+        }
         match in_process {
             Ok(errbacks) => {
                 for errback in errbacks {
@@ -248,6 +255,16 @@ impl Completion<'_> {
         self.events().failed(&request.id, exception, traceback);
         self.counters.fail(&exception.exc_type);
         hooks::each(&self.runtime.hooks.task_failure, |hook| hook(request, exception));
+    }
+
+    /// Stores an outcome ahead of everything else; whether that worked.
+    async fn store_ahead(&self, meta: &TaskMeta) -> bool {
+        let Some(backend) = self.runtime.app.redis_backend() else { return false };
+        let stored = backend.store(meta).await;
+        if let Err(error) = &stored {
+            log::warn!(task_id = meta.task_id.as_str(), error:% = error; "A failure is stored only after its errbacks were called: {error}");
+        }
+        stored.is_ok()
     }
 
     pub(super) async fn retry(&self, context: &Context, retry: Retry, traceback: Option<String>) {
