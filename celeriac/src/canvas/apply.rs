@@ -5,7 +5,7 @@
 use super::freeze::{Partial, Place, freeze_group, prepare};
 use super::node::{Chord, Kind, Node, extend, maybe_list, merge_options};
 use super::outcome::Outcome;
-use super::send::send;
+use super::send::{ShownArgs, send};
 use super::{CanvasError, Effect, Outbox, Sender};
 use crate::backend::ResultRef;
 use crate::message::{Map, Signature, Value};
@@ -70,10 +70,29 @@ pub(super) fn apply_node(
     outbox: &mut Outbox,
 ) -> Result<Option<Outcome>, CanvasError> {
     match node.kind {
-        Kind::Task => apply_task(node, args, kwargs, options, sender, outbox).map(Some),
+        Kind::Task => apply_task(node, args, kwargs, options, ShownArgs::Tuple, sender, outbox).map(Some),
         Kind::Chain(_) => apply_chain(node, args, kwargs, options, sender, outbox),
         Kind::Group(_) => apply_group(node, args, kwargs, options, sender, outbox).map(Some),
         Kind::Chord(_) => apply_chord(node, args, kwargs, options, sender, outbox).map(Some),
+    }
+}
+
+/// Applies a signature that a message brought to what a task returned.
+///
+/// Celery applies it as it came, without cloning it: the arguments of an immutable task, if it has any, are still
+/// JSON's list.
+pub(super) fn apply_received(
+    signature: &Signature,
+    result: Value,
+    options: Map,
+    sender: &Sender<'_>,
+    outbox: &mut Outbox,
+) -> Result<(), CanvasError> {
+    let node = Node::from_signature(signature.clone())?;
+    if node.immutable && !node.args.is_empty() && matches!(node.kind, Kind::Task) {
+        apply_task(node, Vec::new(), &Map::new(), options, ShownArgs::List, sender, outbox).map(drop)
+    } else {
+        apply_node(node, vec![result], &Map::new(), options, sender, outbox).map(drop)
     }
 }
 
@@ -82,12 +101,13 @@ fn apply_task(
     args: Vec<Value>,
     kwargs: &Map,
     mut options: Map,
+    shown_args: ShownArgs,
     sender: &Sender<'_>,
     outbox: &mut Outbox,
 ) -> Result<Outcome, CanvasError> {
     options.retain(|name, value| !value.is_null() && name != "route_name");
     node.merge(args, kwargs, options);
-    send(&node.task, node.args, node.kwargs, node.options, sender, outbox)
+    send(&node.task, node.args, node.kwargs, node.options, shown_args, sender, outbox)
 }
 
 fn apply_chain(

@@ -3,7 +3,7 @@
 //! Source: celery 5.7 `_dispatch_callbacks_and_chain` in `celery/app/trace.py`, `on_chord_part_return` in
 //! `celery/backends/redis.py`.
 
-use super::apply::apply_node;
+use super::apply::{apply_node, apply_received};
 use super::node::Node;
 use super::{CanvasError, Outbox, Sender};
 use crate::backend::{ChordPart, TaskState};
@@ -36,12 +36,12 @@ pub fn on_success(
     let options = follow_up_options(request, sender);
     match embed.callbacks.as_slice() {
         [] => {}
-        [callback] => follow_up(callback, result, options.clone(), sender, outbox)?,
+        [callback] => apply_received(callback, result.clone(), options.clone(), sender, outbox)?,
         callbacks => {
             let (groups, others): (Vec<_>, Vec<_>) =
                 callbacks.iter().partition(|callback| callback.is_group());
             for group in groups {
-                follow_up(group, result, options.clone(), sender, outbox)?;
+                apply_received(group, result.clone(), options.clone(), sender, outbox)?;
             }
             let others =
                 others.into_iter().cloned().map(Node::from_signature).collect::<Result<Vec<_>, _>>()?;
@@ -55,7 +55,7 @@ pub fn on_success(
         let mut options = options;
         let rest = rest.iter().map(Signature::to_value).collect();
         options.insert("chain".to_owned(), rest);
-        follow_up(next, result, options, sender, outbox)?;
+        apply_received(next, result.clone(), options, sender, outbox)?;
     }
     Ok(())
 }
@@ -89,23 +89,11 @@ pub fn chord_ready(
     outbox: &mut Outbox,
 ) -> Result<(), CanvasError> {
     let sender = &Sender { parent: Some(request), ..*sender };
-    let body = Node::from_signature(body.clone())?;
     // The record of the part is stored by now, so that the body is none of its children.
     let children = outbox.children.len();
-    apply_node(body, vec![Value::List(results)], &Map::new(), Map::new(), sender, outbox)?;
+    apply_received(body, Value::List(results), Map::new(), sender, outbox)?;
     outbox.children.truncate(children);
     Ok(())
-}
-
-fn follow_up(
-    signature: &Signature,
-    result: &Value,
-    options: Map,
-    sender: &Sender<'_>,
-    outbox: &mut Outbox,
-) -> Result<(), CanvasError> {
-    let node = Node::from_signature(signature.clone())?;
-    apply_node(node, vec![result.clone()], &Map::new(), options, sender, outbox).map(drop)
 }
 
 fn follow_up_options(request: &Request, sender: &Sender<'_>) -> Map {

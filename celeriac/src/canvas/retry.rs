@@ -3,7 +3,7 @@
 //! Source: celery 5.7 `retry` and `signature_from_request` in `celery/app/task.py`, `celery/app/autoretry.py`; sample
 //! `vectors/monitor/retry.txt`.
 
-use super::send::send;
+use super::send::{ShownArgs, send};
 use super::{CanvasError, Outbox, Sender};
 use crate::backend::ExceptionInfo;
 use crate::message::{Map, Signature, Value, repr};
@@ -86,7 +86,7 @@ pub fn retry(
             options.entry(option.to_owned()).or_insert_with(|| Value::from(value.as_str()));
         }
     }
-    send(&request.task, args, kwargs, options, sender, outbox)?;
+    send(&request.task, args, kwargs, options, ShownArgs::Tuple, sender, outbox)?;
     Ok(())
 }
 

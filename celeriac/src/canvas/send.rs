@@ -14,7 +14,7 @@ use super::{CanvasError, Effect, Outbox, Sender};
 use crate::backend::ResultRef;
 use crate::message::{
     Body, Compression, DeliveryInfo, Embed, Headers, Map, Message, Properties, Signature, TimeLimit, Value,
-    parse_iso8601,
+    parse_iso8601, repr_list,
 };
 use crate::task::TaskOptions;
 
@@ -40,12 +40,19 @@ const UNSENT: [&str; 18] = [
     "timezone",
 ];
 
+/// As what a message shows its positional arguments.
+pub(super) enum ShownArgs {
+    Tuple,
+    List,
+}
+
 /// Puts the message of one task into the outbox.
 pub(super) fn send(
     task: &str,
     args: Vec<Value>,
     kwargs: Map,
     mut options: Map,
+    shown_args: ShownArgs,
     sender: &Sender<'_>,
     outbox: &mut Outbox,
 ) -> Result<Outcome, CanvasError> {
@@ -97,8 +104,13 @@ pub(super) fn send(
         None => config.task_compression.map(|own| Compression::from_name(own.as_str())).transpose()?,
     };
 
+    let list = matches!(shown_args, ShownArgs::List).then(|| repr_list(&args));
     let mut message = Message::task(task, id.as_str(), Body { args, kwargs, embed }, codec, compression)?;
     let headers = &mut message.headers;
+    // A secret body shows nothing.
+    if let (Some(list), Some(shown)) = (list, headers.argsrepr.as_mut().filter(|shown| !shown.is_empty())) {
+        *shown = list;
+    }
     headers.shadow = shadow;
     headers.eta = times.eta.map(Value::Str);
     headers.expires = times.expires.map(Value::Str);

@@ -26,6 +26,13 @@ pub fn repr_args(args: &[Value]) -> String {
     safe.out
 }
 
+/// The positional arguments as Celery shows those that are still the list that JSON made of them.
+pub(crate) fn repr_list(args: &[Value]) -> String {
+    let mut safe = Safe::new(MAX_LENGTH, MAX_LEVELS);
+    safe.sequence("[", "]", args, 0);
+    safe.out
+}
+
 /// The keyword arguments as Celery's clients show them, shortened.
 pub fn repr_kwargs(kwargs: &Map) -> String {
     let mut safe = Safe::new(MAX_LENGTH, MAX_LEVELS);

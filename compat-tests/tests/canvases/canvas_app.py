@@ -50,7 +50,7 @@ def add(x, y):
 @app.task(name="canvas.flaky", bind=True)
 def flaky(self, before, tag):
     if self.request.retries == 0:
-        raise self.retry(exc=KeyError(tag), countdown=0)
+        raise self.retry(exc=KeyError(tag), countdown=float(os.environ.get("RETRY_AFTER", 0)))
     return [tag, before]
 
 
@@ -286,10 +286,6 @@ def described(metas, events, results):
     """Everything in lines that are the same for equal runs: ids give way to the name and arguments of their task."""
     labels = {}
     for event in events:
-        # Arguments that a message gave without any more are shown as the list that JSON made of them.
-        if event.get("args", "").startswith("["):
-            event["args"] = "(" + event["args"][1:-1] + ")"
-    for event in events:
         if event["type"] == "task-sent":
             labels.setdefault(event["uuid"], event["name"] + event["args"])
     for meta in metas:
@@ -377,6 +373,7 @@ def mixed(seed, count):
     for _ in range(count):
         made = generator.canvas()
         sent.append((made, made.signature.apply_async()))
+    wait_for(lambda: len(app.backend.client.keys("celery-task-meta-*")) > 30, "Celery's worker to have its share")
     print("sent", flush=True)
     wrong = []
     for number, (made, result) in enumerate(sent, 1):
