@@ -74,6 +74,18 @@ fn json_keeps_every_value() {
 }
 
 #[test]
+fn json_escapes_a_character_wherever_it_stands() {
+    for special in ['"', '\\', '\n', '\u{1}', '\u{7f}', 'é', '😀'] {
+        for place in 0..40 {
+            let text = format!("{}{special}{}{special}", "a".repeat(place), "b".repeat(40 - place));
+            let dumped = json::dumps(&Value::from(text.as_str()));
+            assert!(dumped.is_ascii(), "{dumped}");
+            assert_eq!(serde_json::from_str::<String>(&dumped).unwrap(), text, "{dumped}");
+        }
+    }
+}
+
+#[test]
 fn other_formats_hold_typed_values_in_kombus_form() {
     for value in typed() {
         let text = serde_json::to_string(&value).unwrap();

@@ -12,7 +12,8 @@ use crate::message::Message;
 
 /// Most messages in one round trip.
 const MESSAGES: usize = 128;
-/// Shortest time between two round trips: an event of an idle worker leaves at once, those of a busy one together.
+/// Time between two round trips, unless one was full: an event of an idle worker leaves at once, those of a busy one
+/// together.
 const PACE: Duration = Duration::from_millis(10);
 /// How long the last events may take when the worker ends.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -25,16 +26,16 @@ pub(crate) async fn publish_until(dispatcher: Dispatcher, queues: Queues, stop: 
     let mut outgoing = Vec::new();
     while !stop.is_cancelled() {
         let pause = match publish_some(&dispatcher, &queues, &mut outgoing).await {
-            Ok(false) => {
+            Ok(0) => {
                 tokio::select! {
                     () = dispatcher.filled() => {}
                     () = stop.cancelled() => {}
                 }
                 continue;
             }
-            Ok(true) => {
+            Ok(count) => {
                 backoff.reset();
-                PACE
+                if count < MESSAGES { PACE } else { Duration::ZERO }
             }
             Err(error) => {
                 if backoff.attempts() == 0 {
@@ -48,20 +49,21 @@ pub(crate) async fn publish_until(dispatcher: Dispatcher, queues: Queues, stop: 
             () = stop.cancelled() => {}
         }
     }
-    let rest =
-        async { while publish_some(&dispatcher, &queues, &mut outgoing).await.is_ok_and(|more| more) {} };
+    let rest = async {
+        while publish_some(&dispatcher, &queues, &mut outgoing).await.is_ok_and(|count| count > 0) {}
+    };
     let in_time = tokio::time::timeout(FAREWELL, rest).await.is_ok();
     if !in_time || !outgoing.is_empty() || dispatcher.waiting() > 0 {
         log::warn!("The last events could not be sent: the broker is away");
     }
 }
 
-/// Publishes what is on its way and what waits, up to one round trip's worth; returns whether there was any.
+/// Publishes what is on its way and what waits, up to one round trip's worth; returns how many messages that were.
 async fn publish_some(
     dispatcher: &Dispatcher,
     queues: &Queues,
     outgoing: &mut Vec<Message>,
-) -> Result<bool, BrokerError> {
+) -> Result<usize, BrokerError> {
     if outgoing.is_empty() {
         let (messages, dropped) = dispatcher.take(MESSAGES);
         *outgoing = messages;
@@ -70,7 +72,7 @@ async fn publish_some(
         }
     }
     if outgoing.is_empty() {
-        return Ok(false);
+        return Ok(0);
     }
     match queues.publish(outgoing).await {
         Err(error) if error.is_retryable() => return Err(error),
@@ -79,6 +81,7 @@ async fn publish_some(
         }
         Ok(()) => {}
     }
+    let count = outgoing.len();
     outgoing.clear();
-    Ok(true)
+    Ok(count)
 }

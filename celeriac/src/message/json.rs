@@ -158,13 +158,28 @@ pub fn write_str(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let bytes = text.as_bytes();
     let mut start = 0;
-    while let Some(length) = bytes[start..].iter().position(|byte| !is_plain(*byte)) {
-        let special = start + length;
+    loop {
+        let special = start + plain_length(&bytes[start..]);
         out.extend_from_slice(&bytes[start..special]);
+        if special == bytes.len() {
+            break;
+        }
         start = special + write_escape(text, special, out);
     }
-    out.extend_from_slice(&bytes[start..]);
     out.push(b'"');
+}
+
+/// How many bytes there are before the first that needs an escape.
+fn plain_length(bytes: &[u8]) -> usize {
+    let mut length = 0;
+    for chunk in bytes.chunks(16) {
+        // Without an early end, so that the compiler looks at all of them at once.
+        if !chunk.iter().fold(true, |plain, byte| plain & is_plain(*byte)) {
+            return length + chunk.iter().take_while(|byte| is_plain(**byte)).count();
+        }
+        length += chunk.len();
+    }
+    length
 }
 
 fn is_plain(byte: u8) -> bool {

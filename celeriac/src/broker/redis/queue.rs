@@ -78,8 +78,8 @@ impl Queues {
             } else if self.fanout_exchanges.contains(&info.exchange) {
                 let raw = envelope::encode(message);
                 for channel in self.keys.fanout_channels(&info.exchange, &info.routing_key) {
-                    let mut publish = cmd("PUBLISH");
-                    publish.arg(channel).arg(&raw);
+                    let mut publish = Cmd::with_capacity(3, raw.len() + channel.len() + 16);
+                    publish.arg("PUBLISH").arg(channel).arg(&raw);
                     commands.push(publish);
                 }
             } else {
