@@ -18,6 +18,7 @@ pub mod worker;
 
 pub use app::{AsyncResult, Celery, Error, Result};
 pub use celeriac_macros::task;
+pub use celeriac_timezone::{Timezone, TimezoneOffset, UnknownTimezone};
 pub use message::Value;
 pub use worker::Worker;
 

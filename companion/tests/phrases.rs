@@ -1,12 +1,16 @@
 //! Which words of time are understood without a model. The clock of these tests stands at Wednesday, 14 January 2026,
 //! 10:20 in Berlin.
 
+use celeriac_timezone::Timezone;
 use chrono::{DateTime, TimeZone};
-use chrono_tz::{Europe::Berlin, Tz};
 use companion::chat::{Intent, understand};
 
-fn now() -> DateTime<Tz> {
-    Berlin.with_ymd_and_hms(2026, 1, 14, 10, 20, 0).unwrap()
+fn berlin() -> Timezone {
+    "Europe/Berlin".parse().expect("a time zone")
+}
+
+fn now() -> DateTime<Timezone> {
+    berlin().with_ymd_and_hms(2026, 1, 14, 10, 20, 0).unwrap()
 }
 
 #[track_caller]
@@ -29,7 +33,7 @@ fn reminds(table: &[(&str, &str, &str)]) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn written(at: &DateTime<Tz>) -> String {
+fn written(at: &DateTime<Timezone>) -> String {
     at.format("%Y-%m-%d %H:%M").to_string()
 }
 
@@ -199,7 +203,7 @@ fn a_question_is_asked_when_no_time_is_understood() {
 
 #[test]
 fn clocks_that_are_set_forward_or_back_give_a_time_that_exists() {
-    let before = |month, day| Berlin.with_ymd_and_hms(2026, month, day, 10, 0, 0).unwrap();
+    let before = |month, day| berlin().with_ymd_and_hms(2026, month, day, 10, 0, 0).unwrap();
     for (now, message, expected) in [
         (before(3, 28), "remind me tomorrow at 02:30 to sleep", "2026-03-29T03:00:00+02:00"),
         (before(10, 24), "remind me tomorrow at 02:30 to sleep", "2026-10-25T02:30:00+02:00"),
@@ -216,9 +220,9 @@ fn clocks_that_are_set_forward_or_back_give_a_time_that_exists() {
 fn memories_tasks_and_the_agenda_are_understood() {
     use companion::store::MemoryType;
     let remember = |kind, text: &str| Intent::Remember { kind, text: text.to_owned() };
-    let due = |month, day, hour| Some(Berlin.with_ymd_and_hms(2026, month, day, hour, 0, 0).unwrap());
+    let due = |month, day, hour| Some(berlin().with_ymd_and_hms(2026, month, day, hour, 0, 0).unwrap());
     let task = |title: &str, due| Intent::AddTask { title: title.to_owned(), due };
-    let midnight = |day| Berlin.with_ymd_and_hms(2026, 1, day, 0, 0, 0).unwrap();
+    let midnight = |day| berlin().with_ymd_and_hms(2026, 1, day, 0, 0, 0).unwrap();
     let agenda = |from, to| Intent::Agenda { from: midnight(from), to: midnight(to) };
     for (message, expected) in [
         ("Remember that I like green tea", remember(MemoryType::Preference, "I like green tea")),

@@ -23,7 +23,7 @@ fn development_needs_no_settings_at_all() {
         matches!(&settings.database, DatabaseUrl::Sqlite(path) if path == Path::new(".run/companion.db"))
     );
     assert_eq!(settings.notify_file.as_deref(), Some(Path::new(".run/outbox.jsonl")));
-    assert_eq!(settings.tz, chrono_tz::UTC);
+    assert_eq!(settings.tz, celeriac_timezone::Timezone::UTC);
     assert!(settings.openai.is_none() && settings.resend.is_none() && settings.expo.is_none());
 }
 

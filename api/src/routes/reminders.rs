@@ -40,7 +40,7 @@ async fn cancel(request: Request, id: String) -> Answer {
 }
 
 /// A reminder as clients see it: `run_ts` and `local_ts` in the zone of the service, the rest in UTC.
-pub(super) fn view(reminder: &Reminder, zone: chrono_tz::Tz) -> Value {
+pub(super) fn view(reminder: &Reminder, zone: celeriac::Timezone) -> Value {
     let local = |at: chrono::DateTime<chrono::Utc>| at.with_timezone(&zone).to_rfc3339();
     json!({
         "id": reminder.id,

@@ -1,7 +1,7 @@
 //! At matching minutes, hours and days.
 
+use celeriac::Timezone;
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Timelike, Utc};
-use chrono_tz::Tz;
 use serde_json::Value;
 
 use super::cron_field::{CronField, CronFieldError};
@@ -103,7 +103,7 @@ impl Crontab {
     /// A time that the clock skips in spring runs after the gap, shifted by it; one that occurs twice in autumn runs at
     /// its first occurrence only. (Celery would send an entry over and over in the second occurrence if its last run
     /// fell there; here the next run is always later than the last one.)
-    pub fn next_after(&self, last: DateTime<Utc>, zone: Tz) -> DateTime<Utc> {
+    pub fn next_after(&self, last: DateTime<Utc>, zone: Timezone) -> DateTime<Utc> {
         let mut from = wall(last, zone);
         // Only times of an hour that occurs twice are passed over, so that this ends.
         loop {

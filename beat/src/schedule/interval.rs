@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use celeriac::Timezone;
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Timelike, Utc};
-use chrono_tz::Tz;
 
 use super::wall_clock::{instant, instants, wall};
 use super::{State, delta};
@@ -27,7 +27,7 @@ impl Interval {
         Self { every, relative: false }
     }
 
-    pub(super) fn is_due(&self, last_run_at: DateTime<Utc>, now: DateTime<Utc>, zone: Tz) -> State {
+    pub(super) fn is_due(&self, last_run_at: DateTime<Utc>, now: DateTime<Utc>, zone: Timezone) -> State {
         let end = self.end(last_run_at, zone);
         if end > now {
             return State { is_due: false, next: end - now };
@@ -38,7 +38,7 @@ impl Interval {
         State { is_due: true, next }
     }
 
-    fn end(&self, start: DateTime<Utc>, zone: Tz) -> DateTime<Utc> {
+    fn end(&self, start: DateTime<Utc>, zone: Timezone) -> DateTime<Utc> {
         if self.relative { self.rounded_end(start, zone) } else { start + delta(self.every) }
     }
 
@@ -46,7 +46,7 @@ impl Interval {
     ///
     /// Source: `remaining` in `celery/utils/time.py`, celery 5.7: days are calendar days, shorter intervals are counted
     /// on the absolute time line; a boundary that occurs twice counts twice.
-    fn rounded_end(&self, start: DateTime<Utc>, zone: Tz) -> DateTime<Utc> {
+    fn rounded_end(&self, start: DateTime<Utc>, zone: Timezone) -> DateTime<Utc> {
         let every = delta(self.every);
         if self.every >= DAY {
             let end = wall(start, zone) + every;

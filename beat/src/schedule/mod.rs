@@ -10,8 +10,8 @@ mod wall_clock;
 
 use std::time::Duration;
 
+use celeriac::Timezone;
 use chrono::{DateTime, TimeDelta, Utc};
-use chrono_tz::Tz;
 
 pub use cron_field::{CronField, CronFieldError};
 pub use crontab::{Crontab, CrontabError};
@@ -23,14 +23,14 @@ pub use solar::{Solar, SolarError, SolarEvent};
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
     /// Setting `timezone`.
-    pub timezone: Tz,
+    pub timezone: Timezone,
     /// Setting `beat_cron_starting_deadline`: how late a missed crontab run may be and still be sent.
     pub cron_starting_deadline: Option<Duration>,
 }
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { timezone: Tz::UTC, cron_starting_deadline: None }
+        Self { timezone: Timezone::UTC, cron_starting_deadline: None }
     }
 }
 

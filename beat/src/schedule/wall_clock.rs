@@ -1,16 +1,16 @@
 //! Wall time and the absolute time line, where clocks are put forward and back.
 
+use celeriac::Timezone;
 use chrono::{DateTime, MappedLocalTime, NaiveDateTime, Offset, TimeDelta, TimeZone, Utc};
-use chrono_tz::Tz;
 
 /// The wall time of a zone at an instant.
-pub(super) fn wall(instant: DateTime<Utc>, zone: Tz) -> NaiveDateTime {
+pub(super) fn wall(instant: DateTime<Utc>, zone: Timezone) -> NaiveDateTime {
     instant.with_timezone(&zone).naive_local()
 }
 
 /// The instant of a wall time: the first one where it occurs twice; shifted forward by the gap where it does not occur
 /// (02:30 becomes 03:30), as Python's `fold=0` does.
-pub(super) fn instant(wall: NaiveDateTime, zone: Tz) -> DateTime<Utc> {
+pub(super) fn instant(wall: NaiveDateTime, zone: Timezone) -> DateTime<Utc> {
     match zone.from_local_datetime(&wall) {
         MappedLocalTime::Single(time) | MappedLocalTime::Ambiguous(time, _) => time.with_timezone(&Utc),
         MappedLocalTime::None => {
@@ -25,7 +25,7 @@ pub(super) fn instant(wall: NaiveDateTime, zone: Tz) -> DateTime<Utc> {
 }
 
 /// All instants of a wall time: two where it occurs twice.
-pub(super) fn instants(wall: NaiveDateTime, zone: Tz) -> [DateTime<Utc>; 2] {
+pub(super) fn instants(wall: NaiveDateTime, zone: Timezone) -> [DateTime<Utc>; 2] {
     let first = instant(wall, zone);
     match zone.from_local_datetime(&wall) {
         MappedLocalTime::Ambiguous(_, second) => [first, second.with_timezone(&Utc)],

@@ -7,8 +7,8 @@ mod scripts;
 use std::collections::HashSet;
 use std::time::Duration;
 
+use celeriac::Timezone;
 use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
 use log::{error, warn};
 use redis::AsyncCommands;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
@@ -30,7 +30,7 @@ pub struct RedisOptions {
     /// 25 minutes.
     pub lock_timeout: Duration,
     /// The zone in which points in time are written; the app's.
-    pub timezone: Tz,
+    pub timezone: Timezone,
 }
 
 impl Default for RedisOptions {
@@ -39,7 +39,7 @@ impl Default for RedisOptions {
             key_prefix: "redbeat:".to_owned(),
             lock_key: Some("redbeat::lock".to_owned()),
             lock_timeout: Duration::from_secs(4),
-            timezone: Tz::UTC,
+            timezone: Timezone::UTC,
         }
     }
 }

@@ -45,7 +45,7 @@ pub(crate) fn envelope(data: &[u8]) {
 /// The headers of a task.
 pub(crate) fn headers(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
-        let _ = parse_iso8601(text, Default::default());
+        let _ = parse_iso8601(text, celeriac::Timezone::UTC);
     }
     let Ok(Value::Map(entries)) = json::loads(data) else { return };
     if let Ok(headers) = Headers::from_map(entries) {

@@ -134,7 +134,7 @@ fn request<T: Task>(context: &Context, app: Arc<Celery>, params: T::Params) -> R
     let (headers, properties) = (&request.headers, &request.properties);
     let time = |value: &Option<Value>| {
         let text = value.as_ref().and_then(Value::as_str)?;
-        celeriac::message::parse_iso8601(text, chrono_tz::Tz::UTC)
+        celeriac::message::parse_iso8601(text, celeriac::Timezone::UTC)
     };
     let limits = [headers.timelimit.hard, headers.timelimit.soft];
     Request {

@@ -227,11 +227,6 @@ impl Celery {
         self.shared.backend.as_ref()
     }
 
-    /// Who sends: `gen<pid>@<host>`, in each message.
-    pub(crate) fn origin(&self) -> &str {
-        &self.shared.origin
-    }
-
     /// Whether results are kept in the broker's own database, so that one transaction can hold both.
     pub(crate) fn is_one_database(&self) -> bool {
         self.shared.is_one_database

@@ -3,8 +3,8 @@
 //! Source: celery 5.7 `send_task` in `celery/app/base.py`, `as_task_v2` in `celery/app/amqp.py`; samples
 //! `vectors/messages`.
 
+use crate::Timezone;
 use chrono::{DateTime, FixedOffset, NaiveDateTime, TimeDelta, Utc};
-use chrono_tz::Tz;
 
 use super::apply::take_add_to_parent;
 use super::node::maybe_list;
@@ -225,7 +225,7 @@ struct Times {
 
 impl Times {
     fn take(options: &mut Map, sender: &Sender<'_>) -> Result<Self, CanvasError> {
-        let timezone = sender.config.timezone.unwrap_or(Tz::UTC);
+        let timezone = sender.config.timezone.unwrap_or(Timezone::UTC);
         let countdown = take_number(options, "countdown")?.filter(|countdown| *countdown != 0.0);
         let eta = options.shift_remove("eta").filter(|eta| !eta.is_null());
         let eta = match (countdown, eta) {
@@ -256,7 +256,7 @@ fn after(now: DateTime<Utc>, seconds: f64) -> DateTime<Utc> {
     now.checked_add_signed(TimeDelta::microseconds(microseconds)).unwrap_or(now)
 }
 
-fn in_zone(moment: DateTime<Utc>, timezone: Tz) -> String {
+fn in_zone(moment: DateTime<Utc>, timezone: Timezone) -> String {
     aware(&moment.with_timezone(&timezone).fixed_offset())
 }
 

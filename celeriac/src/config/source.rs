@@ -165,8 +165,8 @@ impl Config {
     }
 
     /// The time zone of schedules: `timezone`, else UTC.
-    pub fn timezone_or_utc(&self) -> chrono_tz::Tz {
-        self.timezone.unwrap_or(chrono_tz::UTC)
+    pub fn timezone_or_utc(&self) -> crate::Timezone {
+        self.timezone.unwrap_or(crate::Timezone::UTC)
     }
 
     /// Whether late acknowledgement follows a failure.

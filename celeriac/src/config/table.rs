@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use chrono_tz::Tz;
+use crate::Timezone;
 use serde_json::{Map, Value, json};
 
 use super::kinds::*;
@@ -102,7 +102,7 @@ settings! {
 
 "Time" {
     /// Time zone of schedules and of times without a zone; UTC if unset.
-    timezone: Option<Tz> = None;
+    timezone: Option<Timezone> = None;
     /// Whether times in messages are in UTC.
     enable_utc: bool = true;
 }

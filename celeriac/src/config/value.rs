@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono_tz::Tz;
+use crate::Timezone;
 use serde_json::{Map, Value};
 
 /// A type that a setting can have.
@@ -155,7 +155,7 @@ impl SettingValue for String {
     }
 }
 
-impl SettingValue for Tz {
+impl SettingValue for Timezone {
     fn expected() -> String {
         "a time zone of the IANA database such as UTC or Europe/Berlin".into()
     }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use chrono_tz::Tz;
+use crate::Timezone;
 use tokio::sync::Notify;
 
 use super::buffer::{Buffer, Parcel, group_of};
@@ -49,7 +49,7 @@ pub struct DispatcherOptions {
     /// How events are written (`event_serializer`).
     pub codec: Codec,
     /// Time zone of times without an offset (`timezone`).
-    pub timezone: Tz,
+    pub timezone: Timezone,
 }
 
 /// What heartbeats tell of a worker.

@@ -21,7 +21,7 @@ fn dispatcher() -> Dispatcher {
         clock: LogicalClock::default(),
         exchange: "celeryev".to_owned(),
         codec: Serializer::Json.into(),
-        timezone: chrono_tz::UTC,
+        timezone: crate::Timezone::UTC,
     };
     Dispatcher::new(options, true)
 }

@@ -1,7 +1,7 @@
 //! Message headers and their times.
 
+use crate::Timezone;
 use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
 
 use super::error::{ProtocolError, shown};
 use super::iso8601::local_to_utc;
@@ -21,7 +21,7 @@ impl Headers {
     ///
     /// # Errors
     /// The header is there and not an ISO 8601 text.
-    pub fn eta(&self, tz: Tz) -> Result<Option<DateTime<Utc>>, ProtocolError> {
+    pub fn eta(&self, tz: Timezone) -> Result<Option<DateTime<Utc>>, ProtocolError> {
         time("eta", self.eta.as_ref(), tz)
     }
 
@@ -29,7 +29,7 @@ impl Headers {
     ///
     /// # Errors
     /// The header is there and not an ISO 8601 text.
-    pub fn expires(&self, tz: Tz) -> Result<Option<DateTime<Utc>>, ProtocolError> {
+    pub fn expires(&self, tz: Timezone) -> Result<Option<DateTime<Utc>>, ProtocolError> {
         time("expires", self.expires.as_ref(), tz)
     }
 
@@ -283,7 +283,7 @@ fn number(seconds: f64) -> Value {
     }
 }
 
-fn time(field: &str, value: Option<&Value>, tz: Tz) -> Result<Option<DateTime<Utc>>, ProtocolError> {
+fn time(field: &str, value: Option<&Value>, tz: Timezone) -> Result<Option<DateTime<Utc>>, ProtocolError> {
     let wrong = |value: &Value| ProtocolError::BadTime { field: field.to_owned(), found: shown(value) };
     match value {
         None | Some(Value::Null) => Ok(None),

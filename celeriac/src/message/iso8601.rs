@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
+use crate::Timezone;
 use chrono::{
     DateTime, Datelike, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeZone, Timelike, Utc,
 };
-use chrono_tz::Tz;
 
 /// A date and time with or without an offset: Python's aware and naive `datetime`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,7 +52,7 @@ pub(super) fn parse_time(text: &str) -> Option<(NaiveTime, Option<FixedOffset>)>
 /// Reads the time that a header or a setting names; one without an offset is local to `tz`.
 ///
 /// Of a local time that occurs twice the first is taken; one that a clock change skips is read with the offset before it.
-pub fn parse_iso8601(text: &str, tz: Tz) -> Option<DateTime<Utc>> {
+pub fn parse_iso8601(text: &str, tz: Timezone) -> Option<DateTime<Utc>> {
     match parse_moment(text)? {
         Moment::Aware(moment) => Some(moment.to_utc()),
         Moment::Naive(naive) => Some(local_to_utc(naive, tz)),
@@ -137,7 +137,7 @@ fn write_offset(text: &mut String, seconds: i32) {
 }
 
 /// Reads a naive time as local to `tz`.
-pub(super) fn local_to_utc(naive: NaiveDateTime, tz: Tz) -> DateTime<Utc> {
+pub(super) fn local_to_utc(naive: NaiveDateTime, tz: Timezone) -> DateTime<Utc> {
     let before = naive - chrono::Duration::hours(3);
     match tz.from_local_datetime(&naive).earliest() {
         Some(moment) => moment.to_utc(),
@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     fn utc(text: &str) -> Option<String> {
-        parse_iso8601(text, Tz::UTC).map(format_iso8601)
+        parse_iso8601(text, Timezone::UTC).map(format_iso8601)
     }
 
     #[test]
@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_naive_time_is_local_to_the_given_zone() {
-        let paris = Tz::Europe__Paris;
+        let paris = "Europe/Paris".parse::<Timezone>().unwrap();
         let read = |text| parse_iso8601(text, paris).map(format_iso8601);
         assert_eq!(read("2026-07-01T12:00:00").as_deref(), Some("2026-07-01T10:00:00+00:00"));
         assert_eq!(

@@ -50,7 +50,7 @@ impl Runtime {
         request: Option<&Request>,
     ) {
         if let Some(request) = request {
-            self.outlast_retry(request, &effects);
+            self.outlast_retry(request, &effects).await;
         }
         let (first, others): (Vec<Effect>, Vec<Effect>) =
             effects.into_iter().partition(|effect| is_first_success(effect, request));

@@ -16,9 +16,9 @@ use crate::task::Request;
 const LOOKS: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(2), Duration::from_secs(8)];
 
 impl Runtime {
-    /// Stores the outcome of a retry again should RETRY come later than it.
-    pub(super) fn outlast_retry(self: &Arc<Self>, request: &Request, effects: &[Effect]) {
-        if request.retries() == 0 || request.headers.origin.as_deref() == Some(self.app.origin()) {
+    /// Before the outcome of a retry is stored: it will be stored again should RETRY come later than it.
+    pub(super) async fn outlast_retry(self: &Arc<Self>, request: &Request, effects: &[Effect]) {
+        if request.retries() == 0 {
             return;
         }
         let outcome = effects.iter().find_map(|effect| match effect {
@@ -26,6 +26,10 @@ impl Runtime {
             _ => None,
         });
         let Some(outcome) = outcome.cloned() else { return };
+        // Who sent the retry may have stored RETRY by now; a worker of ours does so first.
+        if self.is_stored_as_retry(&outcome.task_id).await.unwrap_or_default() {
+            return;
+        }
         let runtime = Arc::clone(self);
         self.background.spawn(async move {
             for pause in LOOKS {
@@ -47,11 +51,15 @@ impl Runtime {
     /// Whether the outcome was overwritten, and is there again.
     async fn restore_outcome(&self, outcome: &TaskMeta) -> Result<bool, BrokerError> {
         let Some(backend) = self.app.redis_backend() else { return Ok(true) };
-        let stored = backend.fetch(&outcome.task_id).await?;
-        if stored.is_none_or(|stored| stored.status != TaskState::Retry) {
-            return Ok(false);
+        let is_overwritten = self.is_stored_as_retry(&outcome.task_id).await?;
+        if is_overwritten {
+            backend.store(outcome).await?;
         }
-        backend.store(outcome).await?;
-        Ok(true)
+        Ok(is_overwritten)
+    }
+
+    async fn is_stored_as_retry(&self, task_id: &str) -> Result<bool, BrokerError> {
+        let Some(backend) = self.app.redis_backend() else { return Ok(false) };
+        Ok(backend.fetch(task_id).await?.is_some_and(|stored| stored.status == TaskState::Retry))
     }
 }

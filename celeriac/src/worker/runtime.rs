@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
+use crate::Timezone;
 use chrono::Utc;
-use chrono_tz::Tz;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -123,7 +123,8 @@ impl Runtime {
     /// Drops a job that expired or was revoked before it started; `true` when it did.
     pub(crate) fn drop_if_unwanted(self: &Arc<Self>, job: &Job) -> bool {
         let headers = &job.headers;
-        let expired = headers.expires(Tz::UTC).ok().flatten().is_some_and(|expires| Utc::now() > expires);
+        let expired =
+            headers.expires(Timezone::UTC).ok().flatten().is_some_and(|expires| Utc::now() > expires);
         let revoked = {
             let revoked = lock(&self.state.revoked);
             !revoked.is_empty() && revoked.matches(headers)
@@ -228,7 +229,7 @@ impl Runtime {
 
     /// Takes a job that may be started: now, at its eta, or when its rate limit allows.
     fn accept_job(self: &Arc<Self>, job: Box<Job>, was_parked: bool) {
-        match job.headers.eta(Tz::UTC) {
+        match job.headers.eta(Timezone::UTC) {
             Ok(Some(eta)) if eta > Utc::now() && !was_parked => self.schedule(job, eta),
             _ => self.reserve(job),
         }
@@ -304,7 +305,7 @@ impl Receiver for Runtime {
             acknowledged: false,
             terminate,
         });
-        if let Err(error) = job.headers.eta(Tz::UTC).and(job.headers.expires(Tz::UTC)) {
+        if let Err(error) = job.headers.eta(Timezone::UTC).and(job.headers.expires(Timezone::UTC)) {
             let headers = job.headers.clone();
             let runtime = job.runtime;
             self.background.spawn(async move { runtime.refuse(serial, false, &headers, &error).await });
@@ -319,7 +320,7 @@ impl Receiver for Runtime {
             hooks::each(&self.hooks.task_received, |hook| hook(&job.headers));
         }
         log::debug!(task_id = job.headers.id.as_deref().unwrap_or(""), task_name = &*job.definition.name; "Task {}[{}] received", job.definition.name, job.headers.id.as_deref().unwrap_or(""));
-        if let Ok(Some(eta)) = job.headers.eta(Tz::UTC)
+        if let Ok(Some(eta)) = job.headers.eta(Timezone::UTC)
             && !was_parked
             && is_kept(serial)
             && self.parks(eta)

@@ -1,7 +1,7 @@
 //! The companion without a model: rules decide which tool to use, and fixed sentences answer.
 
+use celeriac_timezone::Timezone;
 use chrono::{DateTime, Duration};
-use chrono_tz::Tz;
 use serde_json::{Value, json};
 
 use super::{
@@ -60,7 +60,7 @@ pub(super) async fn answer(bench: &Workbench<'_>, before: Option<&str>) -> Resul
 }
 
 /// "In 10 minutes" answers the question that "Remind me to stretch" was met with.
-fn with_question(intent: Intent, message: &str, before: Option<&str>, now: DateTime<Tz>) -> Intent {
+fn with_question(intent: Intent, message: &str, before: Option<&str>, now: DateTime<Timezone>) -> Intent {
     let (Intent::OnlyTime, Some(before)) = (&intent, before) else { return intent };
     match understand(before, now) {
         Intent::RemindWhen { text } | Intent::RemindInThePast { text } if !text.is_empty() => {
@@ -82,7 +82,7 @@ fn done(text: String, action: Action) -> Reply {
 }
 
 /// "in 20 minutes", "today at 17:30", "on Friday, 3 May at 09:00".
-fn spoken(at: DateTime<Tz>, now: DateTime<Tz>) -> String {
+fn spoken(at: DateTime<Timezone>, now: DateTime<Timezone>) -> String {
     let minutes = (at - now + Duration::seconds(30)).num_minutes();
     let days = (at.date_naive() - now.date_naive()).num_days();
     match (minutes, days) {
@@ -95,7 +95,7 @@ fn spoken(at: DateTime<Tz>, now: DateTime<Tz>) -> String {
     }
 }
 
-fn agenda(result: &Value, now: DateTime<Tz>) -> String {
+fn agenda(result: &Value, now: DateTime<Timezone>) -> String {
     let time = |value: &Value| {
         let at = DateTime::parse_from_rfc3339(value.as_str()?).ok()?;
         Some(spoken(at.with_timezone(&now.timezone()), now))

@@ -1,7 +1,7 @@
 //! What the companion can do for a user, whoever decides to do it: the rules or the model.
 
+use celeriac_timezone::Timezone;
 use chrono::{DateTime, Duration, NaiveDateTime, SecondsFormat, SubsecRound, Utc};
-use chrono_tz::Tz;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -133,7 +133,7 @@ impl Workbench<'_> {
     }
 
     /// ISO 8601 with an offset, or without one in the user's zone.
-    fn instant(&self, text: &str) -> Result<DateTime<Tz>, ToolError> {
+    fn instant(&self, text: &str) -> Result<DateTime<Timezone>, ToolError> {
         let zone = self.companion.settings.tz;
         if let Ok(at) = DateTime::parse_from_rfc3339(text) {
             return Ok(at.with_timezone(&zone).trunc_subsecs(6));
@@ -150,7 +150,7 @@ impl Workbench<'_> {
 }
 
 /// ISO 8601 with the offset of the zone.
-pub(super) fn iso(at: DateTime<Tz>) -> String {
+pub(super) fn iso(at: DateTime<Timezone>) -> String {
     at.to_rfc3339_opts(SecondsFormat::AutoSi, false)
 }
 
@@ -204,6 +204,6 @@ fn required(name: &str, text: &str) -> Result<String, ToolError> {
 }
 
 /// The time now in this zone.
-pub(super) fn now_in(zone: Tz) -> DateTime<Tz> {
+pub(super) fn now_in(zone: Timezone) -> DateTime<Timezone> {
     store::now().with_timezone(&zone)
 }

@@ -43,7 +43,7 @@ pub struct Notification {
 
 impl Notification {
     /// What the user is told about a reminder.
-    pub fn new(reminder: &Reminder, user: &User, zone: chrono_tz::Tz) -> Self {
+    pub fn new(reminder: &Reminder, user: &User, zone: celeriac_timezone::Timezone) -> Self {
         Self {
             reminder_id: reminder.id,
             email: user.email.clone(),

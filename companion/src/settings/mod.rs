@@ -9,7 +9,7 @@ mod secret;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use chrono_tz::Tz;
+use celeriac_timezone::Timezone;
 use log::LevelFilter;
 
 pub use database::DatabaseUrl;
@@ -48,7 +48,7 @@ pub struct Settings {
     /// `FEATURE_FLAG_<KEY>`, keys in lower case; they win over the rows of the database.
     pub feature_flags: BTreeMap<String, bool>,
     /// `TZ`: the time zone in which people's words are understood, default `UTC`.
-    pub tz: Tz,
+    pub tz: Timezone,
     /// `RATE_LIMIT_PER_MINUTE`, default 10: chat requests of one user within a minute.
     pub rate_limit_per_minute: u32,
     /// `RATE_LIMIT_PER_HOUR`, default 100: chat requests of one user within an hour.
@@ -141,7 +141,7 @@ impl Settings {
             admin_api_key: reader.secret("ADMIN_API_KEY"),
             secret_key: reader.secret("SECRET_KEY"),
             feature_flags: reader.flags("FEATURE_FLAG_"),
-            tz: reader.time_zone("TZ").unwrap_or(Tz::UTC),
+            tz: reader.time_zone("TZ").unwrap_or(Timezone::UTC),
             rate_limit_per_minute: reader.positive("RATE_LIMIT_PER_MINUTE").unwrap_or(10),
             rate_limit_per_hour: reader.positive("RATE_LIMIT_PER_HOUR").unwrap_or(100),
             reminder_retry: Duration::from_secs(

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use chrono_tz::Tz;
+use celeriac_timezone::Timezone;
 use log::LevelFilter;
 
 use super::Secret;
@@ -53,7 +53,7 @@ impl Reader {
         self.parsed(name, "a whole number above 0", |value| value.parse().ok().filter(|number| *number > 0))
     }
 
-    pub(super) fn time_zone(&mut self, name: &str) -> Option<Tz> {
+    pub(super) fn time_zone(&mut self, name: &str) -> Option<Timezone> {
         self.parsed(name, "a name of the tz database, such as Europe/Berlin", |value| {
             value.trim_start_matches(':').parse().ok()
         })

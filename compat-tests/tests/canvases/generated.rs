@@ -41,7 +41,7 @@ fn everything_of(seed: usize, count: usize, worker: impl Fn(&Stage) -> Process) 
 #[test]
 fn canvases_whose_steps_fall_on_workers_of_either_kind_all_have_the_right_result() {
     let stage = Stage::new();
-    let _stock = stage.stock_worker_in_fleet(2);
+    let _stock = stage.stock_worker(2);
     let count = size("MIXED_CANVASES", 60);
     let mut client = stage.script(&["mixed", "11", &count.to_string()]).spawn();
     // Celery's worker has its share until then; ours would leave it little.

@@ -46,19 +46,9 @@ impl Stage {
 
     /// A worker of Celery.
     pub(crate) fn stock_worker(&self, concurrency: usize) -> Process {
-        self.stock_command(concurrency).spawn()
-    }
-
-    /// A worker of Celery beside a faster one: its retries wait until it has stored that there is one.
-    ///
-    /// Celery publishes a retry first and stores `RETRY` then, over the result that another worker may have by then.
-    pub(crate) fn stock_worker_in_fleet(&self, concurrency: usize) -> Process {
-        self.stock_command(concurrency).env("RETRY_AFTER", "0.5").spawn()
-    }
-
-    fn stock_command(&self, concurrency: usize) -> PythonCommand {
         let arguments = ["-A", "canvas_app", "worker", "-n", "stock@host", "-l", "warning", "-c"];
-        self.placed(PythonEnv::get().celery(arguments.into_iter().chain([&*concurrency.to_string()])))
+        let command = PythonEnv::get().celery(arguments.into_iter().chain([&*concurrency.to_string()]));
+        self.placed(command).spawn()
     }
 
     /// `canvas_app.py ARGUMENTS`

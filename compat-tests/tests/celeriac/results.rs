@@ -79,7 +79,7 @@ fn an_outcome_outlasts_the_state_that_comes_late_from_who_sent_the_retry() {
     let answers = stage.script(
         r#"
 def outcome_after_retry(signature):
-    result = signature.apply_async(retries=1)
+    result = signature.apply_async()
     result.get(timeout=30, propagate=False)
     outcome = app.backend.get(app.backend.get_key_for_task(result.id))
     app.backend.client.set(app.backend.get_key_for_task(result.id), outcome.replace(result.state.encode(), b"RETRY"))
@@ -88,10 +88,12 @@ def outcome_after_retry(signature):
         time.sleep(0.05)
     return app.AsyncResult(result.id).state
 
-show([outcome_after_retry(sig("add", 1, 2)), outcome_after_retry(sig("fail", "boom"))])
+first, second = sig("add", 1, 2).set(retries=1), sig("fail", "boom").set(retries=1)
+sent_by_the_worker = sig("add", 1, 2) | sig("add", 3).set(retries=1)
+show([outcome_after_retry(signature) for signature in (first, second, sent_by_the_worker)])
 "#,
     );
-    assert_eq!(answers, serde_json::json!(["SUCCESS", "FAILURE"]));
+    assert_eq!(answers, serde_json::json!(["SUCCESS", "FAILURE", "SUCCESS"]));
 }
 
 fn compare(folder: &str, names: &[&str], settings: &[(&str, &str)]) {

@@ -8,8 +8,8 @@ mod words;
 
 use std::sync::LazyLock;
 
+use celeriac_timezone::Timezone;
 use chrono::{DateTime, Days, NaiveTime};
-use chrono_tz::Tz;
 use regex::Regex;
 
 use crate::store::MemoryType;
@@ -25,7 +25,7 @@ pub enum Intent {
         /// Of what.
         text: String,
         /// When.
-        at: DateTime<Tz>,
+        at: DateTime<Timezone>,
         /// Whether it should happen again and again.
         repeating: bool,
     },
@@ -53,14 +53,14 @@ pub enum Intent {
         /// What is to be done.
         title: String,
         /// By when.
-        due: Option<DateTime<Tz>>,
+        due: Option<DateTime<Timezone>>,
     },
     /// What is ahead.
     Agenda {
         /// From when.
-        from: DateTime<Tz>,
+        from: DateTime<Timezone>,
         /// Until when, exclusive.
-        to: DateTime<Tz>,
+        to: DateTime<Timezone>,
     },
     /// A greeting.
     Greeting,
@@ -73,7 +73,7 @@ pub enum Intent {
 }
 
 /// Understands a message that was written at `now`, in the user's time zone.
-pub fn understand(message: &str, now: DateTime<Tz>) -> Intent {
+pub fn understand(message: &str, now: DateTime<Timezone>) -> Intent {
     let message = one_line(message);
     let lower = message.to_ascii_lowercase();
     if let Some(reminder) = PATTERNS.remind.find(&lower) {
@@ -146,7 +146,7 @@ static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| {
 });
 
 /// "BEFORE remind me AFTER": the time may stand in front, between "me" and "to", or at the end.
-fn remind(before: &str, after: &str, otherwise: &str, now: DateTime<Tz>) -> Intent {
+fn remind(before: &str, after: &str, otherwise: &str, now: DateTime<Timezone>) -> Intent {
     let lower_after = after.to_ascii_lowercase();
     let whole = when::read(after, now);
     let within_time = |at: usize| whole.spans.iter().any(|span| span.contains(&at));
@@ -179,7 +179,7 @@ fn reminder(text: &str, timed: &Timed, otherwise: &str) -> Intent {
     }
 }
 
-fn add_task(text: &str, now: DateTime<Tz>) -> Intent {
+fn add_task(text: &str, now: DateTime<Timezone>) -> Intent {
     let timed = when::read(text, now);
     let due = match timed.when {
         When::At(at) => Some(at),
@@ -189,7 +189,7 @@ fn add_task(text: &str, now: DateTime<Tz>) -> Intent {
     if title.is_empty() { Intent::Other } else { Intent::AddTask { title, due } }
 }
 
-fn agenda(lower: &str, now: DateTime<Tz>) -> Intent {
+fn agenda(lower: &str, now: DateTime<Timezone>) -> Intent {
     let midnight = |days: u64| {
         let date = now.date_naive().checked_add_days(Days::new(days))?;
         when::local(date.and_time(NaiveTime::MIN), now.timezone())

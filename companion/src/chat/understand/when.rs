@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
+use celeriac_timezone::Timezone;
 use chrono::{
     DateTime, Datelike, Days, Duration, LocalResult, Months, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta,
     TimeZone, Timelike, Weekday,
 };
-use chrono_tz::Tz;
 
 use super::{
     scan::{Clock, Day, Mentions, Part, scan},
@@ -23,7 +23,7 @@ pub(super) enum When {
     /// A time that has gone by.
     Past,
     /// This time.
-    At(DateTime<Tz>),
+    At(DateTime<Timezone>),
 }
 
 /// A text taken apart.
@@ -42,7 +42,7 @@ const DEFAULT_HOUR: u32 = 9;
 const LONGEST: Duration = Duration::days(3660);
 
 /// Takes the words of time out of a text and says which instant they mean at `now`.
-pub(super) fn read(text: &str, now: DateTime<Tz>) -> Timed {
+pub(super) fn read(text: &str, now: DateTime<Timezone>) -> Timed {
     let mentions = scan(&text.to_ascii_lowercase());
     let mut rest = String::new();
     let mut from = 0;
@@ -59,7 +59,7 @@ pub(super) fn read(text: &str, now: DateTime<Tz>) -> Timed {
     Timed { when, repeating: mentions.repeating, rest, spans: mentions.spans }
 }
 
-fn resolve(mentions: &Mentions, now: DateTime<Tz>) -> When {
+fn resolve(mentions: &Mentions, now: DateTime<Timezone>) -> When {
     if !mentions.delays.is_empty() {
         return after(mentions, now);
     }
@@ -95,7 +95,7 @@ fn hour_of(part: Part) -> u32 {
 }
 
 /// "in 2 hours", "in 3 days at 9".
-fn after(mentions: &Mentions, now: DateTime<Tz>) -> When {
+fn after(mentions: &Mentions, now: DateTime<Timezone>) -> When {
     let mut at = now;
     let mut whole_days = true;
     for &(count, unit) in &mentions.delays {
@@ -135,7 +135,7 @@ fn with_clock(
     day: Option<Day>,
     clock: Clock,
     part: Option<Part>,
-    now: DateTime<Tz>,
+    now: DateTime<Timezone>,
     mentions: &Mentions,
 ) -> When {
     if clock.hour == 24 {
@@ -173,7 +173,7 @@ fn at_hour(hour: u32) -> NaiveTime {
     NaiveTime::from_hms_opt(hour, 0, 0).unwrap_or(NaiveTime::MIN)
 }
 
-fn day_and_time(day: Option<Day>, time: NaiveTime, now: DateTime<Tz>, mentions: &Mentions) -> When {
+fn day_and_time(day: Option<Day>, time: NaiveTime, now: DateTime<Timezone>, mentions: &Mentions) -> When {
     let still_today = time > now.time();
     let date = match day {
         None => now.date_naive().checked_add_days(Days::new(u64::from(!still_today))),
@@ -183,7 +183,7 @@ fn day_and_time(day: Option<Day>, time: NaiveTime, now: DateTime<Tz>, mentions: 
 }
 
 /// The date of a day; `today_counts` when today is meant by its own name.
-fn date_of(day: Day, now: DateTime<Tz>, today_counts: bool) -> Option<NaiveDate> {
+fn date_of(day: Day, now: DateTime<Timezone>, today_counts: bool) -> Option<NaiveDate> {
     let today = now.date_naive();
     let past = |date: NaiveDate| date < today || (date == today && !today_counts);
     match day {
@@ -214,7 +214,7 @@ fn days_until(from: Weekday, to: Weekday) -> u64 {
 }
 
 /// The instant of a local time: the earlier one when clocks are set back, the first that exists when forward.
-pub(in crate::chat) fn local(naive: NaiveDateTime, zone: Tz) -> Option<DateTime<Tz>> {
+pub(in crate::chat) fn local(naive: NaiveDateTime, zone: Timezone) -> Option<DateTime<Timezone>> {
     (0..8).find_map(|quarter_hours| {
         match zone.from_local_datetime(&(naive + Duration::minutes(15 * quarter_hours))) {
             LocalResult::Single(at) | LocalResult::Ambiguous(at, _) => Some(at),
@@ -223,7 +223,7 @@ pub(in crate::chat) fn local(naive: NaiveDateTime, zone: Tz) -> Option<DateTime<
     })
 }
 
-fn future(naive: NaiveDateTime, now: DateTime<Tz>) -> When {
+fn future(naive: NaiveDateTime, now: DateTime<Timezone>) -> When {
     match local(naive, now.timezone()) {
         None => When::Unclear,
         Some(at) if at <= now => When::Past,
