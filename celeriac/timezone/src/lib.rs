@@ -31,7 +31,7 @@ use jiff::{Timestamp, civil};
 pub struct Timezone(&'static Rules);
 
 struct Rules {
-    name: String,
+    name: &'static str,
     zone: jiff::tz::TimeZone,
 }
 
@@ -46,7 +46,7 @@ impl Timezone {
 
     /// The name: `Europe/Warsaw`.
     pub fn name(self) -> &'static str {
-        if self.0.name.is_empty() { "UTC" } else { &self.0.name }
+        self.0.name
     }
 
     fn offset(self, offset: jiff::tz::Offset) -> TimezoneOffset {
@@ -56,7 +56,7 @@ impl Timezone {
     }
 }
 
-static UTC: Rules = Rules { name: String::new(), zone: jiff::tz::TimeZone::UTC };
+static UTC: Rules = Rules { name: "UTC", zone: jiff::tz::TimeZone::UTC };
 
 impl FromStr for Timezone {
     type Err = UnknownTimezone;
@@ -74,7 +74,7 @@ impl FromStr for Timezone {
         }
         let zone = DATABASE.get(name).ok().filter(|zone| zone.iana_name() == Some(name));
         let zone = zone.ok_or_else(|| UnknownTimezone(name.to_owned()))?;
-        let rules: &'static Rules = Box::leak(Box::new(Rules { name: name.to_owned(), zone }));
+        let rules: &'static Rules = Box::leak(Box::new(Rules { name: name.to_owned().leak(), zone }));
         known.push(rules);
         Ok(Self(rules))
     }

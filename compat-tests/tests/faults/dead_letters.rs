@@ -76,6 +76,25 @@ fn a_message_that_kills_its_worker_each_time_is_given_up() {
 }
 
 #[test]
+fn without_a_queue_for_them_messages_are_given_up_with_a_reason_in_the_log() {
+    let mut stage = Stage::new();
+    stage.set("CELERIAC_DEAD_LETTER_QUEUE", "");
+    push(&stage, b"no message");
+    push(&stage, br#"{"body": "", "headers": {}, "properties": {}}"#);
+    stage.runtime.block_on(stage.client().apply(Signature::new("faults.nobody_has_it"))).unwrap();
+    let mut worker = stage.worker("w", 2);
+    for reason in ["no message", "faults.nobody_has_it"] {
+        worker.wait_for_line(reason, REPAIRED);
+    }
+    stage.send("faults.late", 0, 1, 0.0);
+    stage.await_runs("done", 1, REPAIRED);
+    eventually("nothing is held", REPAIRED, || stage.ask(&["HLEN", "unacked"]) == 0);
+    assert_eq!(stage.ask(&["EXISTS", "celeriac.dead"]), 0);
+    let list = run(command(&stage, &["list"]).env("CELERIAC_DEAD_LETTER_QUEUE", ""), secs(20)).failure();
+    assert!(list.contains("celeriac_dead_letter_queue"), "{list}");
+}
+
+#[test]
 fn dead_letters_are_found_by_task_reason_and_queue_and_brought_back_together() {
     let stage = Stage::new();
     let mut worker = stage.worker("one", 2);

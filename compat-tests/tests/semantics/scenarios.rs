@@ -1,9 +1,12 @@
 //! One test a scenario of `semantics_app.py`.
 
-use compat_tests::{Signal, secs};
+use celeriac::Celery;
+use celeriac::config::Config;
+use celeriac::message::Signature;
+use compat_tests::{Signal, eventually, secs};
 use serde_json::{Value as Json, json};
 
-use crate::stage::{Kind, Stage, observed_at_both};
+use crate::stage::{Kind, QUEUES, Stage, observed_at_both};
 
 /// Of a scenario that needs no more than one running worker.
 #[track_caller]
@@ -49,6 +52,14 @@ fn automatic_retries_with_backoff() {
 }
 
 #[test]
+fn chords_whose_headers_end_in_groups() {
+    let found = observed("failed_joins");
+    assert_eq!(found[0], json!(["FAILURE", "ChordError", ["Join error: ValueError('at fault')"]]));
+    assert_eq!(found[1], json!(["FAILURE", "ChordError", ["Join error: KeyError('at fault')"]]));
+    assert_eq!(found[2], json!(["SUCCESS", [[6, 7], 9]]));
+}
+
+#[test]
 fn states_that_are_stored_or_not() {
     let found = observed("stored_states");
     assert_eq!(found[0], json!(["hostname", "pid"]));
@@ -60,6 +71,33 @@ fn states_that_are_stored_or_not() {
 fn direct_topic_and_fanout_exchanges() {
     let found = observed("routes");
     assert_eq!(found[5], json!(["news 0", "news 1", "news 2"]));
+}
+
+#[test]
+fn a_client_in_rust_sends_to_a_fanout_exchange() {
+    let heard = observed_at_both(|stage| {
+        let _worker = stage.worker(&["-c", "2"]);
+        let mut config = Config::default();
+        let routes = r#"{"sem.told": {"queue": "news"}}"#;
+        for (name, value) in
+            [("broker_url", &*stage.redis.url()), ("task_queues", QUEUES), ("task_routes", routes)]
+        {
+            config.set(name, value).unwrap();
+        }
+        let client = Celery::new("client", config).unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        for n in 0..3 {
+            runtime.block_on(client.apply(Signature::new("sem.told").arg(format!("news {n}")))).unwrap();
+        }
+        let heard = || -> Vec<String> {
+            redis::cmd("LRANGE").arg("told").arg(0).arg(-1).query(&mut stage.redis.connection()).unwrap()
+        };
+        eventually("all is heard", secs(30), || heard().len() >= 3);
+        let mut heard = heard();
+        heard.sort();
+        json!(heard)
+    });
+    assert_eq!(heard, json!(["news 0", "news 1", "news 2"]));
 }
 
 #[test]

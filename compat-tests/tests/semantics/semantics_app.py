@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from uuid import UUID
 
-from celery import Celery
+from celery import Celery, chain, chord, group
 from celery.exceptions import SoftTimeLimitExceeded
 from kombu import Exchange, Queue
 from kombu.common import Broadcast
@@ -219,6 +219,17 @@ def automatic_retries():
         if meta["status"] == "RETRY":
             states.append(meta["traceback"].strip().splitlines()[-1])
     return found + [states]
+
+
+@scenario
+def failed_joins():
+    """The headers end in groups, so that their results are joined: one is a failure."""
+    found = []
+    for part in (autoretry.si("ValueError"), autoretry.si("KeyError")):
+        header = [chain(add.si(1, 2), group(add.s(3), part)), add.si(4, 5)]
+        found.append(outcome(chord(header)(echo.s())))
+    header = [chain(add.si(1, 2), group(add.s(3), add.s(4))), add.si(4, 5)]
+    return found + [outcome(chord(header)(echo.s()))]
 
 
 @scenario

@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
 /// The queues of `semantics_app.py`.
-const QUEUES: &str = r#"[
+pub(crate) const QUEUES: &str = r#"[
     {"name": "celery"},
     {"name": "everything", "exchange": "media", "exchange_type": "topic", "routing_key": "media.#"},
     {"name": "videos", "exchange": "media", "exchange_type": "topic", "routing_key": "media.*.video"},
