@@ -90,7 +90,8 @@ fn without_a_queue_for_them_messages_are_given_up_with_a_reason_in_the_log() {
     stage.await_runs("done", 1, REPAIRED);
     eventually("nothing is held", REPAIRED, || stage.ask(&["HLEN", "unacked"]) == 0);
     assert_eq!(stage.ask(&["EXISTS", "celeriac.dead"]), 0);
-    let list = run(command(&stage, &["list"]).env("CELERY_CELERIAC_DEAD_LETTER_QUEUE", ""), secs(20)).failure();
+    let list =
+        run(command(&stage, &["list"]).env("CELERY_CELERIAC_DEAD_LETTER_QUEUE", ""), secs(20)).failure();
     assert!(list.contains("celeriac_dead_letter_queue"), "{list}");
 }
 
