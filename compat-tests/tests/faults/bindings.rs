@@ -48,9 +48,9 @@ fn a_worker_keeps_its_queues_bound() {
         eventually("the queue is bound again", secs(20), || stage.ask(&["EXISTS", ALL, PERMANENT]) == 2);
         stage.send_order(&stage.client(), number);
     }
+    stage.await_runs("done", 3, REPAIRED);
     stage.tell(&["FLUSHALL"]);
     eventually("the queue is bound again", secs(20), || stage.ask(&["EXISTS", ALL, PERMANENT]) == 2);
-    stage.await_runs("done", 3, REPAIRED);
 }
 
 #[test]
