@@ -12,9 +12,7 @@ use crate::backend::{ChordPart, ResultRef, TaskState};
 use crate::broker::BrokerError;
 use crate::canvas;
 use crate::failpoints::fail_point;
-use crate::message::{
-    Accept, Body, Headers, Message, Properties, ProtocolError, Serializer, Value, envelope,
-};
+use crate::message::{Accept, Body, Headers, Message, Properties, Serializer, Value, envelope};
 use crate::task::Request;
 
 /// How often a worker looks for chords that another one has claimed and not ended.
@@ -75,12 +73,7 @@ pub(super) async fn recover(runtime: Arc<Runtime>) {
                 let token = canvas::random_id();
                 if let Some(completing) = backend.reclaim_chord(&group_id, &token).await? {
                     fail_point!("chord.reclaimed");
-                    let owner = Arc::clone(&runtime);
-                    runtime.background.spawn(async move {
-                        if let Err(error) = recover_one(&owner, token, &completing).await {
-                            log::error!(group_id = group_id.as_str(), error:% = error; "Chord {group_id} cannot be recovered: {error}");
-                        }
-                    });
+                    recover_one(&runtime, &backend, token, &completing).await?;
                 }
             }
             Ok::<(), BrokerError>(())
@@ -91,8 +84,12 @@ pub(super) async fn recover(runtime: Arc<Runtime>) {
     }
 }
 
-async fn recover_one(runtime: &Arc<Runtime>, token: String, completing: &[u8]) -> Result<(), ProtocolError> {
-    let Some(backend) = runtime.app.redis_backend() else { return Ok(()) };
+async fn recover_one(
+    runtime: &Arc<Runtime>,
+    backend: &RedisBackend,
+    token: String,
+    completing: &[u8],
+) -> Result<(), BrokerError> {
     let (message, body) = envelope::decode(completing)?.into_task(&Accept::default())?;
     let request = Request::new(message.headers, message.properties, body, &runtime.state.hostname);
     let Some(part) = canvas::chord_part(&request, TaskState::Success, Value::Null) else { return Ok(()) };

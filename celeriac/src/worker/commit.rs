@@ -1,7 +1,6 @@
 //! Committing what a completed run asks for.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use redis::Cmd;
@@ -18,13 +17,11 @@ use crate::broker::BrokerError;
 use crate::broker::redis::{Disposition, Settlement, guarded};
 use crate::canvas::{self, Effect, ErrbackStyle, Outbox};
 use crate::failpoints::fail_point;
-use crate::message::{Map, Signature, Value};
-use crate::task::{Context, Handler, Request, TaskError, TaskResult, takes_more_than};
+use crate::message::{Map, Signature};
+use crate::task::{Context, Handler, Request, takes_more_than};
 
 /// How long it is remembered that the body of a chord was sent, where broker and results are apart.
 const MARK_SECONDS: u64 = 3600;
-/// How often a claim of 21 s or more is renewed while errbacks of the chord run.
-const KEEP_CLAIM: Duration = Duration::from_secs(5);
 
 impl Runtime {
     /// Commits effects and settles a delivery.
@@ -206,12 +203,12 @@ impl Runtime {
             Some(Parts::Failed { task_id, exception }) => {
                 let cause = ExceptionInfo::from_value(&exception);
                 return self
-                    .fail_chord(claim, &canvas::dependency_error(&task_id, &cause), &cause, request)
+                    .fail_chord(part, &canvas::dependency_error(&task_id, &cause), &cause, request)
                     .await;
             }
             Some(Parts::Unjoined { exception }) => {
                 let cause = ExceptionInfo::from_value(&exception);
-                return self.fail_chord(claim, &canvas::join_error(&cause), &cause, request).await;
+                return self.fail_chord(part, &canvas::join_error(&cause), &cause, request).await;
             }
             None => return,
         };
@@ -227,7 +224,7 @@ impl Runtime {
         });
         if let Err(error) = sent {
             let exception = ExceptionInfo::celery("ChordError", format!("Callback error: {error}"));
-            return self.fail_chord(claim, &exception, &exception, request).await;
+            return self.fail_chord(part, &exception, &exception, request).await;
         }
         let Lowered { prepare, publish, results, .. } =
             self.insist(|| self.app.lower(outbox.effects.clone())).await;
@@ -270,12 +267,11 @@ impl Runtime {
 
     async fn fail_chord(
         self: &Arc<Self>,
-        claim: &Claim,
+        part: &ChordPart,
         exception: &ExceptionInfo,
         cause: &ExceptionInfo,
         request: &Request,
     ) {
-        let part = &claim.part;
         log::error!(group_id = part.group_id.as_str(), error = exception.repr().as_str(); "Chord {} raised: {}", part.group_id, exception.repr());
         let mut outbox = Outbox::new();
         let traceback = exception.traceback(None);
@@ -294,8 +290,9 @@ impl Runtime {
         });
         match in_process {
             Ok(errbacks) => {
-                let called = self.call_errbacks(errbacks, request, exception, Some(&traceback));
-                self.while_claimed(claim, called).await;
+                for (id, errback) in errbacks {
+                    self.call_errback(&errback, request, &id, exception, Some(&traceback));
+                }
             }
             Err(error) => {
                 log::error!(error:% = error; "The body of chord {} cannot be failed: {error}", part.group_id)
@@ -304,17 +301,6 @@ impl Runtime {
         // Failing the body may complete an outer chord: its parts are returned as those of any task.
         outbox.effects.push(Effect::ChordFailed { group_id: part.group_id.clone() });
         self.finish_boxed(outbox.effects, request).await;
-    }
-
-    /// Brings something to its end that may take long, and keeps the chord's claim meanwhile.
-    async fn while_claimed(&self, claim: &Claim, work: impl Future<Output = ()>) {
-        let Some(backend) = self.app.redis_backend() else { return work.await };
-        tokio::pin!(work);
-        while tokio::time::timeout(KEEP_CLAIM, &mut work).await.is_err() {
-            if let Err(error) = backend.extend_claim(&claim.part.group_id, &claim.token).await {
-                log::warn!(group_id = claim.part.group_id.as_str(), error:% = error; "The claim of chord {} is not renewed: {error}", claim.part.group_id);
-            }
-        }
     }
 
     /// How an errback is called: in this process only when it is known here and wants more than the failed task's id.
@@ -327,40 +313,16 @@ impl Runtime {
         }
     }
 
-    /// Calls the errbacks of failed tasks, given by id, one after the other and waits for them, as Celery does: what
-    /// failed is acknowledged when they have ended.
-    ///
-    /// Each gets the request, its exception and traceback; its own failure is only logged.
-    pub(crate) async fn call_errbacks(
+    /// Calls an errback with the failed request, its exception and traceback; its own failure is only logged.
+    pub(crate) fn call_errback(
         self: &Arc<Self>,
-        errbacks: Vec<(String, Signature)>,
-        request: &Request,
-        exception: &ExceptionInfo,
-        traceback: Option<&str>,
-    ) {
-        for (failed_id, errback) in errbacks {
-            let name = errback.task.as_str();
-            let Some(call) = self.errback_call(&errback, request, &failed_id, exception, traceback) else {
-                continue;
-            };
-            // On a task of its own, where a panic does no harm.
-            let result = self.background.spawn(call).await;
-            let result = result.unwrap_or_else(|error| Err(TaskError::unexpected(error.to_string())));
-            if let Err(error) = result {
-                log::error!(task_id = failed_id.as_str(), task_name = name, error:? = error; "Errback {name} of {failed_id} failed: {error:?}");
-            }
-        }
-    }
-
-    fn errback_call(
-        &self,
         errback: &Signature,
         request: &Request,
         failed_id: &str,
         exception: &ExceptionInfo,
         traceback: Option<&str>,
-    ) -> Option<impl Future<Output = TaskResult<Value>> + Send + use<>> {
-        let definition = Arc::clone(self.registry.get(errback.task.as_str())?);
+    ) {
+        let Some(definition) = self.registry.get(errback.task.as_str()).cloned() else { return };
         let mut call = request.clone();
         let failed =
             crate::value!({"id": failed_id, "task": request.task.as_str(), "root_id": request.root_id()});
@@ -370,17 +332,21 @@ impl Runtime {
         call.body.kwargs = merged.kwargs;
         call.task.clone_from(&errback.task);
         let context = Context::for_run(Arc::clone(&definition), call, self.states.clone(), self.app.clone());
-        Some(async move {
-            match &definition.handler {
+        let name = errback.task.clone();
+        self.background.spawn(async move {
+            let result = match &definition.handler {
                 Handler::Async(function) => function(context).await,
                 Handler::Blocking(function) => {
                     let function = Arc::clone(function);
                     tokio::task::spawn_blocking(move || function(context))
                         .await
-                        .unwrap_or_else(|error| Err(TaskError::unexpected(error.to_string())))
+                        .unwrap_or_else(|error| Err(crate::task::TaskError::unexpected(error.to_string())))
                 }
+            };
+            if let Err(error) = result {
+                log::error!(task_name = name.as_str(), error:? = error; "Errback {name} failed");
             }
-        })
+        });
     }
 
     fn revoke_all(&self, ids: &[String]) {

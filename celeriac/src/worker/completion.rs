@@ -242,8 +242,9 @@ impl Completion<'_> {
         }
         match in_process {
             Ok(errbacks) => {
-                let errbacks = errbacks.into_iter().map(|errback| (request.id.clone(), errback)).collect();
-                self.runtime.call_errbacks(errbacks, request, exception, traceback).await;
+                for errback in errbacks {
+                    self.runtime.call_errback(&errback, request, &request.id, exception, traceback);
+                }
             }
             Err(error) => {
                 log::error!(task_id = request.id.as_str(), error:% = error; "An errback cannot be sent: {error}")
