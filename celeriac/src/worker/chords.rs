@@ -19,6 +19,7 @@ use crate::task::Request;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// A chord's part and the token under which it claims the chord.
+#[derive(Clone)]
 pub(super) struct Claim {
     pub(super) part: ChordPart,
     pub(super) token: String,

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::execute::Ended;
+use super::errbacks::{Called, Failed};
+use super::execute::{Ended, Limits};
 use super::hooks::{self, Revocation};
 use super::metrics::TaskCounters;
 use super::revocation::revoked_exception;
@@ -218,12 +219,12 @@ impl Completion<'_> {
         let request = context.request();
         let stores = self.stores_errors(request);
         let mut effects = Vec::new();
-        let meta = stores.then(|| {
+        if stores {
             let mut meta = self.meta(request, TaskState::Failure, exception.to_value());
             meta.traceback = traceback.map(str::to_owned);
             meta.children = Some(context.children());
-            meta
-        });
+            effects.push(Effect::Store(Box::new(meta)));
+        }
         if let Some(part) = canvas::chord_part(request, TaskState::Failure, exception.to_value()) {
             effects.push(Effect::ChordPart(Box::new(part)));
         }
@@ -233,22 +234,22 @@ impl Completion<'_> {
             canvas::on_failure(request, exception, traceback, stores, &style, sender, &mut outbox)
         });
         effects.append(&mut outbox.effects);
-        // Whoever is called with a failure may look it up.
-        let looked_up = in_process.as_ref().is_ok_and(|errbacks| !errbacks.is_empty());
-        if let Some(meta) = meta
-            && !(looked_up && self.store_ahead(&meta).await)
-        {
-            effects.insert(0, Effect::Store(Box::new(meta)));
-        }
-        match in_process {
-            Ok(errbacks) => {
-                for errback in errbacks {
-                    self.runtime.call_errback(&errback, request, &request.id, exception, traceback);
-                }
+        let errbacks = in_process.unwrap_or_else(|error| {
+            log::error!(task_id = request.id.as_str(), error:% = error; "An errback cannot be sent: {error}");
+            Vec::new()
+        });
+        if !errbacks.is_empty() {
+            let failed = Failed { id: &request.id, exception, traceback };
+            let errbacks: Vec<_> = errbacks.iter().map(|errback| (errback, failed)).collect();
+            effects = self.runtime.store_ahead(effects, request).await;
+            fail_point!("errbacks.stored");
+            let called = self.runtime.call_errbacks(&errbacks, request, self.limits(request)).await;
+            // What is not acknowledged runs again with its errbacks.
+            let comes_back = !self.acknowledged || self.runtime.gives_back_all.load(Ordering::Relaxed);
+            if called == Called::Cancelled && comes_back {
+                return self.give_up(context).await;
             }
-            Err(error) => {
-                log::error!(task_id = request.id.as_str(), error:% = error; "An errback cannot be sent: {error}")
-            }
+            fail_point!("errbacks.called");
         }
         let disposition = self.disposition_after_failure(request, reported);
         self.finish(disposition, effects, Some(request)).await;
@@ -257,14 +258,10 @@ impl Completion<'_> {
         hooks::each(&self.runtime.hooks.task_failure, |hook| hook(request, exception));
     }
 
-    /// Stores an outcome ahead of everything else; whether that worked.
-    async fn store_ahead(&self, meta: &TaskMeta) -> bool {
-        let Some(backend) = self.runtime.app.redis_backend() else { return false };
-        let stored = backend.store(meta).await;
-        if let Err(error) = &stored {
-            log::warn!(task_id = meta.task_id.as_str(), error:% = error; "A failure is stored only after its errbacks were called: {error}");
-        }
-        stored.is_ok()
+    /// What may end the errbacks that are called after the run.
+    fn limits(&self, request: &Request) -> Limits {
+        let known = self.runtime.state.requests().get(&self.serial).map(|known| known.terminate.clone());
+        self.runtime.limits(request, Some(self.definition), known.unwrap_or_default())
     }
 
     pub(super) async fn retry(&self, context: &Context, retry: Retry, traceback: Option<String>) {
