@@ -236,8 +236,8 @@ impl Runtime {
                     .await;
             }
             Some(Parts::Unjoined { exception }) => {
-                let cause = ExceptionInfo::from_value(&exception);
-                return self.fail_chord(claim, &canvas::join_error(&cause), &cause, request).await;
+                let error = canvas::join_error(&ExceptionInfo::from_value(&exception));
+                return self.fail_chord(claim, &error, &error, request).await;
             }
             None => return,
         };
@@ -288,9 +288,20 @@ impl Runtime {
 
     /// The results of a chord's header: by the saved shape if its header held groups, else in the order of its parts.
     async fn chord_results(&self, backend: &RedisBackend, part: &ChordPart) -> Result<Parts, BrokerError> {
-        match backend.restore_group(&part.group_id).await? {
-            Some(group) => super::chords::join(backend, &group).await,
-            None => backend.chord_parts(&part.group_id).await,
+        let joined = async {
+            match backend.restore_group(&part.group_id).await? {
+                Some(group) => super::chords::join(backend, &group).await,
+                None => backend.chord_parts(&part.group_id).await,
+            }
+        };
+        match joined.await {
+            // It will not be readable later either.
+            Err(BrokerError::Protocol(error)) => {
+                let error =
+                    ExceptionInfo::new("kombu.exceptions", "DecodeError", vec![error.to_string().into()]);
+                Ok(Parts::Unjoined { exception: error.to_value() })
+            }
+            joined => joined,
         }
     }
 
@@ -304,19 +315,9 @@ impl Runtime {
         let part = &claim.part;
         log::error!(group_id = part.group_id.as_str(), error = exception.repr().as_str(); "Chord {} raised: {}", part.group_id, exception.repr());
         let mut outbox = Outbox::new();
-        let traceback = exception.traceback(None);
         let style = |errback: &Signature| self.errback_style(errback);
         let in_process = self.app.with_sender(Some(request), |sender| {
-            canvas::chord_error(
-                &part.body,
-                exception,
-                cause,
-                Some(&traceback),
-                request,
-                &style,
-                sender,
-                &mut outbox,
-            )
+            canvas::chord_error(&part.body, exception, cause, request, &style, sender, &mut outbox)
         });
         let errbacks = in_process.unwrap_or_else(|error| {
             log::error!(error:% = error; "The body of chord {} cannot be failed: {error}", part.group_id);
@@ -329,10 +330,13 @@ impl Runtime {
         }
         // However long they take, whoever is here goes on; the chord is registered until they are done.
         let (runtime, claim, request) = (Arc::clone(self), claim.clone(), request.clone());
-        let (exception, effects) = (exception.clone(), outbox.effects);
+        let effects = outbox.effects;
         self.background.spawn(async move {
-            let failed = |id| Failed { id, exception: &exception, traceback: Some(&traceback) };
-            let errbacks: Vec<_> = errbacks.iter().map(|(id, errback)| (errback, failed(id))).collect();
+            let told = errbacks.iter().map(|call| {
+                let (id, task, exception) = (&call.id, &call.task, &call.exception);
+                (&call.errback, Failed { id, task, exception, traceback: None })
+            });
+            let errbacks: Vec<_> = told.collect();
             if runtime.call_chord_errbacks(&claim, &errbacks, &request).await {
                 runtime.finish_boxed(effects, &request).await;
             } else {

@@ -239,7 +239,7 @@ impl Completion<'_> {
             Vec::new()
         });
         if !errbacks.is_empty() {
-            let failed = Failed { id: &request.id, exception, traceback };
+            let failed = Failed { id: &request.id, task: &request.task, exception, traceback };
             let errbacks: Vec<_> = errbacks.iter().map(|errback| (errback, failed)).collect();
             effects = self.runtime.store_ahead(effects, request).await;
             fail_point!("errbacks.stored");

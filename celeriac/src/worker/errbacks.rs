@@ -26,6 +26,8 @@ pub(crate) enum Called {
 pub(crate) struct Failed<'a> {
     /// The id of what failed: the task, or the body of its chord.
     pub(crate) id: &'a str,
+    /// Its name.
+    pub(crate) task: &'a str,
     pub(crate) exception: &'a ExceptionInfo,
     pub(crate) traceback: Option<&'a str>,
 }
@@ -70,8 +72,8 @@ impl Runtime {
     /// Calls an errback with the failed request, its exception and traceback.
     async fn call_errback(&self, errback: &Signature, request: &Request, failed: Failed<'_>) {
         let Some(definition) = self.registry.get(errback.task.as_str()).cloned() else { return };
-        let Failed { id, exception, traceback } = failed;
-        let told = crate::value!({"id": id, "task": request.task.as_str(), "root_id": request.root_id()});
+        let Failed { id, task, exception, traceback } = failed;
+        let told = crate::value!({"id": id, "task": task, "root_id": request.root_id()});
         let given = [told, exception.to_value(), traceback.map(str::to_owned).into()];
         let merged = errback.merge(&given, &Map::new(), &Map::new());
         let mut own = request.clone();

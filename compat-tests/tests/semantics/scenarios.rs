@@ -69,6 +69,42 @@ fn tasks_are_revoked_by_their_stamps() {
 }
 
 #[test]
+fn chords_of_which_a_part_fails() {
+    let found = observed("parts_that_fail");
+    let text = "Dependency part raised ValueError('no')";
+    assert_eq!(found["failed"][0]["result"]["exc_message"], json!([text]));
+    assert_eq!(found["failed"][1], json!([format!("failed sem.echo ChordError: {text}, without traceback")]));
+    assert_eq!(found["group"][1]["result"]["exc_type"], "ValueError", "tasks of a group fail with the cause");
+}
+
+#[test]
+fn chords_whose_results_cannot_be_joined() {
+    let found = observed("joins_that_fail");
+    for (body, cause) in [("failed", "ValueError('no')"), ("unreadable", "DecodeError")] {
+        let text = format!("Join error: {cause}");
+        let record = &found[body][0];
+        assert_eq!(
+            (&record["status"], &record["result"]["exc_type"]),
+            (&json!("FAILURE"), &json!("ChordError"))
+        );
+        assert_eq!(record["result"]["exc_message"], json!([text]));
+        assert_eq!(found[body][1], json!([format!("{body} sem.echo ChordError: {text}, without traceback")]));
+    }
+    assert_eq!(found["group"][0]["result"], found["failed"][0]["result"], "such an error has no cause");
+}
+
+/// Celery's worker hands `None` to the body instead (observed with Celery 5.7).
+#[test]
+fn a_chord_fails_of_which_a_result_is_missing() {
+    let stage = Stage::new(Kind::Ours);
+    let _worker = stage.worker(&["-c", "2"]);
+    let text = "Join error: TimeoutError('The operation timed out.')";
+    let found = stage.observe("a_join_that_misses_a_result");
+    assert_eq!(found[0]["result"]["exc_message"], json!([text]));
+    assert_eq!(found[1], json!([format!("missing sem.echo ChordError: {text}, without traceback")]));
+}
+
+#[test]
 fn a_cold_shutdown_loses_what_was_acknowledged_early_and_gives_the_rest_back() {
     let found = observed_at_both(|stage| {
         let mut worker = stage.worker(&["-c", "2"]);

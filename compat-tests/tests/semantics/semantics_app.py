@@ -4,6 +4,7 @@
 """
 import json
 import os
+import re
 import sys
 import threading
 import time
@@ -11,7 +12,7 @@ from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from uuid import UUID
 
-from celery import Celery
+from celery import Celery, chain, chord, group
 from celery.exceptions import SoftTimeLimitExceeded
 from kombu import Exchange, Queue
 from kombu.common import Broadcast
@@ -137,6 +138,18 @@ def early(seconds):
 def late(seconds):
     redis.rpush("started", "late")
     time.sleep(seconds)
+
+
+@app.task(name="sem.gate")
+def gate():
+    while not redis.exists("gate"):
+        time.sleep(0.01)
+
+
+@app.task(name="sem.errback")
+def errback(request, exc, traceback):
+    known = "without" if traceback is None else "with"
+    redis.rpush("errbacks", f"{request.id} {request.task} {type(exc).__name__}: {exc.args[0]}, {known} traceback")
 
 
 SCENARIOS = {}
@@ -292,6 +305,68 @@ def revoked_stamps():
     wait_for(lambda: len([*held()[0].values()][0]) == 3, "all are held")
     app.control.revoke_by_stamped_headers({"tenant": "acme"})
     return [outcome(result) for result in results]
+
+
+def record(id):
+    """What is stored of a task, but for what no two runs have in common."""
+    wait_for(lambda: redis.exists(f"celery-task-meta-{id}"), f"the record of {id}")
+    meta = json.loads(redis.get(f"celery-task-meta-{id}"))
+    meta.pop("date_done")
+    meta["traceback"] = (meta["traceback"] or "").strip().splitlines()[-1:]
+    return meta
+
+
+def called_back(count):
+    wait_for(lambda: redis.llen("errbacks") >= count, "errbacks")
+    calls = sorted(call.decode() for call in redis.lrange("errbacks", 0, -1))
+    redis.delete("errbacks")
+    return calls
+
+
+def joined(*parts):
+    """The header of a chord whose results are joined by their saved shape, since one of them is a group."""
+    return [chain(add.si(1, 1), group(add.si(2, 2), add.si(3, 3))), *parts]
+
+
+def body(id):
+    return echo.s().set(task_id=id).on_error(errback.s())
+
+
+def spoiled(id, spoil):
+    """Of a chord with something done to the result of a part before it is joined."""
+    chord(joined(add.si(1, 1).set(task_id=f"part of {id}"), gate.si()), body(id)).apply_async()
+    outcome(app.AsyncResult(f"part of {id}"))
+    spoil(f"celery-task-meta-part of {id}")
+    redis.set("gate", "open")
+    found = json.dumps([record(id), called_back(1)])
+    # Each decoder has words of its own.
+    return json.loads(re.sub(r'DecodeError\(.*?\)+(?=[",])', "DecodeError", found))
+
+
+@scenario
+def joins_that_fail():
+    found = {}
+    chord(joined(give_up.si()), body("failed")).apply_async()
+    found["failed"] = [record("failed"), called_back(1)]
+    chord(joined(give_up.si()), group(body("one"), body("two"))).apply_async()
+    found["group"] = [record("one"), record("two"), called_back(2)]
+    found["unreadable"] = spoiled("unreadable", lambda key: redis.set(key, "no JSON"))
+    return found
+
+
+@scenario
+def a_join_that_misses_a_result():
+    return spoiled("missing", redis.delete)
+
+
+@scenario
+def parts_that_fail():
+    found = {}
+    chord([give_up.si().set(task_id="part"), add.si(1, 1)], body("failed")).apply_async()
+    found["failed"] = [record("failed"), called_back(1)]
+    chord([give_up.si().set(task_id="part"), add.si(1, 1)], group(body("one"), body("two"))).apply_async()
+    found["group"] = [record("one"), record("two"), called_back(2)]
+    return found
 
 
 @scenario

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use celeriac::config::Config;
+use celeriac::message::Map;
 use celeriac::prelude::*;
 use chrono::Utc;
 use compat_workers::start;
@@ -142,6 +143,32 @@ async fn late(record: State<Record>, seconds: f64) -> TaskResult<()> {
     Ok(())
 }
 
+#[celeriac::task(name = "sem.gate")]
+async fn gate(record: State<Record>) -> TaskResult<()> {
+    while !record.0.clone().exists::<_, bool>("gate").await? {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}
+
+/// Tells what it is told.
+#[celeriac::task(name = "sem.errback")]
+async fn errback(
+    record: State<Record>,
+    failed: Map,
+    error: Map,
+    traceback: Option<String>,
+) -> TaskResult<()> {
+    let text = |map: &Map, key: &str| map.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let message = match error.get("exc_message") {
+        Some(Value::List(args)) => args.first().and_then(Value::as_str).unwrap_or_default(),
+        _ => "",
+    };
+    let (id, task, exception) = (text(&failed, "id"), text(&failed, "task"), text(&error, "exc_type"));
+    let known = if traceback.is_none() { "without" } else { "with" };
+    record.add("errbacks", &format!("{id} {task} {exception}: {message}, {known} traceback")).await
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let options = start(Config::default());
@@ -162,7 +189,9 @@ async fn main() -> anyhow::Result<()> {
         .task(where_from)
         .task(told)
         .task(early)
-        .task(late);
+        .task(late)
+        .task(gate)
+        .task(errback);
     match worker.run().await {
         Ok(stopped) => std::process::exit(stopped.exit_code()),
         Err(error) => anyhow::bail!(error),
