@@ -217,14 +217,32 @@ impl Completion<'_> {
         reported: Reported<'_>,
     ) {
         let request = context.request();
-        let stores = self.stores_errors(request);
-        let mut effects = Vec::new();
-        if stores {
+        let meta = self.stores_errors(request).then(|| {
             let mut meta = self.meta(request, TaskState::Failure, exception.to_value());
             meta.traceback = traceback.map(str::to_owned);
             meta.children = Some(context.children());
-            effects.push(Effect::Store(Box::new(meta)));
-        }
+            meta
+        });
+        let Some(effects) = self.follow_failure(context, exception, traceback, meta).await else { return };
+        let disposition = self.disposition_after_failure(request, reported);
+        self.finish(disposition, effects, Some(request)).await;
+        self.events().failed(&request.id, exception, traceback);
+        self.counters.fail(&exception.exc_type);
+        hooks::each(&self.runtime.hooks.task_failure, |hook| hook(request, exception));
+    }
+
+    /// Calls the errbacks of a failure that are called here; returns what is to be committed with the acknowledgement, or
+    /// nothing when a cold shutdown ended the errbacks and the message has gone back.
+    async fn follow_failure(
+        &self,
+        context: &Context,
+        exception: &ExceptionInfo,
+        traceback: Option<&str>,
+        meta: Option<TaskMeta>,
+    ) -> Option<Vec<Effect>> {
+        let request = context.request();
+        let stores = meta.is_some();
+        let mut effects: Vec<Effect> = meta.into_iter().map(|meta| Effect::Store(Box::new(meta))).collect();
         if let Some(part) = canvas::chord_part(request, TaskState::Failure, exception.to_value()) {
             effects.push(Effect::ChordPart(Box::new(part)));
         }
@@ -238,24 +256,22 @@ impl Completion<'_> {
             log::error!(task_id = request.id.as_str(), error:% = error; "An errback cannot be sent: {error}");
             Vec::new()
         });
-        if !errbacks.is_empty() {
-            let failed = Failed { id: &request.id, task: &request.task, exception, traceback };
-            let errbacks: Vec<_> = errbacks.iter().map(|errback| (errback, failed)).collect();
-            effects = self.runtime.store_ahead(effects, request).await;
-            fail_point!("errbacks.stored");
-            let called = self.runtime.call_errbacks(&errbacks, request, self.limits(request)).await;
-            // What is not acknowledged runs again with its errbacks.
-            let comes_back = !self.acknowledged || self.runtime.gives_back_all.load(Ordering::Relaxed);
-            if called == Called::Cancelled && comes_back {
-                return self.give_up(context).await;
-            }
-            fail_point!("errbacks.called");
+        if errbacks.is_empty() {
+            return Some(effects);
         }
-        let disposition = self.disposition_after_failure(request, reported);
-        self.finish(disposition, effects, Some(request)).await;
-        self.events().failed(&request.id, exception, traceback);
-        self.counters.fail(&exception.exc_type);
-        hooks::each(&self.runtime.hooks.task_failure, |hook| hook(request, exception));
+        let failed = Failed { id: &request.id, task: &request.task, exception, traceback };
+        let errbacks: Vec<_> = errbacks.iter().map(|errback| (errback, failed)).collect();
+        let left = self.runtime.store_ahead(effects, request).await;
+        fail_point!("errbacks.stored");
+        let called = self.runtime.call_errbacks(&errbacks, request, self.limits(request)).await;
+        // What is not acknowledged runs again with its errbacks.
+        let comes_back = !self.acknowledged || self.runtime.gives_back_all.load(Ordering::Relaxed);
+        if called == Called::Cancelled && comes_back {
+            self.give_up(context).await;
+            return None;
+        }
+        fail_point!("errbacks.called");
+        Some(left)
     }
 
     /// What may end the errbacks that are called after the run.
@@ -322,14 +338,9 @@ impl Completion<'_> {
             "Reject",
             vec![if reason.is_empty() { Value::Null } else { Value::Str(reason) }, Value::Bool(false)],
         );
-        let mut effects = Vec::new();
-        if self.stores_errors(request) {
-            let meta = self.meta(request, TaskState::Failure, exception.to_value());
-            effects.push(Effect::Store(Box::new(meta)));
-        }
-        if let Some(part) = canvas::chord_part(request, TaskState::Failure, exception.to_value()) {
-            effects.push(Effect::ChordPart(Box::new(part)));
-        }
+        let stores = self.stores_errors(request);
+        let meta = stores.then(|| self.meta(request, TaskState::Failure, exception.to_value()));
+        let Some(effects) = self.follow_failure(context, &exception, None, meta).await else { return };
         let disposition = match self.runtime.config().celeriac_dead_letter_rejected {
             true => Disposition::Dead(DeadReason::Rejected, Vec::new()),
             false => Disposition::Ack,

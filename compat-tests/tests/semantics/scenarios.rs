@@ -105,6 +105,16 @@ fn a_chord_fails_of_which_a_result_is_missing() {
 }
 
 #[test]
+fn what_follows_a_task_that_rejects_its_message() {
+    let found = observed("what_follows_a_rejection");
+    assert_eq!(found[0]["result"]["exc_message"], json!(["not today", false]));
+    assert_eq!(found[1], json!(["rejected sem.reject Reject: not today, without traceback"]));
+    assert_eq!(found[2]["result"], found[0]["result"], "the rest of its chain fails");
+    let text = "Dependency part raised reject requeue=False: not today";
+    assert_eq!(found[3]["result"]["exc_message"], json!([text]));
+}
+
+#[test]
 fn a_cold_shutdown_loses_what_was_acknowledged_early_and_gives_the_rest_back() {
     let found = observed_at_both(|stage| {
         let mut worker = stage.worker(&["-c", "2"]);

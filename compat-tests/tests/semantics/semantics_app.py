@@ -13,7 +13,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from celery import Celery, chain, chord, group
-from celery.exceptions import SoftTimeLimitExceeded
+from celery.exceptions import Reject, SoftTimeLimitExceeded
 from kombu import Exchange, Queue
 from kombu.common import Broadcast
 
@@ -138,6 +138,11 @@ def early(seconds):
 def late(seconds):
     redis.rpush("started", "late")
     time.sleep(seconds)
+
+
+@app.task(name="sem.reject", acks_late=True)
+def reject():
+    raise Reject("not today", requeue=False)
 
 
 @app.task(name="sem.gate")
@@ -367,6 +372,14 @@ def parts_that_fail():
     chord([give_up.si().set(task_id="part"), add.si(1, 1)], group(body("one"), body("two"))).apply_async()
     found["group"] = [record("one"), record("two"), called_back(2)]
     return found
+
+
+@scenario
+def what_follows_a_rejection():
+    chain(reject.si().set(task_id="rejected").on_error(errback.s()), add.si(1, 1).set(task_id="next")).apply_async()
+    found = [record("rejected"), called_back(1), record("next")]
+    chord([reject.si().set(task_id="part"), add.si(1, 1)], body("body")).apply_async()
+    return found + [record("body"), called_back(1)]
 
 
 @scenario

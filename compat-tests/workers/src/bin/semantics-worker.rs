@@ -143,6 +143,11 @@ async fn late(record: State<Record>, seconds: f64) -> TaskResult<()> {
     Ok(())
 }
 
+#[celeriac::task(name = "sem.reject", acks_late)]
+async fn reject() -> TaskResult<()> {
+    Err(TaskError::Reject { reason: "not today".to_owned(), requeue: false })
+}
+
 #[celeriac::task(name = "sem.gate")]
 async fn gate(record: State<Record>) -> TaskResult<()> {
     while !record.0.clone().exists::<_, bool>("gate").await? {
@@ -190,6 +195,7 @@ async fn main() -> anyhow::Result<()> {
         .task(told)
         .task(early)
         .task(late)
+        .task(reject)
         .task(gate)
         .task(errback);
     match worker.run().await {
