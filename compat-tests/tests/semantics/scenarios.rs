@@ -1,9 +1,12 @@
 //! One test a scenario of `semantics_app.py`.
 
-use compat_tests::{Signal, secs};
+use celeriac::Celery;
+use celeriac::config::Config;
+use celeriac::message::Signature;
+use compat_tests::{Signal, eventually, secs};
 use serde_json::{Value as Json, json};
 
-use crate::stage::{Kind, Stage, observed_at_both};
+use crate::stage::{Kind, QUEUES, Stage, observed_at_both};
 
 /// Of a scenario that needs no more than one running worker.
 #[track_caller]
@@ -105,6 +108,25 @@ fn a_chord_fails_of_which_a_result_is_missing() {
 }
 
 #[test]
+fn refused_and_rejected_messages_are_gone_when_there_are_no_dead_letters() {
+    let [theirs, ours] = [Kind::Celery, Kind::Ours].map(|kind| {
+        let stage = Stage::with_settings(kind, json!({"celeriac_dead_letter_queue": ""}));
+        let mut worker = stage.worker(&["-c", "2"]);
+        let found = stage.observe("refused_messages");
+        assert!(!worker.lines_with("no.such.task").is_empty(), "{kind:?} tells of it: {:?}", worker.lines());
+        if kind == Kind::Ours {
+            let counted = stage.observe("refusals_counted");
+            assert_eq!(counted, json!({"headers": 2, "content_type": 1, "body": 1, "unregistered": 1}));
+        }
+        assert!(worker.terminate(secs(60)).success(), "{kind:?} lives on");
+        found
+    });
+    assert_eq!(ours, theirs, "\nours   {ours}\ntheirs {theirs}");
+    assert_eq!(ours[0], json!(["FAILURE", "NotRegistered", ["no.such.task"]]));
+    assert_eq!((&ours[2], &ours[3]), (&json!(["SUCCESS", 2]), &json!([])));
+}
+
+#[test]
 fn what_follows_a_task_that_rejects_its_message() {
     let found = observed("what_follows_a_rejection");
     assert_eq!(found[0]["result"]["exc_message"], json!(["not today", false]));
@@ -112,6 +134,38 @@ fn what_follows_a_task_that_rejects_its_message() {
     assert_eq!(found[2]["result"], found[0]["result"], "the rest of its chain fails");
     let text = "Dependency part raised reject requeue=False: not today";
     assert_eq!(found[3]["result"]["exc_message"], json!([text]));
+}
+
+/// Whoever sends.
+#[test]
+fn what_is_sent_to_a_fanout_exchange_reaches_workers_of_both_kinds() {
+    let stage = Stage::new(Kind::Ours);
+    let _workers =
+        [Kind::Ours, Kind::Celery].map(|kind| stage.worker_of(kind, &format!("{kind:?}@host"), &["-c", "1"]));
+    let mut config = Config::default();
+    config.set("broker_url", &stage.redis.url()).unwrap();
+    config.set("task_queues", QUEUES).unwrap();
+    let app = Celery::new("client", config).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let tell = |news: &str| {
+        let tell = Signature::new("sem.told").arg(news).option("queue", "news");
+        runtime.block_on(app.apply(tell)).unwrap();
+    };
+    // Celery's worker subscribes only after it has said that it is ready.
+    let mut asked = 0;
+    eventually("both workers listen", secs(60), || {
+        asked += 1;
+        tell(&format!("question {asked}"));
+        let told = stage.told();
+        told.iter().any(|news| told.iter().filter(|other| *other == news).count() == 2)
+    });
+    for number in 0..3 {
+        let news = format!("from Rust {number}");
+        tell(&news);
+        stage.await_told(&news, 2);
+    }
+    stage.observe("told_by_python");
+    stage.await_told("from Python", 2);
 }
 
 #[test]

@@ -2,12 +2,14 @@
 
   semantics_app.py SCENARIO...   prints what was observed in each, as JSON
 """
+import base64
 import json
 import os
 import re
 import sys
 import threading
 import time
+import uuid
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from uuid import UUID
@@ -263,8 +265,7 @@ def routes():
     both = where.apply_async(queue="videos", routing_key="media.new.video")
     found.append(outcome(both))
     for n in range(3):
-        # A client of Celery 5.7 does not declare the exchange of a Broadcast queue, and then takes it for a direct one.
-        told.apply_async((f"news {n}",), routing_key="celery", declare=[Exchange("news", "fanout")])
+        tell_all(f"news {n}")
     wait_for(lambda: redis.llen("told") >= 3, "what was told to all")
     add.delay(1, 1).get(timeout=30)
     bindings = {key.decode(): sorted(member.decode().split("\x06\x16") for member in redis.smembers(key))
@@ -380,6 +381,48 @@ def what_follows_a_rejection():
     found = [record("rejected"), called_back(1), record("next")]
     chord([reject.si().set(task_id="part"), add.si(1, 1)], body("body")).apply_async()
     return found + [record("body"), called_back(1)]
+
+
+def push(body="[[1, 1], {}, {}]", content_type="application/json", **headers):
+    """Puts a message into the queue as it is."""
+    properties = {"delivery_tag": str(uuid.uuid4()), "priority": 0, "body_encoding": "base64",
+                  "delivery_info": {"exchange": "", "routing_key": "celery"}}
+    message = {"body": base64.b64encode(body.encode()).decode(), "content-encoding": "utf-8",
+               "content-type": content_type, "headers": headers, "properties": properties}
+    redis.lpush("celery", json.dumps(message))
+
+
+@scenario
+def refused_messages():
+    call = {"task": "sem.add", "id": "bad", "lang": "py"}
+    push()
+    push(task="no.such.task", id="unknown")
+    push(content_type="text/plain", **call)
+    push(expires=[1], **call)
+    push(body="[[1, 1], [], {}]", **call)
+    rejected = reject.delay()
+    found = [outcome(app.AsyncResult("unknown")), outcome(rejected), outcome(add.delay(1, 1))]
+    wait_for(lambda: not redis.hlen("unacked") and not redis.llen("celery"), "nothing held")
+    kept = [key.decode() for key in redis.keys("*") if redis.type(key) == b"list" and b"inflight" not in key]
+    return found + [kept]
+
+
+@scenario
+def refusals_counted():
+    text, = app.control.broadcast("metrics", reply=True, timeout=20, limit=1)[0].values()
+    counts = re.findall(r'celeriac_messages_refused_total{.*reason="(\w+)"} (\d+)', text)
+    return {reason: int(count) for reason, count in counts if int(count)}
+
+
+def tell_all(text):
+    # A client of Celery 5.7 does not declare the exchange of a Broadcast queue, and then takes it for a direct one.
+    told.apply_async((text,), routing_key="celery", declare=[Exchange("news", "fanout")])
+
+
+@scenario
+def told_by_python():
+    tell_all("from Python")
+    return True
 
 
 @scenario

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use celeriac::config::Config;
+use celeriac::control::Commands;
 use celeriac::message::Map;
 use celeriac::prelude::*;
 use chrono::Utc;
@@ -179,7 +180,13 @@ async fn main() -> anyhow::Result<()> {
     let options = start(Config::default());
     let url = std::env::var("CELERY_BROKER_URL")?;
     let record = Record(redis::Client::open(url)?.get_multiplexed_async_connection().await?);
-    let worker = Worker::from_options("semantics", &options)?
+    let worker = Worker::from_options("semantics", &options)?;
+    let metrics = worker.metrics();
+    let worker = worker
+        .commands(Commands::default().with("metrics", move |_| {
+            let text = metrics.text();
+            async move { Ok(Value::Str(text)) }
+        }))
         .state(record)
         .task(add)
         .task(echo)
