@@ -106,6 +106,13 @@ impl ExceptionInfo {
 
     /// Python's `repr` of the exception: `ValueError('boom')`.
     pub fn repr(&self) -> String {
+        // celery's class has a `__repr__` of its own (celery 5.7 `celery/exceptions.py`).
+        if let ("Reject", Some("celery.exceptions"), [reason, requeue]) =
+            (self.exc_type.as_str(), self.exc_module.as_deref(), self.exc_message.as_slice())
+        {
+            let reason = reason.as_str().map_or_else(|| crate::message::repr(reason), str::to_owned);
+            return format!("reject requeue={}: {reason}", crate::message::repr(requeue));
+        }
         let args: Vec<String> = self.exc_message.iter().map(crate::message::repr).collect();
         format!("{}({})", self.exc_type.rsplit('.').next().unwrap_or(&self.exc_type), args.join(", "))
     }

@@ -57,43 +57,62 @@ pub fn dependency_error(task_id: &str, cause: &ExceptionInfo) -> ExceptionInfo {
     ExceptionInfo::celery("ChordError", format!("Dependency {task_id} raised {}", cause.repr()))
 }
 
-/// The exception of a chord in which a part failed whose header holds groups (celery 5.7 `celery/backends/redis.py`).
+/// The exception of a chord whose results cannot be joined, or in which a part failed whose header holds groups (celery
+/// 5.7 `celery/backends/redis.py`).
 pub fn join_error(cause: &ExceptionInfo) -> ExceptionInfo {
     ExceptionInfo::celery("ChordError", format!("Join error: {}", cause.repr()))
+}
+
+/// An errback of a chord's body that is to be called in process, and what it is told to have failed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BodyErrback {
+    /// The errback.
+    pub errback: Signature,
+    /// The id of the body, or of one task of a group as body.
+    pub id: String,
+    /// The name of the body; Celery does not know those of a group.
+    pub task: String,
+    /// The exception.
+    pub exception: ExceptionInfo,
 }
 
 /// Fails a chord's body: its errbacks are called, and it and what follows it get a failure; a group as body gets
 /// `cause` on each of its tasks, which are revoked.
 ///
 /// `exception` is the `ChordError`, `cause` the exception of the part that failed. Returns the errbacks to be called in
-/// process, each with the id of the task that it is called for.
+/// process.
 ///
 /// # Errors
 /// The body is malformed, or an errback cannot be sent.
-#[expect(clippy::too_many_arguments, reason = "each is a different thing that the failure depends on")]
 pub fn chord_error(
     body: &Signature,
     exception: &ExceptionInfo,
     cause: &ExceptionInfo,
-    traceback: Option<&str>,
     request: &Request,
     style: &dyn Fn(&Signature) -> ErrbackStyle,
     sender: &Sender<'_>,
     outbox: &mut Outbox,
-) -> Result<Vec<(String, Signature)>, CanvasError> {
+) -> Result<Vec<BodyErrback>, CanvasError> {
     let sender = &Sender { parent: Some(request), ..*sender };
     let mut node = Node::from_signature(body.clone())?;
     let rest = signatures(node.options.get("chain"))?;
     let mut in_process = Vec::new();
     if node.is_group() {
-        let cause = Cause { exception: cause, traceback };
+        let traceback = cause.traceback(None);
+        let cause = Cause { exception: cause, traceback: Some(&traceback) };
         fail_group(&mut node, cause, style, sender, outbox, &mut in_process)?;
     } else {
         let id = node.text("task_id").map_or_else(|| (sender.new_id)(), str::to_owned);
         let errbacks = signatures(node.options.get("link_error"))?;
         let called = call_errbacks(errbacks, &id, &id, style, sender, outbox)?;
-        in_process.extend(called.into_iter().map(|errback| (id.clone(), errback)));
-        store(&id, Cause { exception, traceback }, sender, outbox);
+        in_process.extend(called.into_iter().map(|errback| BodyErrback {
+            errback,
+            id: id.clone(),
+            task: body.task.clone(),
+            exception: exception.clone(),
+        }));
+        let traceback = exception.traceback(None);
+        store(&id, Cause { exception, traceback: Some(&traceback) }, sender, outbox);
     }
     fail_chain(rest, Cause { exception, traceback: None }, true, sender, outbox)?;
     Ok(in_process)
@@ -105,7 +124,7 @@ fn fail_group(
     style: &dyn Fn(&Signature) -> ErrbackStyle,
     sender: &Sender<'_>,
     outbox: &mut Outbox,
-    in_process: &mut Vec<(String, Signature)>,
+    in_process: &mut Vec<BodyErrback>,
 ) -> Result<(), CanvasError> {
     let frozen = node.freeze(&Place::default(), sender)?;
     let group_errbacks = maybe_list(node.options.get("link_error").cloned());
@@ -121,7 +140,12 @@ fn fail_group(
         }
         let errbacks = errbacks.iter().map(Signature::from_value).collect::<Result<Vec<_>, _>>()?;
         let called = call_errbacks(errbacks, result.id(), result.id(), style, sender, outbox)?;
-        in_process.extend(called.into_iter().map(|errback| (result.id().to_owned(), errback)));
+        in_process.extend(called.into_iter().map(|errback| BodyErrback {
+            errback,
+            id: result.id().to_owned(),
+            task: "unknown".to_owned(),
+            exception: cause.exception.clone(),
+        }));
         store(result.id(), cause, sender, outbox);
         ids.push(result.id().to_owned());
     }

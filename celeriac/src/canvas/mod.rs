@@ -28,7 +28,7 @@ pub use builtins::{accumulate, map_calls, starmap_calls};
 pub(crate) use completion::is_followed;
 pub use completion::{chord_part, chord_ready, on_success};
 pub use error::CanvasError;
-pub use failure::{ErrbackStyle, chord_error, dependency_error, join_error, on_failure};
+pub use failure::{BodyErrback, ErrbackStyle, chord_error, dependency_error, join_error, on_failure};
 pub use replace::{add_to_chord, replace};
 pub use retry::{RetryError, autoretry, retry};
 pub use sender::{Effect, Outbox, Sender, random_id};

@@ -8,7 +8,7 @@ use redis::Cmd;
 
 use super::runtime::Runtime;
 use crate::backend::redis::{Parts, RedisBackend};
-use crate::backend::{ChordPart, ResultRef, TaskState};
+use crate::backend::{ChordPart, ExceptionInfo, ResultRef, TaskState};
 use crate::broker::BrokerError;
 use crate::canvas;
 use crate::failpoints::fail_point;
@@ -19,6 +19,7 @@ use crate::task::Request;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// A chord's part and the token under which it claims the chord.
+#[derive(Clone)]
 pub(super) struct Claim {
     pub(super) part: ChordPart,
     pub(super) token: String,
@@ -114,7 +115,17 @@ pub(crate) fn join<'a>(
                 }
                 continue;
             }
-            let meta = backend.wait(&child.id, backend.join_timeout()).await?;
+            let meta = match backend.wait(&child.id, backend.join_timeout()).await {
+                // The server answers, and there is no result.
+                Err(BrokerError::Timeout { .. }) => match backend.fetch(&child.id).await? {
+                    Some(meta) if meta.status.is_ready() => meta,
+                    _ => {
+                        let error = ExceptionInfo::celery("TimeoutError", "The operation timed out.");
+                        return Ok(Parts::Unjoined { exception: error.to_value() });
+                    }
+                },
+                meta => meta?,
+            };
             if meta.status != TaskState::Success {
                 return Ok(Parts::Unjoined { exception: meta.result });
             }

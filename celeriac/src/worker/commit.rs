@@ -1,12 +1,15 @@
 //! Committing what a completed run asks for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use redis::Cmd;
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use super::chords::Claim;
+use super::errbacks::{Called, Failed};
 use super::runtime::Runtime;
 use super::state::lock;
 use crate::app::Lowered;
@@ -15,13 +18,15 @@ use crate::backend::{ChordPart, ExceptionInfo, TaskState};
 use crate::backoff::Backoff;
 use crate::broker::BrokerError;
 use crate::broker::redis::{Disposition, Settlement, guarded};
-use crate::canvas::{self, Effect, ErrbackStyle, Outbox};
+use crate::canvas::{self, Effect, Outbox};
 use crate::failpoints::fail_point;
-use crate::message::{Map, Signature};
-use crate::task::{Context, Handler, Request, takes_more_than};
+use crate::message::Signature;
+use crate::task::Request;
 
 /// How long it is remembered that the body of a chord was sent, where broker and results are apart.
 const MARK_SECONDS: u64 = 3600;
+/// How often the claim of a chord is kept while errbacks of its body run: it lasts several times as long.
+const KEEP_CLAIM_EVERY: Duration = Duration::from_secs(5);
 
 impl Runtime {
     /// Commits effects and settles a delivery.
@@ -98,6 +103,30 @@ impl Runtime {
         }
         fail_point!("commit.followed");
         self.settle(Settlement { serial, disposition, commands: forgetting, replies: None });
+    }
+
+    /// Stores what follows from a failure and returns its parts of chords, ahead of the errbacks that are called in this
+    /// process; returns the effects that are left for the commit.
+    ///
+    /// A task that comes back after a crash does this again, which changes nothing.
+    pub(super) async fn store_ahead(
+        self: &Arc<Self>,
+        effects: Vec<Effect>,
+        request: &Request,
+    ) -> Vec<Effect> {
+        let Some(backend) = self.app.redis_backend() else { return effects };
+        let (ahead, left): (Vec<Effect>, Vec<Effect>) =
+            effects.into_iter().partition(|effect| matches!(effect, Effect::Store(_) | Effect::ChordPart(_)));
+        self.outlast_retry(request, &ahead).await;
+        let Lowered { mut results, parts, .. } = self.insist(|| self.app.lower(ahead.clone())).await;
+        let claims: Vec<Claim> = parts.into_iter().map(|part| Claim::new(part, Some(request))).collect();
+        results.extend(claims.iter().map(|claim| claim.command(backend)));
+        let replies = self.insist(|| backend.run(results.clone())).await;
+        if !claims.is_empty() {
+            let (runtime, request) = (Arc::clone(self), request.clone());
+            self.background.spawn(async move { runtime.follow_claims(claims, replies, &request).await });
+        }
+        left
     }
 
     /// As [`Runtime::finish_for`] without a delivery; boxed, since a chord's end may end the chord around it.
@@ -203,12 +232,12 @@ impl Runtime {
             Some(Parts::Failed { task_id, exception }) => {
                 let cause = ExceptionInfo::from_value(&exception);
                 return self
-                    .fail_chord(part, &canvas::dependency_error(&task_id, &cause), &cause, request)
+                    .fail_chord(claim, &canvas::dependency_error(&task_id, &cause), &cause, request)
                     .await;
             }
             Some(Parts::Unjoined { exception }) => {
-                let cause = ExceptionInfo::from_value(&exception);
-                return self.fail_chord(part, &canvas::join_error(&cause), &cause, request).await;
+                let error = canvas::join_error(&ExceptionInfo::from_value(&exception));
+                return self.fail_chord(claim, &error, &error, request).await;
             }
             None => return,
         };
@@ -224,7 +253,7 @@ impl Runtime {
         });
         if let Err(error) = sent {
             let exception = ExceptionInfo::celery("ChordError", format!("Callback error: {error}"));
-            return self.fail_chord(part, &exception, &exception, request).await;
+            return self.fail_chord(claim, &exception, &exception, request).await;
         }
         let Lowered { prepare, publish, results, .. } =
             self.insist(|| self.app.lower(outbox.effects.clone())).await;
@@ -259,94 +288,90 @@ impl Runtime {
 
     /// The results of a chord's header: by the saved shape if its header held groups, else in the order of its parts.
     async fn chord_results(&self, backend: &RedisBackend, part: &ChordPart) -> Result<Parts, BrokerError> {
-        match backend.restore_group(&part.group_id).await? {
-            Some(group) => super::chords::join(backend, &group).await,
-            None => backend.chord_parts(&part.group_id).await,
+        let joined = async {
+            match backend.restore_group(&part.group_id).await? {
+                Some(group) => super::chords::join(backend, &group).await,
+                None => backend.chord_parts(&part.group_id).await,
+            }
+        };
+        match joined.await {
+            // It will not be readable later either.
+            Err(BrokerError::Protocol(error)) => {
+                let error =
+                    ExceptionInfo::new("kombu.exceptions", "DecodeError", vec![error.to_string().into()]);
+                Ok(Parts::Unjoined { exception: error.to_value() })
+            }
+            joined => joined,
         }
     }
 
     async fn fail_chord(
         self: &Arc<Self>,
-        part: &ChordPart,
+        claim: &Claim,
         exception: &ExceptionInfo,
         cause: &ExceptionInfo,
         request: &Request,
     ) {
+        let part = &claim.part;
         log::error!(group_id = part.group_id.as_str(), error = exception.repr().as_str(); "Chord {} raised: {}", part.group_id, exception.repr());
         let mut outbox = Outbox::new();
-        let traceback = exception.traceback(None);
         let style = |errback: &Signature| self.errback_style(errback);
         let in_process = self.app.with_sender(Some(request), |sender| {
-            canvas::chord_error(
-                &part.body,
-                exception,
-                cause,
-                Some(&traceback),
-                request,
-                &style,
-                sender,
-                &mut outbox,
-            )
+            canvas::chord_error(&part.body, exception, cause, request, &style, sender, &mut outbox)
         });
-        match in_process {
-            Ok(errbacks) => {
-                for (id, errback) in errbacks {
-                    self.call_errback(&errback, request, &id, exception, Some(&traceback));
-                }
-            }
-            Err(error) => {
-                log::error!(error:% = error; "The body of chord {} cannot be failed: {error}", part.group_id)
-            }
-        }
+        let errbacks = in_process.unwrap_or_else(|error| {
+            log::error!(error:% = error; "The body of chord {} cannot be failed: {error}", part.group_id);
+            Vec::new()
+        });
         // Failing the body may complete an outer chord: its parts are returned as those of any task.
         outbox.effects.push(Effect::ChordFailed { group_id: part.group_id.clone() });
-        self.finish_boxed(outbox.effects, request).await;
-    }
-
-    /// How an errback is called: in this process only when it is known here and wants more than the failed task's id.
-    pub(crate) fn errback_style(&self, errback: &Signature) -> ErrbackStyle {
-        let Some(definition) = self.registry.get(errback.task.as_str()) else { return ErrbackStyle::Message };
-        let Some(parameters) = definition.parameters else { return ErrbackStyle::Message };
-        match takes_more_than(parameters, errback, 1) {
-            true => ErrbackStyle::InProcess,
-            false => ErrbackStyle::Message,
+        if errbacks.is_empty() {
+            return self.finish_boxed(outbox.effects, request).await;
         }
-    }
-
-    /// Calls an errback with the failed request, its exception and traceback; its own failure is only logged.
-    pub(crate) fn call_errback(
-        self: &Arc<Self>,
-        errback: &Signature,
-        request: &Request,
-        failed_id: &str,
-        exception: &ExceptionInfo,
-        traceback: Option<&str>,
-    ) {
-        let Some(definition) = self.registry.get(errback.task.as_str()).cloned() else { return };
-        let mut call = request.clone();
-        let failed =
-            crate::value!({"id": failed_id, "task": request.task.as_str(), "root_id": request.root_id()});
-        let given = [failed, exception.to_value(), traceback.map(str::to_owned).into()];
-        let merged = errback.merge(&given, &Map::new(), &Map::new());
-        call.body.args = merged.args;
-        call.body.kwargs = merged.kwargs;
-        call.task.clone_from(&errback.task);
-        let context = Context::for_run(Arc::clone(&definition), call, self.states.clone(), self.app.clone());
-        let name = errback.task.clone();
+        // However long they take, whoever is here goes on; the chord is registered until they are done.
+        let (runtime, claim, request) = (Arc::clone(self), claim.clone(), request.clone());
+        let effects = outbox.effects;
         self.background.spawn(async move {
-            let result = match &definition.handler {
-                Handler::Async(function) => function(context).await,
-                Handler::Blocking(function) => {
-                    let function = Arc::clone(function);
-                    tokio::task::spawn_blocking(move || function(context))
-                        .await
-                        .unwrap_or_else(|error| Err(crate::task::TaskError::unexpected(error.to_string())))
-                }
-            };
-            if let Err(error) = result {
-                log::error!(task_name = name.as_str(), error:? = error; "Errback {name} failed");
+            let told = errbacks.iter().map(|call| {
+                let (id, task, exception) = (&call.id, &call.task, &call.exception);
+                (&call.errback, Failed { id, task, exception, traceback: None })
+            });
+            let errbacks: Vec<_> = told.collect();
+            if runtime.call_chord_errbacks(&claim, &errbacks, &request).await {
+                runtime.finish_boxed(effects, &request).await;
+            } else {
+                log::warn!(group_id = claim.part.group_id.as_str(); "The errbacks of chord {} are left to another worker", claim.part.group_id);
             }
         });
+    }
+
+    /// Calls the errbacks of a chord's body while the chord is claimed; whether they were called, and the claim kept.
+    async fn call_chord_errbacks(
+        &self,
+        claim: &Claim,
+        errbacks: &[(&Signature, Failed<'_>)],
+        request: &Request,
+    ) -> bool {
+        let Some(backend) = self.app.redis_backend() else { return false };
+        let keep = || self.insist(|| backend.extend_claim(&claim.part.group_id, &claim.token));
+        if !keep().await {
+            return false;
+        }
+        let lost = async {
+            loop {
+                tokio::time::sleep(KEEP_CLAIM_EVERY).await;
+                if !keep().await {
+                    return;
+                }
+            }
+        };
+        let definition = self.registry.get(request.task.as_str());
+        let limits = self.limits(request, definition.map(|known| &**known), CancellationToken::new());
+        tokio::select! {
+            biased;
+            called = self.call_errbacks(errbacks, request, limits) => called == Called::Done,
+            () = lost => false,
+        }
     }
 
     fn revoke_all(&self, ids: &[String]) {

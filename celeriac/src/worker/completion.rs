@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::execute::Ended;
+use super::errbacks::{Called, Failed};
+use super::execute::{Ended, Limits};
 use super::hooks::{self, Revocation};
 use super::metrics::TaskCounters;
 use super::revocation::revoked_exception;
@@ -216,14 +217,32 @@ impl Completion<'_> {
         reported: Reported<'_>,
     ) {
         let request = context.request();
-        let stores = self.stores_errors(request);
-        let mut effects = Vec::new();
-        let meta = stores.then(|| {
+        let meta = self.stores_errors(request).then(|| {
             let mut meta = self.meta(request, TaskState::Failure, exception.to_value());
             meta.traceback = traceback.map(str::to_owned);
             meta.children = Some(context.children());
             meta
         });
+        let Some(effects) = self.follow_failure(context, exception, traceback, meta).await else { return };
+        let disposition = self.disposition_after_failure(request, reported);
+        self.finish(disposition, effects, Some(request)).await;
+        self.events().failed(&request.id, exception, traceback);
+        self.counters.fail(&exception.exc_type);
+        hooks::each(&self.runtime.hooks.task_failure, |hook| hook(request, exception));
+    }
+
+    /// Calls the errbacks of a failure that are called here; returns what is to be committed with the acknowledgement, or
+    /// nothing when a cold shutdown ended the errbacks and the message has gone back.
+    async fn follow_failure(
+        &self,
+        context: &Context,
+        exception: &ExceptionInfo,
+        traceback: Option<&str>,
+        meta: Option<TaskMeta>,
+    ) -> Option<Vec<Effect>> {
+        let request = context.request();
+        let stores = meta.is_some();
+        let mut effects: Vec<Effect> = meta.into_iter().map(|meta| Effect::Store(Box::new(meta))).collect();
         if let Some(part) = canvas::chord_part(request, TaskState::Failure, exception.to_value()) {
             effects.push(Effect::ChordPart(Box::new(part)));
         }
@@ -233,38 +252,32 @@ impl Completion<'_> {
             canvas::on_failure(request, exception, traceback, stores, &style, sender, &mut outbox)
         });
         effects.append(&mut outbox.effects);
-        // Whoever is called with a failure may look it up.
-        let looked_up = in_process.as_ref().is_ok_and(|errbacks| !errbacks.is_empty());
-        if let Some(meta) = meta
-            && !(looked_up && self.store_ahead(&meta).await)
-        {
-            effects.insert(0, Effect::Store(Box::new(meta)));
+        let errbacks = in_process.unwrap_or_else(|error| {
+            log::error!(task_id = request.id.as_str(), error:% = error; "An errback cannot be sent: {error}");
+            Vec::new()
+        });
+        if errbacks.is_empty() {
+            return Some(effects);
         }
-        match in_process {
-            Ok(errbacks) => {
-                for errback in errbacks {
-                    self.runtime.call_errback(&errback, request, &request.id, exception, traceback);
-                }
-            }
-            Err(error) => {
-                log::error!(task_id = request.id.as_str(), error:% = error; "An errback cannot be sent: {error}")
-            }
+        let failed = Failed { id: &request.id, task: &request.task, exception, traceback };
+        let errbacks: Vec<_> = errbacks.iter().map(|errback| (errback, failed)).collect();
+        let left = self.runtime.store_ahead(effects, request).await;
+        fail_point!("errbacks.stored");
+        let called = self.runtime.call_errbacks(&errbacks, request, self.limits(request)).await;
+        // What is not acknowledged runs again with its errbacks.
+        let comes_back = !self.acknowledged || self.runtime.gives_back_all.load(Ordering::Relaxed);
+        if called == Called::Cancelled && comes_back {
+            self.give_up(context).await;
+            return None;
         }
-        let disposition = self.disposition_after_failure(request, reported);
-        self.finish(disposition, effects, Some(request)).await;
-        self.events().failed(&request.id, exception, traceback);
-        self.counters.fail(&exception.exc_type);
-        hooks::each(&self.runtime.hooks.task_failure, |hook| hook(request, exception));
+        fail_point!("errbacks.called");
+        Some(left)
     }
 
-    /// Stores an outcome ahead of everything else; whether that worked.
-    async fn store_ahead(&self, meta: &TaskMeta) -> bool {
-        let Some(backend) = self.runtime.app.redis_backend() else { return false };
-        let stored = backend.store(meta).await;
-        if let Err(error) = &stored {
-            log::warn!(task_id = meta.task_id.as_str(), error:% = error; "A failure is stored only after its errbacks were called: {error}");
-        }
-        stored.is_ok()
+    /// What may end the errbacks that are called after the run.
+    fn limits(&self, request: &Request) -> Limits {
+        let known = self.runtime.state.requests().get(&self.serial).map(|known| known.terminate.clone());
+        self.runtime.limits(request, Some(self.definition), known.unwrap_or_default())
     }
 
     pub(super) async fn retry(&self, context: &Context, retry: Retry, traceback: Option<String>) {
@@ -325,14 +338,9 @@ impl Completion<'_> {
             "Reject",
             vec![if reason.is_empty() { Value::Null } else { Value::Str(reason) }, Value::Bool(false)],
         );
-        let mut effects = Vec::new();
-        if self.stores_errors(request) {
-            let meta = self.meta(request, TaskState::Failure, exception.to_value());
-            effects.push(Effect::Store(Box::new(meta)));
-        }
-        if let Some(part) = canvas::chord_part(request, TaskState::Failure, exception.to_value()) {
-            effects.push(Effect::ChordPart(Box::new(part)));
-        }
+        let stores = self.stores_errors(request);
+        let meta = stores.then(|| self.meta(request, TaskState::Failure, exception.to_value()));
+        let Some(effects) = self.follow_failure(context, &exception, None, meta).await else { return };
         let disposition = match self.runtime.config().celeriac_dead_letter_rejected {
             true => Disposition::Dead(DeadReason::Rejected, Vec::new()),
             false => Disposition::Ack,

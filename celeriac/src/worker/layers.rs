@@ -84,8 +84,8 @@ impl Next {
     }
 }
 
-/// Calls the function of a task.
-async fn call(handler: &Handler, context: Context) -> TaskResult<Value> {
+/// Calls the function of a task; a panic in it is a failure.
+pub(super) async fn call(handler: &Handler, context: Context) -> TaskResult<Value> {
     match handler {
         Handler::Async(function) => {
             let run = AssertUnwindSafe(async { function(context).await });

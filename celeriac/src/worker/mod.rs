@@ -6,6 +6,7 @@ mod chords;
 mod commit;
 mod completion;
 mod deduplicate;
+mod errbacks;
 mod execute;
 mod health;
 mod hooks;

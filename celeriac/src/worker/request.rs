@@ -116,7 +116,7 @@ impl Job {
         runtime.events.task_events(definition.options.send_events).started(&request.id);
         counters.started.inc();
         completion.store_started(&request);
-        let limits = limits(&runtime, &definition, request.headers.timelimit, terminate);
+        let limits = runtime.limits(&request, Some(&definition), terminate);
         let context =
             Context::for_run(Arc::clone(&definition), request, runtime.states.clone(), runtime.app.clone());
         hooks::each(&runtime.hooks.task_prerun, |hook| hook(context.request()));
@@ -166,22 +166,24 @@ impl Runtime {
         self.settle(Settlement::of(serial, Disposition::Restore));
         self.forget(serial);
     }
-}
 
-fn limits(
-    runtime: &Runtime,
-    definition: &TaskDefinition,
-    asked: TimeLimit,
-    terminate: CancellationToken,
-) -> Limits {
-    let (config, options) = (runtime.config(), &definition.options);
-    let own = TimeLimit { hard: options.time_limit, soft: options.soft_time_limit };
-    let set = runtime.time_limits(&definition.name).unwrap_or(own);
-    let seconds = |duration: Option<std::time::Duration>| duration.map(|duration| duration.as_secs_f64());
-    Limits {
-        hard: asked.hard.or(set.hard).or(seconds(config.task_time_limit)),
-        soft: asked.soft.or(set.soft).or(seconds(config.task_soft_time_limit)),
-        terminate,
-        abort: runtime.abort.clone(),
+    /// What may end a run, or what follows from it; `definition` is that of the task, if it is known here.
+    pub(super) fn limits(
+        &self,
+        request: &Request,
+        definition: Option<&TaskDefinition>,
+        terminate: CancellationToken,
+    ) -> Limits {
+        let (config, asked) = (self.config(), request.headers.timelimit);
+        let own = definition.map(|definition| &definition.options);
+        let own = own.map(|own| TimeLimit { hard: own.time_limit, soft: own.soft_time_limit });
+        let set = self.time_limits(&request.task).or(own).unwrap_or_default();
+        let seconds = |duration: Option<std::time::Duration>| duration.map(|duration| duration.as_secs_f64());
+        Limits {
+            hard: asked.hard.or(set.hard).or(seconds(config.task_time_limit)),
+            soft: asked.soft.or(set.soft).or(seconds(config.task_soft_time_limit)),
+            terminate,
+            abort: self.abort.clone(),
+        }
     }
 }

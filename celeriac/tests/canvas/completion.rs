@@ -188,7 +188,7 @@ fn a_chord_error_fails_the_body_and_what_follows_it() {
     let mut outbox = Outbox::new();
     let style = |_: &Signature| ErrbackStyle::Message;
     desk.with(None, |sender| {
-        canvas::chord_error(&part.body, &exception, &cause, None, &failed, &style, sender, &mut outbox)
+        canvas::chord_error(&part.body, &exception, &cause, &failed, &style, sender, &mut outbox)
     })
     .unwrap();
     let errbacks = messages(&outbox);
@@ -218,7 +218,7 @@ fn a_group_as_body_fails_with_the_cause_and_is_revoked() {
     let mut outbox = Outbox::new();
     let style = |_: &Signature| ErrbackStyle::Message;
     desk.with(None, |sender| {
-        canvas::chord_error(&part.body, &exception, &cause, None, &failed, &style, sender, &mut outbox)
+        canvas::chord_error(&part.body, &exception, &cause, &failed, &style, sender, &mut outbox)
     })
     .unwrap();
     let members: Vec<String> = result.children.unwrap().iter().map(|child| child.id.clone()).collect();

@@ -121,12 +121,10 @@ impl Worker {
         if let Some((id, cause)) = failed {
             let exception = canvas::dependency_error(&id, &cause);
             let called = self.desk.with(None, |sender| {
-                canvas::chord_error(&body, &exception, &cause, None, running, &style, sender, &mut outbox)
+                canvas::chord_error(&body, &exception, &cause, running, &style, sender, &mut outbox)
             });
-            let is_group = body.is_group();
-            for (id, _) in called.unwrap() {
-                let seen = if is_group { &cause } else { &exception };
-                self.events.push(json!(["errback", id, plain(&seen.to_value())]));
+            for call in called.unwrap() {
+                self.events.push(json!(["errback", call.id, plain(&call.exception.to_value())]));
             }
         } else {
             let results = parts.returned.values().map(|(_, result)| result.clone()).collect();

@@ -8,6 +8,7 @@ mod bindings;
 mod clients;
 mod clocks;
 mod dead_letters;
+mod errbacks;
 mod etas;
 mod failpoints;
 mod full;

@@ -52,14 +52,6 @@ fn automatic_retries_with_backoff() {
 }
 
 #[test]
-fn chords_whose_headers_end_in_groups() {
-    let found = observed("failed_joins");
-    assert_eq!(found[0], json!(["FAILURE", "ChordError", ["Join error: ValueError('at fault')"]]));
-    assert_eq!(found[1], json!(["FAILURE", "ChordError", ["Join error: KeyError('at fault')"]]));
-    assert_eq!(found[2], json!(["SUCCESS", [[6, 7], 9]]));
-}
-
-#[test]
 fn states_that_are_stored_or_not() {
     let found = observed("stored_states");
     assert_eq!(found[0], json!(["hostname", "pid"]));
@@ -74,36 +66,106 @@ fn direct_topic_and_fanout_exchanges() {
 }
 
 #[test]
-fn a_client_in_rust_sends_to_a_fanout_exchange() {
-    let heard = observed_at_both(|stage| {
-        let _worker = stage.worker(&["-c", "2"]);
-        let mut config = Config::default();
-        let routes = r#"{"sem.told": {"queue": "news"}}"#;
-        for (name, value) in
-            [("broker_url", &*stage.redis.url()), ("task_queues", QUEUES), ("task_routes", routes)]
-        {
-            config.set(name, value).unwrap();
-        }
-        let client = Celery::new("client", config).unwrap();
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        for n in 0..3 {
-            runtime.block_on(client.apply(Signature::new("sem.told").arg(format!("news {n}")))).unwrap();
-        }
-        let heard = || -> Vec<String> {
-            redis::cmd("LRANGE").arg("told").arg(0).arg(-1).query(&mut stage.redis.connection()).unwrap()
-        };
-        eventually("all is heard", secs(30), || heard().len() >= 3);
-        let mut heard = heard();
-        heard.sort();
-        json!(heard)
-    });
-    assert_eq!(heard, json!(["news 0", "news 1", "news 2"]));
-}
-
-#[test]
 fn tasks_are_revoked_by_their_stamps() {
     let revoked = json!(["REVOKED", "TaskRevokedError", ["revoked"]]);
     assert_eq!(observed("revoked_stamps"), json!([revoked, ["SUCCESS", 2], revoked]));
+}
+
+#[test]
+fn chords_of_which_a_part_fails() {
+    let found = observed("parts_that_fail");
+    let text = "Dependency part raised ValueError('no')";
+    assert_eq!(found["failed"][0]["result"]["exc_message"], json!([text]));
+    assert_eq!(found["failed"][1], json!([format!("failed sem.echo ChordError: {text}, without traceback")]));
+    assert_eq!(found["group"][1]["result"]["exc_type"], "ValueError", "tasks of a group fail with the cause");
+}
+
+#[test]
+fn chords_whose_results_cannot_be_joined() {
+    let found = observed("joins_that_fail");
+    for (body, cause) in [("failed", "ValueError('no')"), ("unreadable", "DecodeError")] {
+        let text = format!("Join error: {cause}");
+        let record = &found[body][0];
+        assert_eq!(
+            (&record["status"], &record["result"]["exc_type"]),
+            (&json!("FAILURE"), &json!("ChordError"))
+        );
+        assert_eq!(record["result"]["exc_message"], json!([text]));
+        assert_eq!(found[body][1], json!([format!("{body} sem.echo ChordError: {text}, without traceback")]));
+    }
+    assert_eq!(found["group"][0]["result"], found["failed"][0]["result"], "such an error has no cause");
+}
+
+/// Celery's worker hands `None` to the body instead (observed with Celery 5.7).
+#[test]
+fn a_chord_fails_of_which_a_result_is_missing() {
+    let stage = Stage::new(Kind::Ours);
+    let _worker = stage.worker(&["-c", "2"]);
+    let text = "Join error: TimeoutError('The operation timed out.')";
+    let found = stage.observe("a_join_that_misses_a_result");
+    assert_eq!(found[0]["result"]["exc_message"], json!([text]));
+    assert_eq!(found[1], json!([format!("missing sem.echo ChordError: {text}, without traceback")]));
+}
+
+#[test]
+fn refused_and_rejected_messages_are_gone_when_there_are_no_dead_letters() {
+    let [theirs, ours] = [Kind::Celery, Kind::Ours].map(|kind| {
+        let stage = Stage::with_settings(kind, json!({"celeriac_dead_letter_queue": ""}));
+        let mut worker = stage.worker(&["-c", "2"]);
+        let found = stage.observe("refused_messages");
+        assert!(!worker.lines_with("no.such.task").is_empty(), "{kind:?} tells of it: {:?}", worker.lines());
+        if kind == Kind::Ours {
+            let counted = stage.observe("refusals_counted");
+            assert_eq!(counted, json!({"headers": 2, "content_type": 1, "body": 1, "unregistered": 1}));
+        }
+        assert!(worker.terminate(secs(60)).success(), "{kind:?} lives on");
+        found
+    });
+    assert_eq!(ours, theirs, "\nours   {ours}\ntheirs {theirs}");
+    assert_eq!(ours[0], json!(["FAILURE", "NotRegistered", ["no.such.task"]]));
+    assert_eq!((&ours[2], &ours[3]), (&json!(["SUCCESS", 2]), &json!([])));
+}
+
+#[test]
+fn what_follows_a_task_that_rejects_its_message() {
+    let found = observed("what_follows_a_rejection");
+    assert_eq!(found[0]["result"]["exc_message"], json!(["not today", false]));
+    assert_eq!(found[1], json!(["rejected sem.reject Reject: not today, without traceback"]));
+    assert_eq!(found[2]["result"], found[0]["result"], "the rest of its chain fails");
+    let text = "Dependency part raised reject requeue=False: not today";
+    assert_eq!(found[3]["result"]["exc_message"], json!([text]));
+}
+
+/// Whoever sends.
+#[test]
+fn what_is_sent_to_a_fanout_exchange_reaches_workers_of_both_kinds() {
+    let stage = Stage::new(Kind::Ours);
+    let _workers =
+        [Kind::Ours, Kind::Celery].map(|kind| stage.worker_of(kind, &format!("{kind:?}@host"), &["-c", "1"]));
+    let mut config = Config::default();
+    config.set("broker_url", &stage.redis.url()).unwrap();
+    config.set("task_queues", QUEUES).unwrap();
+    let app = Celery::new("client", config).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let tell = |news: &str| {
+        let tell = Signature::new("sem.told").arg(news).option("queue", "news");
+        runtime.block_on(app.apply(tell)).unwrap();
+    };
+    // Celery's worker subscribes only after it has said that it is ready.
+    let mut asked = 0;
+    eventually("both workers listen", secs(60), || {
+        asked += 1;
+        tell(&format!("question {asked}"));
+        let told = stage.told();
+        told.iter().any(|news| told.iter().filter(|other| *other == news).count() == 2)
+    });
+    for number in 0..3 {
+        let news = format!("from Rust {number}");
+        tell(&news);
+        stage.await_told(&news, 2);
+    }
+    stage.observe("told_by_python");
+    stage.await_told("from Python", 2);
 }
 
 #[test]

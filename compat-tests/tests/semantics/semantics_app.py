@@ -2,17 +2,20 @@
 
   semantics_app.py SCENARIO...   prints what was observed in each, as JSON
 """
+import base64
 import json
 import os
+import re
 import sys
 import threading
 import time
+import uuid
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from uuid import UUID
 
 from celery import Celery, chain, chord, group
-from celery.exceptions import SoftTimeLimitExceeded
+from celery.exceptions import Reject, SoftTimeLimitExceeded
 from kombu import Exchange, Queue
 from kombu.common import Broadcast
 
@@ -139,6 +142,23 @@ def late(seconds):
     time.sleep(seconds)
 
 
+@app.task(name="sem.reject", acks_late=True)
+def reject():
+    raise Reject("not today", requeue=False)
+
+
+@app.task(name="sem.gate")
+def gate():
+    while not redis.exists("gate"):
+        time.sleep(0.01)
+
+
+@app.task(name="sem.errback")
+def errback(request, exc, traceback):
+    known = "without" if traceback is None else "with"
+    redis.rpush("errbacks", f"{request.id} {request.task} {type(exc).__name__}: {exc.args[0]}, {known} traceback")
+
+
 SCENARIOS = {}
 
 
@@ -222,17 +242,6 @@ def automatic_retries():
 
 
 @scenario
-def failed_joins():
-    """The headers end in groups, so that their results are joined: one is a failure."""
-    found = []
-    for part in (autoretry.si("ValueError"), autoretry.si("KeyError")):
-        header = [chain(add.si(1, 2), group(add.s(3), part)), add.si(4, 5)]
-        found.append(outcome(chord(header)(echo.s())))
-    header = [chain(add.si(1, 2), group(add.s(3), add.s(4))), add.si(4, 5)]
-    return found + [outcome(chord(header)(echo.s()))]
-
-
-@scenario
 def stored_states():
     running = tracked.delay()
     wait_for(lambda: running.state == "STARTED", "STARTED")
@@ -256,8 +265,7 @@ def routes():
     both = where.apply_async(queue="videos", routing_key="media.new.video")
     found.append(outcome(both))
     for n in range(3):
-        # A client of Celery 5.7 does not declare the exchange of a Broadcast queue, and then takes it for a direct one.
-        told.apply_async((f"news {n}",), routing_key="celery", declare=[Exchange("news", "fanout")])
+        tell_all(f"news {n}")
     wait_for(lambda: redis.llen("told") >= 3, "what was told to all")
     add.delay(1, 1).get(timeout=30)
     bindings = {key.decode(): sorted(member.decode().split("\x06\x16") for member in redis.smembers(key))
@@ -303,6 +311,118 @@ def revoked_stamps():
     wait_for(lambda: len([*held()[0].values()][0]) == 3, "all are held")
     app.control.revoke_by_stamped_headers({"tenant": "acme"})
     return [outcome(result) for result in results]
+
+
+def record(id):
+    """What is stored of a task, but for what no two runs have in common."""
+    wait_for(lambda: redis.exists(f"celery-task-meta-{id}"), f"the record of {id}")
+    meta = json.loads(redis.get(f"celery-task-meta-{id}"))
+    meta.pop("date_done")
+    meta["traceback"] = (meta["traceback"] or "").strip().splitlines()[-1:]
+    return meta
+
+
+def called_back(count):
+    wait_for(lambda: redis.llen("errbacks") >= count, "errbacks")
+    calls = sorted(call.decode() for call in redis.lrange("errbacks", 0, -1))
+    redis.delete("errbacks")
+    return calls
+
+
+def joined(*parts):
+    """The header of a chord whose results are joined by their saved shape, since one of them is a group."""
+    return [chain(add.si(1, 1), group(add.si(2, 2), add.si(3, 3))), *parts]
+
+
+def body(id):
+    return echo.s().set(task_id=id).on_error(errback.s())
+
+
+def spoiled(id, spoil):
+    """Of a chord with something done to the result of a part before it is joined."""
+    chord(joined(add.si(1, 1).set(task_id=f"part of {id}"), gate.si()), body(id)).apply_async()
+    outcome(app.AsyncResult(f"part of {id}"))
+    spoil(f"celery-task-meta-part of {id}")
+    redis.set("gate", "open")
+    found = json.dumps([record(id), called_back(1)])
+    # Each decoder has words of its own.
+    return json.loads(re.sub(r'DecodeError\(.*?\)+(?=[",])', "DecodeError", found))
+
+
+@scenario
+def joins_that_fail():
+    found = {}
+    chord(joined(give_up.si()), body("failed")).apply_async()
+    found["failed"] = [record("failed"), called_back(1)]
+    chord(joined(give_up.si()), group(body("one"), body("two"))).apply_async()
+    found["group"] = [record("one"), record("two"), called_back(2)]
+    found["unreadable"] = spoiled("unreadable", lambda key: redis.set(key, "no JSON"))
+    return found
+
+
+@scenario
+def a_join_that_misses_a_result():
+    return spoiled("missing", redis.delete)
+
+
+@scenario
+def parts_that_fail():
+    found = {}
+    chord([give_up.si().set(task_id="part"), add.si(1, 1)], body("failed")).apply_async()
+    found["failed"] = [record("failed"), called_back(1)]
+    chord([give_up.si().set(task_id="part"), add.si(1, 1)], group(body("one"), body("two"))).apply_async()
+    found["group"] = [record("one"), record("two"), called_back(2)]
+    return found
+
+
+@scenario
+def what_follows_a_rejection():
+    chain(reject.si().set(task_id="rejected").on_error(errback.s()), add.si(1, 1).set(task_id="next")).apply_async()
+    found = [record("rejected"), called_back(1), record("next")]
+    chord([reject.si().set(task_id="part"), add.si(1, 1)], body("body")).apply_async()
+    return found + [record("body"), called_back(1)]
+
+
+def push(body="[[1, 1], {}, {}]", content_type="application/json", **headers):
+    """Puts a message into the queue as it is."""
+    properties = {"delivery_tag": str(uuid.uuid4()), "priority": 0, "body_encoding": "base64",
+                  "delivery_info": {"exchange": "", "routing_key": "celery"}}
+    message = {"body": base64.b64encode(body.encode()).decode(), "content-encoding": "utf-8",
+               "content-type": content_type, "headers": headers, "properties": properties}
+    redis.lpush("celery", json.dumps(message))
+
+
+@scenario
+def refused_messages():
+    call = {"task": "sem.add", "id": "bad", "lang": "py"}
+    push()
+    push(task="no.such.task", id="unknown")
+    push(content_type="text/plain", **call)
+    push(expires=[1], **call)
+    push(body="[[1, 1], [], {}]", **call)
+    rejected = reject.delay()
+    found = [outcome(app.AsyncResult("unknown")), outcome(rejected), outcome(add.delay(1, 1))]
+    wait_for(lambda: not redis.hlen("unacked") and not redis.llen("celery"), "nothing held")
+    kept = [key.decode() for key in redis.keys("*") if redis.type(key) == b"list" and b"inflight" not in key]
+    return found + [kept]
+
+
+@scenario
+def refusals_counted():
+    text, = app.control.broadcast("metrics", reply=True, timeout=20, limit=1)[0].values()
+    counts = re.findall(r'celeriac_messages_refused_total{.*reason="(\w+)"} (\d+)', text)
+    return {reason: int(count) for reason, count in counts if int(count)}
+
+
+def tell_all(text):
+    # A client of Celery 5.7 does not declare the exchange of a Broadcast queue, and then takes it for a direct one.
+    told.apply_async((text,), routing_key="celery", declare=[Exchange("news", "fanout")])
+
+
+@scenario
+def told_by_python():
+    tell_all("from Python")
+    return True
 
 
 @scenario

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use compat_tests::{Process, PythonEnv, RedisServer, binary, scratch_dir, secs};
+use compat_tests::{Process, PythonEnv, RedisServer, binary, eventually, scratch_dir, secs};
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
@@ -42,8 +42,13 @@ impl Stage {
 
     /// Starts the worker; it need not be ready.
     pub(crate) fn start(&self, arguments: &[&str]) -> Process {
-        let arguments = ["-n", "w@host", "-l", "info"].iter().chain(arguments);
-        match self.kind {
+        self.start_of(self.kind, "w@host", arguments)
+    }
+
+    fn start_of(&self, kind: Kind, name: &str, arguments: &[&str]) -> Process {
+        let start = ["-n", name, "-l", "info"];
+        let arguments = start.iter().chain(arguments);
+        match kind {
             Kind::Celery => {
                 let command = ["-A", "semantics_app", "worker"].iter().chain(arguments);
                 let command = PythonEnv::get().celery(command).current_dir(self.folder.path());
@@ -68,9 +73,27 @@ impl Stage {
 
     /// A worker that is ready.
     pub(crate) fn worker(&self, arguments: &[&str]) -> Process {
-        let mut worker = self.start(arguments);
+        self.worker_of(self.kind, "w@host", arguments)
+    }
+
+    /// A worker of either kind that is ready.
+    pub(crate) fn worker_of(&self, kind: Kind, name: &str, arguments: &[&str]) -> Process {
+        let mut worker = self.start_of(kind, name, arguments);
         worker.wait_for_line(" ready", secs(150));
         worker
+    }
+
+    /// What `sem.told` was told, by any worker.
+    pub(crate) fn told(&self) -> Vec<String> {
+        redis::cmd("LRANGE").arg("told").arg(0).arg(-1).query(&mut self.redis.connection()).unwrap()
+    }
+
+    #[track_caller]
+    pub(crate) fn await_told(&self, news: &str, times: usize) {
+        eventually(&format!("{news:?} is told {times} times"), secs(60), || match self.told() {
+            told if told.iter().filter(|told| *told == news).count() == times => Ok(()),
+            told => Err(format!("{told:?}")),
+        });
     }
 
     /// What a client observes in a scenario.

@@ -103,7 +103,7 @@ pub(crate) enum Parts {
     Results(Vec<Value>),
     /// One failed: its id and its exception.
     Failed { task_id: String, exception: Value },
-    /// One failed in a header of groups, which is joined by its saved shape: its exception.
+    /// They cannot be joined, or one failed in a header of groups, which is joined by its saved shape: the exception.
     Unjoined { exception: Value },
 }
 

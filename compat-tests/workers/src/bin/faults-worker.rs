@@ -21,7 +21,8 @@ struct Record {
 }
 
 impl Record {
-    async fn add(&self, list: &str, entry: i64) -> TaskResult<()> {
+    /// Adds to a list, and returns how long that is now.
+    async fn add(&self, list: &str, entry: i64) -> TaskResult<usize> {
         // What a test counts must not depend on how busy the machine is.
         let patient = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(PATIENCE))
@@ -101,6 +102,30 @@ async fn reject(_number: i64) -> TaskResult<()> {
     Err(TaskError::Reject { reason: "not today".to_owned(), requeue: false })
 }
 
+#[celeriac::task(name = "faults.fail", acks_late = true)]
+async fn fail(record: State<Record>, number: i64) -> TaskResult<()> {
+    record.add("started", number).await?;
+    Err(TaskError::unexpected("as planned"))
+}
+
+/// An errback that is called in the worker's process; the first call for a number may never end.
+#[celeriac::task(name = "faults.errback")]
+async fn errback(
+    record: State<Record>,
+    _failed: Value,
+    _error: Value,
+    _traceback: Value,
+    number: i64,
+    first_hangs: bool,
+) -> TaskResult<()> {
+    let calls = record.add(&format!("errback.{number}"), number).await?;
+    if first_hangs && calls == 1 {
+        std::future::pending().await
+    }
+    record.add("errbacks", number).await?;
+    Ok(())
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let options = start(Config::default());
@@ -119,6 +144,8 @@ async fn main() -> anyhow::Result<()> {
         .task(sum)
         .task(again)
         .task(poison)
-        .task(reject);
+        .task(reject)
+        .task(fail)
+        .task(errback);
     std::process::exit(worker.run().await?.exit_code());
 }

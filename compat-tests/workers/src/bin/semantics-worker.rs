@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use celeriac::config::Config;
+use celeriac::control::Commands;
+use celeriac::message::Map;
 use celeriac::prelude::*;
 use chrono::Utc;
 use compat_workers::start;
@@ -142,12 +144,49 @@ async fn late(record: State<Record>, seconds: f64) -> TaskResult<()> {
     Ok(())
 }
 
+#[celeriac::task(name = "sem.reject", acks_late)]
+async fn reject() -> TaskResult<()> {
+    Err(TaskError::Reject { reason: "not today".to_owned(), requeue: false })
+}
+
+#[celeriac::task(name = "sem.gate")]
+async fn gate(record: State<Record>) -> TaskResult<()> {
+    while !record.0.clone().exists::<_, bool>("gate").await? {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}
+
+/// Tells what it is told.
+#[celeriac::task(name = "sem.errback")]
+async fn errback(
+    record: State<Record>,
+    failed: Map,
+    error: Map,
+    traceback: Option<String>,
+) -> TaskResult<()> {
+    let text = |map: &Map, key: &str| map.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let message = match error.get("exc_message") {
+        Some(Value::List(args)) => args.first().and_then(Value::as_str).unwrap_or_default(),
+        _ => "",
+    };
+    let (id, task, exception) = (text(&failed, "id"), text(&failed, "task"), text(&error, "exc_type"));
+    let known = if traceback.is_none() { "without" } else { "with" };
+    record.add("errbacks", &format!("{id} {task} {exception}: {message}, {known} traceback")).await
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let options = start(Config::default());
     let url = std::env::var("CELERY_BROKER_URL")?;
     let record = Record(redis::Client::open(url)?.get_multiplexed_async_connection().await?);
-    let worker = Worker::from_options("semantics", &options)?
+    let worker = Worker::from_options("semantics", &options)?;
+    let metrics = worker.metrics();
+    let worker = worker
+        .commands(Commands::default().with("metrics", move |_| {
+            let text = metrics.text();
+            async move { Ok(Value::Str(text)) }
+        }))
         .state(record)
         .task(add)
         .task(echo)
@@ -162,7 +201,10 @@ async fn main() -> anyhow::Result<()> {
         .task(where_from)
         .task(told)
         .task(early)
-        .task(late);
+        .task(late)
+        .task(reject)
+        .task(gate)
+        .task(errback);
     match worker.run().await {
         Ok(stopped) => std::process::exit(stopped.exit_code()),
         Err(error) => anyhow::bail!(error),
