@@ -13,15 +13,12 @@ mod notes;
 mod personas;
 mod reminders;
 mod seed;
+mod sqlite;
 
 use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound, Utc};
-use sqlx::{
-    PgPool, Postgres, Sqlite, SqlitePool, Transaction,
-    postgres::PgPoolOptions,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
-};
+use sqlx::{PgPool, Postgres, Sqlite, SqlitePool, Transaction, postgres::PgPoolOptions};
 
 pub use accounts::{ApiKeyRow, User};
 pub use error::StoreError;
@@ -48,7 +45,6 @@ enum Pool {
 }
 
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_CONNECTIONS: u32 = 10;
 
 /// Runs the same statement on whichever database is open.
@@ -81,19 +77,7 @@ impl Store {
                     std::fs::create_dir_all(folder)
                         .map_err(|source| StoreError::Folder { path: folder.to_owned(), source })?;
                 }
-                let options = SqliteConnectOptions::new()
-                    .filename(path)
-                    .create_if_missing(true)
-                    .journal_mode(SqliteJournalMode::Wal)
-                    .synchronous(SqliteSynchronous::Normal)
-                    .foreign_keys(true)
-                    .busy_timeout(BUSY_TIMEOUT);
-                Pool::Sqlite(
-                    SqlitePoolOptions::new()
-                        .max_connections(MAX_CONNECTIONS)
-                        .acquire_timeout(BUSY_TIMEOUT)
-                        .connect_lazy_with(options),
-                )
+                Pool::Sqlite(sqlite::open(path))
             }
         };
         Ok(Self { pool })
