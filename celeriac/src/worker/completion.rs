@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::errbacks::{Called, Failed};
-use super::execute::{Ended, Limits};
+use super::execute::Ended;
+use super::failure::Reported;
 use super::hooks::{self, Revocation};
 use super::metrics::TaskCounters;
 use super::revocation::revoked_exception;
 use super::runtime::Runtime;
 use crate::backend::{ExceptionInfo, TaskMeta, TaskState};
-use crate::broker::redis::{DeadReason, Disposition, Settlement, Start};
+use crate::broker::redis::{Disposition, Settlement};
 use crate::canvas::{self, Effect, Outbox, RetryError};
 use crate::events::TaskEvents;
 use crate::failpoints::fail_point;
@@ -26,17 +26,6 @@ pub(crate) struct Completion<'a> {
     pub(crate) serial: u64,
     pub(crate) acknowledged: bool,
     pub(crate) started: Instant,
-}
-
-/// Who reports a failure: the task itself, or the worker about it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reported<'a> {
-    /// The message of a late-acked task goes by `acks_on_failure`.
-    ByTask,
-    /// The message of a late-acked task goes by `acks_on_timeout` instead.
-    OnTimeout,
-    /// The message of a late-acked task is given up after those starts.
-    Poison(&'a [Start]),
 }
 
 impl Completion<'_> {
@@ -196,90 +185,6 @@ impl Completion<'_> {
         }
     }
 
-    async fn fail(&self, context: &Context, failure: Failure, reported: Reported<'_>) {
-        let Failure { exception, traceback, expected } = failure;
-        let traceback = exception.traceback(traceback.as_deref());
-        let request = context.request();
-        let error = exception.repr();
-        if expected {
-            log::info!(task_id = request.id.as_str(), task_name = request.task.as_str(), correlation_id = correlation_id(request), error = error.as_str(); "Task {}[{}] raised expected: {error}", request.display_name(), request.id);
-        } else {
-            log::error!(task_id = request.id.as_str(), task_name = request.task.as_str(), correlation_id = correlation_id(request), error = error.as_str(); "Task {}[{}] raised unexpected: {error}", request.display_name(), request.id);
-        }
-        self.report_failure(context, &exception, Some(&traceback), reported).await;
-    }
-
-    pub(super) async fn report_failure(
-        &self,
-        context: &Context,
-        exception: &ExceptionInfo,
-        traceback: Option<&str>,
-        reported: Reported<'_>,
-    ) {
-        let request = context.request();
-        let meta = self.stores_errors(request).then(|| {
-            let mut meta = self.meta(request, TaskState::Failure, exception.to_value());
-            meta.traceback = traceback.map(str::to_owned);
-            meta.children = Some(context.children());
-            meta
-        });
-        let Some(effects) = self.follow_failure(context, exception, traceback, meta).await else { return };
-        let disposition = self.disposition_after_failure(request, reported);
-        self.finish(disposition, effects, Some(request)).await;
-        self.events().failed(&request.id, exception, traceback);
-        self.counters.fail(&exception.exc_type);
-        hooks::each(&self.runtime.hooks.task_failure, |hook| hook(request, exception));
-    }
-
-    /// Calls the errbacks of a failure that are called here; returns what is to be committed with the acknowledgement, or
-    /// nothing when a cold shutdown ended the errbacks and the message has gone back.
-    async fn follow_failure(
-        &self,
-        context: &Context,
-        exception: &ExceptionInfo,
-        traceback: Option<&str>,
-        meta: Option<TaskMeta>,
-    ) -> Option<Vec<Effect>> {
-        let request = context.request();
-        let stores = meta.is_some();
-        let mut effects: Vec<Effect> = meta.into_iter().map(|meta| Effect::Store(Box::new(meta))).collect();
-        if let Some(part) = canvas::chord_part(request, TaskState::Failure, exception.to_value()) {
-            effects.push(Effect::ChordPart(Box::new(part)));
-        }
-        let mut outbox = Outbox::new();
-        let style = |errback: &Signature| self.runtime.errback_style(errback);
-        let in_process = self.runtime.app.with_sender(Some(request), |sender| {
-            canvas::on_failure(request, exception, traceback, stores, &style, sender, &mut outbox)
-        });
-        effects.append(&mut outbox.effects);
-        let errbacks = in_process.unwrap_or_else(|error| {
-            log::error!(task_id = request.id.as_str(), error:% = error; "An errback cannot be sent: {error}");
-            Vec::new()
-        });
-        if errbacks.is_empty() {
-            return Some(effects);
-        }
-        let failed = Failed { id: &request.id, task: &request.task, exception, traceback };
-        let errbacks: Vec<_> = errbacks.iter().map(|errback| (errback, failed)).collect();
-        let left = self.runtime.store_ahead(effects, request).await;
-        fail_point!("errbacks.stored");
-        let called = self.runtime.call_errbacks(&errbacks, request, self.limits(request)).await;
-        // What is not acknowledged runs again with its errbacks.
-        let comes_back = !self.acknowledged || self.runtime.gives_back_all.load(Ordering::Relaxed);
-        if called == Called::Cancelled && comes_back {
-            self.give_up(context).await;
-            return None;
-        }
-        fail_point!("errbacks.called");
-        Some(left)
-    }
-
-    /// What may end the errbacks that are called after the run.
-    fn limits(&self, request: &Request) -> Limits {
-        let known = self.runtime.state.requests().get(&self.serial).map(|known| known.terminate.clone());
-        self.runtime.limits(request, Some(self.definition), known.unwrap_or_default())
-    }
-
     pub(super) async fn retry(&self, context: &Context, retry: Retry, traceback: Option<String>) {
         let request = context.request();
         let mut outbox = Outbox::new();
@@ -320,48 +225,6 @@ impl Completion<'_> {
         hooks::each(&self.runtime.hooks.task_retry, |hook| hook(request, &retry));
     }
 
-    async fn reject(&self, context: &Context, reason: String, requeue: bool) {
-        let request = context.request();
-        log::warn!(task_id = request.id.as_str(), task_name = request.task.as_str(); "Task {}[{}] rejected: {reason}", request.display_name(), request.id);
-        let tell = || {
-            if !self.acknowledged {
-                self.events().rejected(&request.id, requeue);
-                self.counters.rejected.inc();
-            }
-        };
-        if requeue {
-            tell();
-            return self.finish(Disposition::Requeue, Vec::new(), Some(request)).await;
-        }
-        let exception = ExceptionInfo::new(
-            "celery.exceptions",
-            "Reject",
-            vec![if reason.is_empty() { Value::Null } else { Value::Str(reason) }, Value::Bool(false)],
-        );
-        let stores = self.stores_errors(request);
-        let meta = stores.then(|| self.meta(request, TaskState::Failure, exception.to_value()));
-        let Some(effects) = self.follow_failure(context, &exception, None, meta).await else { return };
-        let disposition = match self.runtime.config().celeriac_dead_letter_rejected {
-            true => Disposition::Dead(DeadReason::Rejected, Vec::new()),
-            false => Disposition::Ack,
-        };
-        self.finish(disposition, effects, Some(request)).await;
-        // In this order, so that monitors keep the task as rejected.
-        self.events().failed(&request.id, &exception, Some(&exception.traceback(None)));
-        self.counters.fail(&exception.exc_type);
-        tell();
-        hooks::each(&self.runtime.hooks.task_failure, |hook| hook(request, &exception));
-    }
-
-    /// Gives a message up of which the worker died too often.
-    pub(crate) async fn give_to_the_dead(&self, context: &Context, history: &[Start]) {
-        let request = context.request();
-        let text = format!("Worker died at each of {} deliveries", history.len());
-        log::error!(task_id = request.id.as_str(), task_name = request.task.as_str(), deliveries = history.len() + 1; "Task {}[{}] is given to the dead letters: {text}", request.display_name(), request.id);
-        let exception = ExceptionInfo::new("billiard.exceptions", "WorkerLostError", vec![text.into()]);
-        self.report_failure(context, &exception, None, Reported::Poison(history)).await;
-    }
-
     async fn replace(&self, context: &Context, signature: Signature) {
         let request = context.request();
         let mut outbox = Outbox::new();
@@ -382,7 +245,7 @@ impl Completion<'_> {
     /// A run that a cold shutdown ended: a message that is not acknowledged goes back.
     ///
     /// Source: celery 5.7 `cancel_active_requests` in `celery/worker/consumer/consumer.py`.
-    async fn give_up(&self, context: &Context) {
+    pub(super) async fn give_up(&self, context: &Context) {
         let request = context.request();
         self.events().cancelled(&request.id);
         if self.acknowledged && self.runtime.gives_back_all.load(Ordering::Relaxed) {
@@ -436,42 +299,12 @@ impl Completion<'_> {
         self.runtime.finish_for(serial, disposition, effects, request).await;
     }
 
-    fn meta(&self, request: &Request, state: TaskState, result: Value) -> TaskMeta {
+    pub(super) fn meta(&self, request: &Request, state: TaskState, result: Value) -> TaskMeta {
         meta(self.runtime, request, state, result)
     }
 
-    fn ignores_result(&self, request: &Request) -> bool {
+    pub(super) fn ignores_result(&self, request: &Request) -> bool {
         ignores_result(self.runtime, self.definition, request)
-    }
-
-    fn stores_errors(&self, request: &Request) -> bool {
-        let stores = self.definition.options.store_errors_even_if_ignored;
-        !self.ignores_result(request)
-            || stores.unwrap_or(self.runtime.config().task_store_errors_even_if_ignored)
-    }
-
-    /// What becomes of the message: without `acks_on_failure` it is rejected, without `acks_on_timeout` it comes back.
-    fn disposition_after_failure(&self, request: &Request, reported: Reported<'_>) -> Disposition {
-        if self.acknowledged {
-            return Disposition::Ack;
-        }
-        let (config, options) = (self.runtime.config(), &self.definition.options);
-        let (acks, disposition) = match reported {
-            Reported::Poison(history) => (false, Disposition::Dead(DeadReason::Deliveries, history.to_vec())),
-            // On Redis a message that is rejected for good is gone, as one that is acknowledged.
-            Reported::ByTask => {
-                (options.acks_on_failure.unwrap_or(config.acks_on_failure()), Disposition::Ack)
-            }
-            Reported::OnTimeout => {
-                (options.acks_on_timeout.unwrap_or(config.acks_on_timeout()), Disposition::Requeue)
-            }
-        };
-        if acks {
-            return Disposition::Ack;
-        }
-        self.events().rejected(&request.id, disposition == Disposition::Requeue);
-        self.counters.rejected.inc();
-        disposition
     }
 }
 
@@ -494,7 +327,7 @@ pub(super) fn ignores_result(runtime: &Runtime, definition: &TaskDefinition, req
         .unwrap_or(runtime.config().task_ignore_result)
 }
 
-fn correlation_id(request: &Request) -> &str {
+pub(super) fn correlation_id(request: &Request) -> &str {
     request.properties.correlation_id.as_deref().unwrap_or(&request.id)
 }
 

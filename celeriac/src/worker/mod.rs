@@ -8,6 +8,7 @@ mod completion;
 mod deduplicate;
 mod errbacks;
 mod execute;
+mod failure;
 mod health;
 mod hooks;
 mod late_retry;

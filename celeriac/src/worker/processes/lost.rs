@@ -6,7 +6,8 @@ use crate::backend::ExceptionInfo;
 use crate::broker::redis::Disposition;
 use crate::message::Value;
 use crate::task::{Context, Retry};
-use crate::worker::completion::{Completion, Reported};
+use crate::worker::completion::Completion;
+use crate::worker::failure::Reported;
 
 impl Completion<'_> {
     /// Retries, requeues or fails it, as `task_retry_on_worker_lost` and `reject_on_worker_lost` say.
