@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use celeriac::Celery;
+use celeriac::broker::redis::{Endpoint, Link, Timing};
 use celeriac::config::{Config, LogLevel, SettingValue, Url};
 use clap::Parser;
 use companion::logging;
@@ -84,8 +85,9 @@ fn serve(arguments: &Arguments, settings: &Settings) -> anyhow::Result<()> {
             }
             None => {
                 let options = RedisOptions { timezone: terms.timezone, ..RedisOptions::default() };
-                let store = RedisStore::new(settings.redis_url.expose(), options)?;
-                info!("beat starts; schedule in redis at {}", store.server());
+                let endpoint = Endpoint::broker(&Url::new(settings.redis_url.expose()), app.config())?;
+                info!("beat starts; schedule in redis at {endpoint}");
+                let store = RedisStore::new(Link::new(endpoint, Timing::broker(app.config())), options);
                 let scheduler = Scheduler::new(store, app, entries, terms);
                 tick_until_signal(scheduler.max_interval(max_interval)).await
             }

@@ -4,6 +4,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use celeriac::broker::redis::{Endpoint, Link, Timing};
+use celeriac::config::{Config, Url};
 use chrono::{DateTime, TimeDelta, Utc};
 use companion_beat::schedule::{Crontab, Schedule, Terms};
 use companion_beat::{
@@ -236,7 +238,9 @@ fn file(folder: &TempDir) -> FileStore {
 }
 
 fn redis_store(server: &RedisServer) -> RedisStore {
-    RedisStore::new(&server.url(), RedisOptions::default()).unwrap()
+    let config = Config::default();
+    let endpoint = Endpoint::broker(&Url::new(server.url()), &config).unwrap();
+    RedisStore::new(Link::new(endpoint, Timing::broker(&config)), RedisOptions::default())
 }
 
 /// The pending runs in the schedule file.

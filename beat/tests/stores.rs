@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
+use celeriac::broker::redis::{Endpoint, Link, Timing};
+use celeriac::config::{Config, Url};
 use chrono::{DateTime, TimeDelta, Utc};
 use companion_beat::schedule::{Schedule, Solar, SolarEvent, Terms};
 use companion_beat::{
     Entry, FileStore, Recorded, RedisOptions, RedisStore, Run, ScheduleStore, Standing, StoreError,
 };
-use compat_tests::{RedisServer, eventually_async, secs};
+use compat_tests::{Certificates, RedisServer, eventually_async, secs};
 use redis::Commands;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -31,8 +33,37 @@ impl Place for Folder {
 impl Place for RedisServer {
     type Store = RedisStore;
     fn store(&self) -> RedisStore {
-        RedisStore::new(&self.url(), RedisOptions::default()).unwrap()
+        RedisStore::new(link(self.url(), &Config::default()), RedisOptions::default())
     }
+}
+
+/// A server that is reached over TLS alone, by those who have a certificate of its authority.
+struct OverTls(RedisServer, Certificates);
+
+impl OverTls {
+    fn start() -> Self {
+        let certificates = Certificates::make();
+        Self(RedisServer::options().tls(&certificates, true).start(), certificates)
+    }
+}
+
+impl Place for OverTls {
+    type Store = RedisStore;
+    fn store(&self) -> RedisStore {
+        let mut config = Config::default();
+        let ssl = json!({
+            "ssl_ca_certs": self.1.authority(),
+            "ssl_certfile": self.1.path("client.crt"),
+            "ssl_keyfile": self.1.path("client.key"),
+        });
+        config.set("broker_use_ssl", &ssl.to_string()).unwrap();
+        let url = format!("rediss://localhost:{}/0", self.0.tls_port());
+        RedisStore::new(link(url, &config), RedisOptions::default())
+    }
+}
+
+fn link(url: String, config: &Config) -> Link {
+    Link::new(Endpoint::broker(&Url::new(url), config).unwrap(), Timing::broker(config))
 }
 
 macro_rules! conformance {
@@ -42,6 +73,9 @@ macro_rules! conformance {
         }
         mod redis_server {
             $(#[tokio::test] async fn $test() { super::$test(&super::RedisServer::start()).await })+
+        }
+        mod redis_over_tls {
+            $(#[tokio::test] async fn $test() { super::$test(&super::OverTls::start()).await })+
         }
     };
 }
@@ -268,9 +302,9 @@ async fn an_entry_disabled_in_redis_stays_so() {
 async fn the_lock_of_a_dead_beat_ends_and_a_foreign_one_is_left_alone() {
     let server = RedisServer::start();
     let options = RedisOptions { lock_timeout: Duration::from_millis(300), ..RedisOptions::default() };
-    let mut dead = RedisStore::new(&server.url(), options.clone()).unwrap();
+    let mut dead = RedisStore::new(link(server.url(), &Config::default()), options.clone());
     lead(&mut dead).await;
-    let mut next = RedisStore::new(&server.url(), options).unwrap();
+    let mut next = RedisStore::new(link(server.url(), &Config::default()), options);
     assert_eq!(next.lead().await.unwrap(), Standing::StandBy);
     eventually_async("the lock ends", secs(5), async || next.lead().await.unwrap() == Standing::Leader).await;
     assert_eq!(dead.lead().await.unwrap(), Standing::StandBy);
@@ -296,7 +330,7 @@ async fn a_key_prefix_moves_all_keys() {
     let server = RedisServer::start();
     let options =
         RedisOptions { key_prefix: "my:".into(), lock_key: Some("lck".into()), ..RedisOptions::default() };
-    let mut store = RedisStore::new(&server.url(), options).unwrap();
+    let mut store = RedisStore::new(link(server.url(), &Config::default()), options);
     lead(&mut store).await;
     store.open(&[every(10)], start(), &Terms::default()).await.unwrap();
     let mut keys: Vec<String> = server.connection().keys("*").unwrap();

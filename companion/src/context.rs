@@ -4,7 +4,7 @@ use crate::{
     metrics::Metrics,
     notify::{Channel, ChannelError},
     rate_limit::RateLimiter,
-    redis_link::{RedisLink, RedisLinkError},
+    redis_link::{OpenRedisError, RedisLink},
     settings::Settings,
     store::{Store, StoreError},
 };
@@ -37,7 +37,7 @@ pub enum OpenError {
     Store(#[from] StoreError),
     /// Redis.
     #[error(transparent)]
-    Redis(#[from] RedisLinkError),
+    Redis(#[from] OpenRedisError),
     /// A notification channel.
     #[error(transparent)]
     Channel(#[from] ChannelError),

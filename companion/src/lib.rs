@@ -12,9 +12,12 @@ pub mod metrics;
 pub mod notify;
 pub mod rate_limit;
 mod redis_link;
+mod redis_url;
 pub mod reminders;
 pub mod settings;
 pub mod store;
+mod tls;
 
 pub use context::{Companion, OpenError};
-pub use redis_link::{RedisLink, RedisLinkError};
+pub use redis_link::{OpenRedisError, RedisLink, RedisLinkError};
+pub use redis_url::RedisUrlError;

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 
+use crate::redis_url::{self, RedisUrlError};
 use crate::settings::Secret;
 
 /// One shared connection to Redis that is made when first needed and made again whenever it is lost.
@@ -15,20 +16,32 @@ pub struct RedisLink {
 #[error("redis does not answer: {0}")]
 pub struct RedisLinkError(#[from] redis::RedisError);
 
+/// The connection cannot be prepared.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenRedisError {
+    /// The URL is of no use.
+    #[error("the URL of redis {0}")]
+    Url(#[from] RedisUrlError),
+    /// The driver refuses it.
+    #[error("redis: {0}")]
+    Driver(#[from] redis::RedisError),
+}
+
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 impl RedisLink {
     /// Prepares the connection without making it. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// When the URL is not one of Redis.
-    pub fn open(url: &Secret) -> Result<Self, RedisLinkError> {
+    /// When the URL, or an option of TLS in it, cannot be used.
+    pub fn open(url: &Secret) -> Result<Self, OpenRedisError> {
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(TIMEOUT))
             .set_response_timeout(Some(TIMEOUT))
             .set_max_delay(Duration::from_millis(500))
             .set_number_of_retries(1);
-        let manager = ConnectionManager::new_lazy_with_config(redis::Client::open(url.expose())?, config)?;
+        let manager = ConnectionManager::new_lazy_with_config(redis_url::client(url.expose())?, config)?;
         Ok(Self { manager })
     }
 

@@ -7,6 +7,7 @@ mod redis;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use celeriac::broker::BrokerError;
 use chrono::{DateTime, Utc};
 
 pub use self::file::FileStore;
@@ -133,13 +134,13 @@ pub enum StoreError {
         source: std::io::Error,
     },
     /// Redis does not answer as it should.
-    #[error("schedule in redis at {server}: {source}")]
-    Redis {
-        /// The server, without its password.
-        server: String,
-        /// Why.
-        source: ::redis::RedisError,
-    },
+    #[error("schedule in redis: {0}")]
+    Redis(#[from] BrokerError),
+    /// What stands in Redis is of another kind than RedBeat's layout has there.
+    #[error(
+        "schedule in redis: {0}\nhint: look at the keys under its prefix; something else has written there"
+    )]
+    Layout(#[from] ::redis::ParsingError),
     /// RedBeat's layout has no form for the schedule of an entry.
     #[error(
         "entry {entry:?}: a solar schedule cannot be kept in RedBeat's layout\nhint: keep the schedule in a file (--schedule FILE)"
@@ -154,11 +155,8 @@ impl StoreError {
     /// Whether the same call may work later.
     pub fn is_retryable(&self) -> bool {
         match self {
-            StoreError::File { .. } | StoreError::Unstorable { .. } => false,
-            StoreError::Redis { source, .. } => {
-                use ::redis::ErrorKind::{AuthenticationFailed, InvalidClientConfig};
-                !matches!(source.kind(), InvalidClientConfig | AuthenticationFailed)
-            }
+            StoreError::File { .. } | StoreError::Unstorable { .. } | StoreError::Layout(_) => false,
+            StoreError::Redis(source) => source.is_retryable(),
         }
     }
 }

@@ -8,10 +8,10 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use celeriac::Timezone;
+use celeriac::broker::redis::Link;
 use chrono::{DateTime, Utc};
 use log::{error, warn};
-use redis::AsyncCommands;
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{Cmd, FromRedisValue, Pipeline, cmd, pipe};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -48,8 +48,7 @@ impl Default for RedisOptions {
 ///
 /// One key is celeriac's own: the hash `redbeat::pending` of runs that are recorded but not sent yet.
 pub struct RedisStore {
-    connection: ConnectionManager,
-    server: String,
+    link: Link,
     options: RedisOptions,
     keys: Keys,
     token: String,
@@ -66,24 +65,11 @@ struct Keys {
     lock: String,
 }
 
-const TIMEOUT: Duration = Duration::from_secs(2);
-
 impl RedisStore {
-    /// A store at that URL; it connects when first used, and again whenever the connection is lost. Must be called
-    /// within a tokio runtime.
+    /// A store in that database; it connects when first used, and again whenever the connection is lost.
     ///
-    /// # Errors
-    /// When the URL is not one of Redis.
-    pub fn new(url: &str, options: RedisOptions) -> Result<Self, StoreError> {
-        let failure = |source| StoreError::Redis { server: "the given URL".to_owned(), source };
-        let client = redis::Client::open(url).map_err(failure)?;
-        let server = client.get_connection_info().addr().to_string();
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(TIMEOUT))
-            .set_response_timeout(Some(TIMEOUT))
-            .set_max_delay(Duration::from_millis(500))
-            .set_number_of_retries(1);
-        let connection = ConnectionManager::new_lazy_with_config(client, config).map_err(failure)?;
+    /// Where several servers share the keys (Redis Cluster), `key_prefix` and `lock_key` need one hash tag.
+    pub fn new(link: Link, options: RedisOptions) -> Self {
         let prefix = &options.key_prefix;
         let lock = options.lock_key.clone().unwrap_or_else(|| ":lock".to_owned());
         let keys = Keys {
@@ -93,21 +79,30 @@ impl RedisStore {
             lock: if lock.starts_with(prefix.as_str()) { lock } else { format!("{prefix}{lock}") },
         };
         let token = Uuid::new_v4().simple().to_string();
-        Ok(Self { connection, server, options, keys, token, holds_lock: false, unreadable: HashSet::new() })
-    }
-
-    /// The server, without its password.
-    pub fn server(&self) -> &str {
-        &self.server
+        Self { link, options, keys, token, holds_lock: false, unreadable: HashSet::new() }
     }
 
     fn key_of(&self, name: &str) -> String {
         format!("{}{name}", self.options.key_prefix)
     }
 
-    fn failure(&self) -> impl Fn(redis::RedisError) -> StoreError + use<> {
-        let server = self.server.clone();
-        move |source| StoreError::Redis { server: server.clone(), source }
+    /// Sends the commands and reads the replies to all of them.
+    async fn replies<T: FromRedisValue>(&self, commands: &mut Pipeline) -> Result<T, StoreError> {
+        let replies = self.link.call(commands).await?;
+        Ok(redis::from_redis_value(redis::Value::Array(replies))?)
+    }
+
+    async fn reply<T: FromRedisValue>(&self, command: Cmd) -> Result<T, StoreError> {
+        let (reply,) = self.replies(pipe().add_command(command)).await?;
+        Ok(reply)
+    }
+
+    /// Carries the commands out, all or none.
+    async fn carry_out(&self, commands: &mut Pipeline) -> Result<(), StoreError> {
+        if !commands.is_empty() {
+            self.link.call(commands.atomic()).await?;
+        }
+        Ok(())
     }
 
     fn lock_timeout_ms(&self) -> u64 {
@@ -122,16 +117,15 @@ impl RedisStore {
         json!({"last_run_at": last_run_at, "total_run_count": entry.total_run_count})
     }
 
-    async fn load(&mut self, keys: &[String]) -> Result<Vec<Loaded>, StoreError> {
-        let mut commands = redis::pipe();
+    async fn load(&self, keys: &[String]) -> Result<Vec<Loaded>, StoreError> {
+        let mut commands = pipe();
         for key in keys {
             commands.hget(key, "definition").hget(key, "meta");
         }
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let texts: Vec<Option<String>> =
-            commands.query_async(&mut self.connection).await.map_err(self.failure())?;
+        let texts: Vec<Option<String>> = self.replies(&mut commands).await?;
         let pairs = keys.iter().zip(texts.chunks_exact(2));
         Ok(pairs.map(|(key, texts)| self.read(key, texts[0].as_deref(), texts[1].as_deref())).collect())
     }
@@ -164,18 +158,16 @@ impl RedisStore {
     }
 
     /// Forgets entries that were configured and are no longer.
-    async fn forget_others(&mut self, configured: &[Entry]) -> Result<(), StoreError> {
-        let known: Vec<String> =
-            self.connection.smembers(&self.keys.statics).await.map_err(self.failure())?;
+    async fn forget_others(&self, configured: &[Entry]) -> Result<(), StoreError> {
+        let known: Vec<String> = self.reply(Cmd::smembers(&self.keys.statics)).await?;
         let others = known.iter().filter(|name| !configured.iter().any(|entry| entry.name == **name));
-        let mut commands = redis::pipe();
-        commands.atomic();
+        let mut commands = pipe();
         for name in others {
             let key = self.key_of(name);
-            commands.zrem(&self.keys.schedule, &key).ignore().del(&key).ignore();
-            commands.srem(&self.keys.statics, name).ignore().hdel(&self.keys.pending, name).ignore();
+            commands.zrem(&self.keys.schedule, &key).del(&key);
+            commands.srem(&self.keys.statics, name).hdel(&self.keys.pending, name);
         }
-        commands.query_async(&mut self.connection).await.map_err(self.failure())
+        self.carry_out(&mut commands).await
     }
 }
 
@@ -192,24 +184,16 @@ impl ScheduleStore for RedisStore {
             return Ok(Standing::Leader);
         }
         if self.holds_lock {
-            let extended: bool = scripts::extend()
-                .key(&self.keys.lock)
-                .arg(&self.token)
-                .arg(self.lock_timeout_ms())
-                .invoke_async(&mut self.connection)
-                .await
-                .map_err(self.failure())?;
-            if extended {
+            let mut extend = scripts::call(scripts::EXTEND, &[&self.keys.lock]);
+            extend.arg(&self.token).arg(self.lock_timeout_ms());
+            if self.reply(extend).await? {
                 return Ok(Standing::Leader);
             }
             self.holds_lock = false;
         }
-        let taken: Option<String> = redis::cmd("SET")
-            .arg((&self.keys.lock, &self.token, "NX", "PX", self.lock_timeout_ms()))
-            .query_async(&mut self.connection)
-            .await
-            .map_err(self.failure())?;
-        self.holds_lock = taken.is_some();
+        let mut take = cmd("SET");
+        take.arg((&self.keys.lock, &self.token, "NX", "PX", self.lock_timeout_ms()));
+        self.holds_lock = self.reply::<Option<String>>(take).await?.is_some();
         Ok(if self.holds_lock { Standing::Leader } else { Standing::StandBy })
     }
 
@@ -230,8 +214,7 @@ impl ScheduleStore for RedisStore {
         self.forget_others(configured).await?;
         let keys: Vec<String> = configured.iter().map(|entry| self.key_of(&entry.name)).collect();
         let stored = self.load(&keys).await?;
-        let mut commands = redis::pipe();
-        commands.atomic();
+        let mut commands = pipe();
         for ((configured, key), stored) in configured.iter().zip(&keys).zip(stored) {
             let mut entry = configured.clone();
             entry.last_run_at = Some(entry.last_run_at.unwrap_or(now));
@@ -241,35 +224,30 @@ impl ScheduleStore for RedisStore {
                     // Who disabled an entry in Redis wants it to stay so.
                     entry.enabled &= stored.enabled;
                 }
-                Loaded::Unreadable(..) => drop(commands.hdel(key, "meta").ignore()),
+                Loaded::Unreadable(..) => drop(commands.hdel(key, "meta")),
                 Loaded::Missing(_) => {}
             }
-            commands.hset(key, "definition", entry.definition().to_string()).ignore();
-            commands.hset_nx(key, "meta", self.meta(&entry).to_string()).ignore();
-            commands.zadd(&self.keys.schedule, key, score(entry.next_look(now, terms))).ignore();
-            commands.sadd(&self.keys.statics, &entry.name).ignore();
+            commands.hset(key, "definition", entry.definition().to_string());
+            commands.hset_nx(key, "meta", self.meta(&entry).to_string());
+            commands.zadd(&self.keys.schedule, key, score(entry.next_look(now, terms)));
+            commands.sadd(&self.keys.statics, &entry.name);
         }
-        commands.query_async(&mut self.connection).await.map_err(self.failure())
+        self.carry_out(&mut commands).await
     }
 
     async fn look(&mut self, now: DateTime<Utc>, horizon: Duration) -> Result<Look, StoreError> {
         let (from, to) = (score(now), score(now + horizon));
-        let (due, next): (Vec<String>, Vec<(String, f64)>) = redis::pipe()
-            .atomic()
-            .zrangebyscore(&self.keys.schedule, 0, &from)
-            .cmd("ZRANGEBYSCORE")
-            .arg((&self.keys.schedule, format!("({from}"), to, "WITHSCORES", "LIMIT", 0, 1))
-            .query_async(&mut self.connection)
-            .await
-            .map_err(self.failure())?;
+        let mut commands = pipe();
+        commands.atomic().zrangebyscore(&self.keys.schedule, 0, &from);
+        commands.zrangebyscore_limit_withscores(&self.keys.schedule, format!("({from}"), to, 0, 1);
+        let (due, next): (Vec<String>, Vec<(String, f64)>) = self.replies(&mut commands).await?;
         let mut entries = Vec::new();
         for loaded in self.load(&due).await? {
             match loaded {
                 Loaded::Entry(entry) => entries.push(*entry),
                 Loaded::Missing(key) => {
                     warn!("entry {key} is in the schedule but does not exist; it is taken out");
-                    let removed: Result<(), _> = self.connection.zrem(&self.keys.schedule, &key).await;
-                    removed.map_err(self.failure())?;
+                    self.reply::<()>(Cmd::zrem(&self.keys.schedule, &key)).await?;
                 }
                 Loaded::Unreadable(key, reason) => {
                     if self.unreadable.insert(format!("{key} {reason}")) {
@@ -283,11 +261,9 @@ impl ScheduleStore for RedisStore {
     }
 
     async fn reschedule(&mut self, entry: &Entry, next: DateTime<Utc>) -> Result<(), StoreError> {
-        redis::cmd("ZADD")
-            .arg((&self.keys.schedule, "XX", score(next), self.key_of(&entry.name)))
-            .query_async(&mut self.connection)
-            .await
-            .map_err(self.failure())
+        let mut again = cmd("ZADD");
+        again.arg((&self.keys.schedule, "XX", score(next), self.key_of(&entry.name)));
+        self.reply(again).await
     }
 
     async fn record(
@@ -297,20 +273,12 @@ impl ScheduleStore for RedisStore {
         run: &Run,
     ) -> Result<Recorded, StoreError> {
         let token = if self.options.lock_key.is_some() { self.token.as_str() } else { "" };
-        let run_text = json!(run).to_string();
-        let outcome: u8 = scripts::record()
-            .key(&self.keys.lock)
-            .key(self.key_of(&entry.name))
-            .key(&self.keys.schedule)
-            .key(&self.keys.pending)
-            .arg(token)
-            .arg(self.meta(entry).to_string())
-            .arg(score(next))
-            .arg(&entry.name)
-            .arg(run_text)
-            .invoke_async(&mut self.connection)
-            .await
-            .map_err(self.failure())?;
+        let Keys { schedule, pending, lock, .. } = &self.keys;
+        let mut record =
+            scripts::call(scripts::RECORD, &[lock, &self.key_of(&entry.name), schedule, pending]);
+        record.arg(token).arg(self.meta(entry).to_string()).arg(score(next));
+        record.arg(&entry.name).arg(json!(run).to_string());
+        let outcome: u8 = self.reply(record).await?;
         Ok(match outcome {
             scripts::RECORDED => Recorded::Recorded,
             scripts::GONE => Recorded::Gone,
@@ -322,7 +290,7 @@ impl ScheduleStore for RedisStore {
     }
 
     async fn pending(&mut self) -> Result<Vec<Run>, StoreError> {
-        let texts: Vec<String> = self.connection.hvals(&self.keys.pending).await.map_err(self.failure())?;
+        let texts: Vec<String> = self.reply(Cmd::hvals(&self.keys.pending)).await?;
         let read = |text: &String| match serde_json::from_str(text) {
             Ok(run) => Some(run),
             Err(error) => {
@@ -334,25 +302,18 @@ impl ScheduleStore for RedisStore {
     }
 
     async fn sent(&mut self, run: &Run) -> Result<(), StoreError> {
-        scripts::strike_off()
-            .key(&self.keys.pending)
-            .arg(&run.entry)
-            .arg(run.id.to_string())
-            .invoke_async(&mut self.connection)
-            .await
-            .map_err(self.failure())
+        let mut strike_off = scripts::call(scripts::STRIKE_OFF, &[&self.keys.pending]);
+        strike_off.arg(&run.entry).arg(run.id.to_string());
+        self.reply(strike_off).await
     }
 
     async fn release(&mut self) -> Result<(), StoreError> {
         if !std::mem::take(&mut self.holds_lock) {
             return Ok(());
         }
-        scripts::release()
-            .key(&self.keys.lock)
-            .arg(&self.token)
-            .invoke_async(&mut self.connection)
-            .await
-            .map_err(self.failure())
+        let mut release = scripts::call(scripts::RELEASE, &[&self.keys.lock]);
+        release.arg(&self.token);
+        self.reply(release).await
     }
 }
 

@@ -4,7 +4,7 @@ mod expo;
 mod file;
 mod resend;
 
-use std::{sync::Once, time::Duration};
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -161,11 +161,7 @@ impl Channel {
 
 /// An HTTP client with our timeouts and TLS.
 pub(crate) fn http_client() -> Result<reqwest::Client, ChannelError> {
-    static TLS: Once = Once::new();
-    TLS.call_once(|| {
-        // Somebody else may have installed a provider before us, which serves as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    });
+    crate::tls::install_provider();
     let client = reqwest::Client::builder()
         .connect_timeout(Duration::from_secs(5))
         .timeout(SEND_TIMEOUT)

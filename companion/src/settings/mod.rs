@@ -15,6 +15,7 @@ use log::LevelFilter;
 pub use database::DatabaseUrl;
 pub use secret::Secret;
 
+use crate::redis_url;
 use reader::Reader;
 
 /// The settings of api, worker and beat.
@@ -164,18 +165,17 @@ impl Settings {
 }
 
 fn redis_url(reader: &mut Reader, development: bool) -> Secret {
-    const EXPECTED: &str = "redis://[user:password@]host:port/database, or rediss:// for TLS";
     let found = ["REDIS_URL", "APP_REDIS__URL"].into_iter().find_map(|name| Some((name, reader.text(name)?)));
     match found {
         Some((name, url)) => {
-            if let Err(error) = redis::Client::open(url.as_str()) {
-                reader.problem(name, &format!("is not a Redis URL ({error}); expected {EXPECTED}"));
+            if let Err(error) = redis_url::client(&url) {
+                reader.problem(name, &error.to_string());
             }
             Secret::new(url)
         }
         None if development => Secret::new("redis://127.0.0.1:6379/0"),
         None => {
-            reader.problem("REDIS_URL", &format!("is missing; expected {EXPECTED}"));
+            reader.problem("REDIS_URL", "is missing; expected redis://[user:password@]host:port/database");
             Secret::new("")
         }
     }
