@@ -6,6 +6,8 @@ use std::path::Path;
 
 use redis::{Client, ClientTlsConfig, IntoConnectionInfo, TlsCertificates};
 use reqwest::Url;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 /// A URL that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -37,10 +39,8 @@ pub(crate) fn client(url: &str) -> Result<Client, RedisUrlError> {
     url.set_fragment((!options.is_verified).then_some("insecure"));
     crate::tls::install_provider();
     let info = url.into_connection_info().map_err(|error| refused(&error))?;
-    Client::build_with_tls(info, options.certificates).map_err(|error| RedisUrlError::Option {
-        option: "ssl_ca_certs, ssl_certfile or ssl_keyfile".to_owned(),
-        reason: format!("{error}; each must be a file in PEM form"),
-    })
+    Client::build_with_tls(info, options.certificates)
+        .map_err(|error| unusable("ssl_keyfile", error.to_string()))
 }
 
 /// The options of TLS.
@@ -55,13 +55,12 @@ impl Options {
         for (option, value) in url.query_pairs().filter(|(option, _)| option.starts_with("ssl_")) {
             let file = || {
                 std::fs::read(Path::new(&*value))
-                    .map(Some)
                     .map_err(|error| unusable(&option, format!("{value} cannot be read: {error}")))
             };
             match (&*option, value.to_ascii_lowercase().as_str()) {
-                ("ssl_ca_certs", _) => root_cert = file()?,
-                ("ssl_certfile", _) => client_cert = file()?,
-                ("ssl_keyfile", _) => client_key = file()?,
+                ("ssl_ca_certs", _) => root_cert = Some(certificates(&option, file()?)?),
+                ("ssl_certfile", _) => client_cert = Some(certificates(&option, file()?)?),
+                ("ssl_keyfile", _) => client_key = Some(file()?),
                 ("ssl_cert_reqs", "none" | "cert_none") => is_verified = false,
                 ("ssl_cert_reqs", "required" | "cert_required" | "optional" | "cert_optional") => {}
                 ("ssl_cert_reqs", _) => {
@@ -88,6 +87,15 @@ impl Options {
             }
         };
         Ok(Self { is_verified, certificates: TlsCertificates { client_tls, root_cert } })
+    }
+}
+
+/// The text of a file, if there are certificates in it: the driver takes one without for no authority at all.
+fn certificates(option: &str, text: Vec<u8>) -> Result<Vec<u8>, RedisUrlError> {
+    match CertificateDer::pem_slice_iter(&text).next() {
+        Some(Ok(_)) => Ok(text),
+        Some(Err(error)) => Err(unusable(option, format!("its certificate cannot be read: {error}"))),
+        None => Err(unusable(option, "the file holds no certificate in PEM form".to_owned())),
     }
 }
 
