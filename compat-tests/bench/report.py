@@ -9,7 +9,7 @@ import subprocess
 from importlib.metadata import version
 
 from contenders import OURS, celery_workers
-
+from server import Server
 
 CELERY = {worker.name for worker in celery_workers()}
 
@@ -125,8 +125,11 @@ def number(value):
 
 def describe_machine():
     versions = subprocess.run(["redis-server", "--version"], capture_output=True, text=True, check=True).stdout.split()
+    with Server() as server:
+        ping = server.ping_ms()
     return {
         "cores": os.cpu_count(),
+        "PING and back, ms": round(ping, 3),
         "load at the start": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
         "redis": next(word[2:] for word in versions if word.startswith("v=")),
