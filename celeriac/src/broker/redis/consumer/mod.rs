@@ -47,6 +47,9 @@ use sources::{Fetch, IDLE_POLL, Look, Sources};
 /// Most messages that one round trip fetches.
 const FETCH_BATCH: usize = 256;
 
+/// How long an acknowledgement waits for a task that is just beginning.
+const MOMENT: Duration = Duration::from_millis(1);
+
 /// How long a worker that ends waits for memory at the broker.
 const LAST_CHANCE: Duration = Duration::from_secs(20);
 
@@ -262,7 +265,7 @@ impl<R: Receiver> Consumer<R> {
             let mut trip = self.plan(fetching);
             if trip.commands.is_empty() {
                 if !self.arrived.is_empty() {
-                    self.hand_over();
+                    self.hand_over_and_step_back().await;
                     continue;
                 }
                 if ending.finish.is_cancelled() && self.settlements.is_empty() {
@@ -427,6 +430,16 @@ impl<R: Receiver> Consumer<R> {
         }
         self.arrived = arrived;
         fail_point!("fetch.taken");
+    }
+
+    /// Hands over, and lets what was begun go first: a task that ends at once is acknowledged together with its result.
+    ///
+    /// A task that keeps this thread for long must not keep the consumer: the empty task calls another thread of the
+    /// runtime, which then minds the clock and goes on here.
+    async fn hand_over_and_step_back(&mut self) {
+        drop(tokio::spawn(async {}));
+        self.hand_over();
+        let _ = tokio::time::timeout(MOMENT, tokio::task::yield_now()).await;
     }
 
     /// Waits until there may be something to do.
