@@ -1,3 +1,5 @@
+//! The service's own connection to Redis, for counters and limits.
+
 use std::time::Duration;
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};

@@ -47,6 +47,7 @@ fn an_errback_in_the_middle_of_which_its_worker_is_killed_is_called_again() {
             assert_eq!(stage.runs(&format!("errback.{number}"))[&number], 2, "one death, one call more");
         }
         assert!(stage.runs("errbacks").values().all(|calls| *calls == 1));
+        stage.report("kill -9 in the middle of errbacks", "errbacks", 3);
     });
 }
 
@@ -62,6 +63,7 @@ fn a_worker_killed_before_or_after_it_calls_an_errback_does_not_lose_it() {
             let calls = if point == "errbacks.called" { 2 } else { 1 };
             stage.await_empty();
             assert_eq!(stage.runs("errbacks"), [(1, calls)].into(), "{point}");
+            stage.report(&format!("kill -9 at {point}"), "errbacks", 1);
         });
     }
 }
@@ -80,6 +82,7 @@ fn an_errback_of_a_chord_in_the_middle_of_which_its_worker_is_killed_is_called_a
         stage.await_empty();
         assert_eq!(stage.runtime.block_on(result.state()).unwrap(), TaskState::Failure);
         assert_eq!((stage.runs("errback.9")[&9], stage.runs("errbacks")[&9]), (2, 1));
+        stage.report("kill -9 in the middle of a chord's errback", "errbacks", 1);
     });
 }
 
@@ -100,4 +103,5 @@ fn a_warm_shutdown_waits_for_errbacks_and_a_cold_one_gives_their_messages_back()
     let _heir = stage.worker("heir", 2);
     stage.await_runs("errbacks", 1, REPAIRED);
     stage.await_empty();
+    stage.report("SIGQUIT in the middle of an errback", "errbacks", 1);
 }
