@@ -1,6 +1,7 @@
 //! Workers that are asked to stop.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use celeriac::control::Broadcast;
 use celeriac::message::Signature;
@@ -60,7 +61,8 @@ fn workers_that_come_and_go_under_load_lose_and_repeat_nothing() {
         assert!(workers.remove(0).terminate(secs(20)).success());
     }
     workers.push(stage.worker("last", 50));
-    stage.await_runs("done", count, REPAIRED);
+    // Many leavers leave many tasks to the last one.
+    stage.await_runs("done", count, REPAIRED + Duration::from_millis(count as u64));
     stage.await_empty();
     stage.report("SIGTERM under load", "done", count);
     assert!(stage.runs("started").values().all(|runs| *runs == 1));
