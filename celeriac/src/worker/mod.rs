@@ -293,6 +293,9 @@ impl Worker {
                 .map(|name| app.queues().keys().dead_letters(name)),
             persistence: Persistence::new(config),
         };
+        let first = options.queues.first();
+        let first = first.map_or_else(|| config.task_default_queue.clone(), |queue| queue.to_string());
+        let sweeper = Sweeper::new(app.queues().clone(), visibility_timeout, first);
         let accept = accept(&app)?;
         let events = Dispatcher::new(
             DispatcherOptions {
@@ -391,9 +394,7 @@ impl Worker {
             health.consumes_now();
             consumer.run(stop_fetching, finished).await
         });
-        let sweeping = tokio::spawn(
-            Sweeper::new(app.queues().clone(), visibility_timeout, |_| {}).run(stopping.clone()),
-        );
+        let sweeping = tokio::spawn(sweeper.run(stopping.clone()));
         let leaving = async {
             let stopped = wait_for_end(&runtime, stop, handles_signals).await;
             shut_down(&runtime, stopped.is_cold).await;

@@ -124,6 +124,19 @@ fn dead_letters_are_found_by_task_reason_and_queue_and_brought_back_together() {
 }
 
 #[test]
+fn an_unreadable_message_that_a_dead_worker_had_is_kept_too() {
+    let stage = Stage::new();
+    let (worker, raw) = ("0123456789abcdef", "\u{7f}neither JSON nor anything");
+    assert_eq!(stage.ask(&["LPUSH", &format!("celeriac.inflight.{worker}.3"), raw]), 1);
+    assert_eq!(stage.ask(&["ZADD", "celeriac.inflight", "1", worker]), 1);
+    let _worker = stage.worker("heir", 2);
+    eventually("it is a dead letter", REPAIRED, || stage.ask(&["LLEN", "celeriac.dead"]) == 1);
+    let columns = only(&stage);
+    assert_eq!(json(&dead(&stage, &["show", &columns[0], "--json"]))["message"], raw);
+    stage.await_empty();
+}
+
+#[test]
 fn an_unreadable_message_is_kept_byte_by_byte() {
     let stage = Stage::new();
     let mut worker = stage.worker("one", 2);

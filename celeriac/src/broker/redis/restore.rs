@@ -77,19 +77,16 @@ pub(crate) struct Sweeper {
     keys: Arc<Keys>,
     visibility_timeout: Duration,
     clock: ServerClock,
-    /// Called with the number of messages that a sweep brought back.
-    restored: Box<dyn Fn(u64) + Send + Sync>,
+    /// The queue for what does not say where it came from.
+    lost_and_found: String,
 }
 
 impl Sweeper {
-    pub(crate) fn new(
-        queues: Queues,
-        visibility_timeout: Duration,
-        restored: impl Fn(u64) + Send + Sync + 'static,
-    ) -> Self {
+    /// A sweeper that puts what does not say where it came from, as it cannot be read, into the queue `lost_and_found`.
+    pub(crate) fn new(queues: Queues, visibility_timeout: Duration, lost_and_found: String) -> Self {
         let (link, keys) = (queues.link().clone(), Arc::clone(queues.keys()));
         let clock = ServerClock::default();
-        Self { queues, link, keys, visibility_timeout, clock, restored: Box::new(restored) }
+        Self { queues, link, keys, visibility_timeout, clock, lost_and_found }
     }
 
     /// Sweeps now and then until cancelled.
@@ -115,7 +112,6 @@ impl Sweeper {
                 Ok(0) => {}
                 Ok(count) => {
                     log::warn!(count; "Restored {count} unacknowledged message(s) of workers that are gone");
-                    (self.restored)(count);
                     if count >= SWEEP_LIMIT as u64 {
                         pause = Duration::ZERO;
                     }
@@ -148,7 +144,8 @@ impl Sweeper {
             Err(error) => return Err(error),
         }
         fail_point!("sweep.locked");
-        let mut routes = Routes { queues: &self.queues, known: HashMap::new() };
+        let lost_and_found = &self.lost_and_found;
+        let mut routes = Routes { queues: &self.queues, lost_and_found, known: HashMap::new() };
         let count =
             async { Ok(self.sweep_unacked(&mut routes).await? + self.sweep_inflight(&mut routes).await?) }
                 .await;
@@ -279,6 +276,7 @@ impl Sweeper {
 /// Where messages go back to, asked once a sweep.
 struct Routes<'a> {
     queues: &'a Queues,
+    lost_and_found: &'a str,
     /// The queues by exchange and routing key.
     known: HashMap<(String, String), Vec<String>>,
 }
@@ -298,7 +296,8 @@ impl Routes<'_> {
                 false => self.queues.route(&route.0, &route.1).await?,
             };
             if queues.is_empty() {
-                queues.push(route.1.clone());
+                let name = if route.1.is_empty() { self.lost_and_found } else { &route.1 };
+                queues.push(name.to_owned());
             }
             self.known.insert(route.clone(), queues);
         }
