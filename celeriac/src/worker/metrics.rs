@@ -20,6 +20,7 @@ use crate::message::{Headers, ProtocolError};
 /// | `celery_task_failed_total` | `name`, `queue_name`, `exception` |
 /// | `celery_task_runtime`: seconds of the runs that succeeded, a histogram | `name`, `queue_name` |
 /// | `celeriac_messages_refused_total`: messages that are no call of a task that is known here | `reason` |
+/// | `celeriac_messages_restored_total`: messages of dead workers that this one has put back into their queues | |
 ///
 /// All bear the node name as `hostname`. `name` is a registered task, `queue_name` one that is consumed: a sender
 /// cannot make up new ones.
@@ -48,6 +49,8 @@ pub(crate) struct Counters {
     outcomes: Outcomes,
     failed: IntCounterVec,
     refused: IntCounterVec,
+    /// Messages of dead workers that this one has put back into their queues.
+    pub(crate) restored: IntCounter,
     /// By name, one for each queue. Only a task's first message on a queue writes here.
     tasks: RwLock<HashMap<Arc<str>, Vec<Arc<TaskCounters>>>>,
 }
@@ -103,8 +106,11 @@ impl Counters {
         for reason in Refusal::ALL {
             refused.with_label_values(&[reason.as_str()]);
         }
+        let help = "Messages of dead workers that this one has put back into their queues.";
+        let options = made.options("celeriac_messages_restored_total", help);
+        let restored = made.register(IntCounter::with_opts(options)?)?;
         let tasks = RwLock::default();
-        Ok(Self { registry, outcomes, failed, refused, tasks })
+        Ok(Self { registry, outcomes, failed, refused, restored, tasks })
     }
 
     /// All counters in Prometheus' text format.
@@ -171,8 +177,11 @@ struct Maker<'a> {
 
 impl Maker<'_> {
     fn counter(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
-        let options = Opts::new(name, help).const_label("hostname", self.hostname);
-        self.register(IntCounterVec::new(options, labels)?)
+        self.register(IntCounterVec::new(self.options(name, help), labels)?)
+    }
+
+    fn options(&self, name: &str, help: &str) -> Opts {
+        Opts::new(name, help).const_label("hostname", self.hostname)
     }
 
     fn register<C: Collector + Clone + 'static>(&self, collector: C) -> prometheus::Result<C> {

@@ -295,7 +295,8 @@ impl Worker {
         };
         let first = options.queues.first();
         let first = first.map_or_else(|| config.task_default_queue.clone(), |queue| queue.to_string());
-        let sweeper = Sweeper::new(app.queues().clone(), visibility_timeout, first);
+        let sweeper =
+            Sweeper::new(app.queues().clone(), visibility_timeout, first, counters.restored.clone());
         let accept = accept(&app)?;
         let events = Dispatcher::new(
             DispatcherOptions {

@@ -162,6 +162,27 @@ show(0)
 }
 
 #[test]
+fn messages_that_come_back_from_dead_workers_are_counted() {
+    let stage = Stage::new();
+    let port = Port::free();
+    stage.script(
+        r#"
+broker = app.connection().default_channel.client
+[add.delay(1, 2) for _ in range(3)]
+broker.rename("celery", "celeriac.inflight.gone.0")
+broker.zadd("celeriac.inflight", {"gone": 1})
+show(0)
+"#,
+    );
+    let _worker = probed(&stage, &port, "-n rs@host -c 2");
+    eventually("three are counted", secs(60), || {
+        get(port.number(), "/metrics").is_ok_and(|(_, page)| {
+            page.contains("celeriac_messages_restored_total{hostname=\"rs@host\"} 3\n")
+        })
+    });
+}
+
+#[test]
 fn an_address_that_is_taken_is_named() {
     let stage = Stage::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus::IntCounter;
 use redis::{Pipeline, Value};
 use tokio_util::sync::CancellationToken;
 
@@ -79,14 +80,21 @@ pub(crate) struct Sweeper {
     clock: ServerClock,
     /// The queue for what does not say where it came from.
     lost_and_found: String,
+    /// Counts what is brought back.
+    restored: IntCounter,
 }
 
 impl Sweeper {
     /// A sweeper that puts what does not say where it came from, as it cannot be read, into the queue `lost_and_found`.
-    pub(crate) fn new(queues: Queues, visibility_timeout: Duration, lost_and_found: String) -> Self {
+    pub(crate) fn new(
+        queues: Queues,
+        visibility_timeout: Duration,
+        lost_and_found: String,
+        restored: IntCounter,
+    ) -> Self {
         let (link, keys) = (queues.link().clone(), Arc::clone(queues.keys()));
         let clock = ServerClock::default();
-        Self { queues, link, keys, visibility_timeout, clock, lost_and_found }
+        Self { queues, link, keys, visibility_timeout, clock, lost_and_found, restored }
     }
 
     /// Sweeps now and then until cancelled.
@@ -112,6 +120,7 @@ impl Sweeper {
                 Ok(0) => {}
                 Ok(count) => {
                     log::warn!(count; "Restored {count} unacknowledged message(s) of workers that are gone");
+                    self.restored.inc_by(count);
                     if count >= SWEEP_LIMIT as u64 {
                         pause = Duration::ZERO;
                     }
