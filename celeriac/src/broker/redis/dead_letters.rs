@@ -8,7 +8,7 @@ use redis::{Cmd, Pipeline, cmd};
 use serde::{Deserialize, Serialize};
 
 use super::Link;
-use super::restore::{eval, texts};
+use super::script::{eval, texts};
 use crate::broker::BrokerError;
 use crate::message::envelope;
 

@@ -7,7 +7,7 @@
 
 use redis::{Arg, Cmd};
 
-use super::restore::eval;
+use super::script::eval;
 
 /// Carries commands out like `EXEC`: all of them, with one reply each. A script among them is loaded, since scripts
 /// cannot be nested. Without a key to delete, the first command decides whether the others follow.

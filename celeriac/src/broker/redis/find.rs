@@ -11,7 +11,7 @@ use redis::{Pipeline, ProtocolVersion, RedisError, RedisResult, Value};
 
 use super::dial::{Address, dial};
 use super::endpoint::{Access, Cluster, Endpoint, Place, Sentinels};
-use super::restore::texts;
+use super::script::texts;
 
 /// The server to talk to now.
 pub(super) struct Route<'a> {

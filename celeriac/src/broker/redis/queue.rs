@@ -5,7 +5,7 @@ use std::sync::Arc;
 use redis::{Cmd, Pipeline, Value, cmd};
 
 use super::bindings::{matching_queues, topic_pattern};
-use super::restore::texts;
+use super::script::texts;
 use super::{Keys, Link};
 use crate::broker::BrokerError;
 use crate::config::BoundQueue;

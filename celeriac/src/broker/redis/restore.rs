@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::clock::ServerClock;
 use super::exchange::is_full;
 use super::inflight::SLOTS;
+use super::script::{bytes, eval};
 use super::{Keys, Link, Queues};
 use crate::broker::BrokerError;
 use crate::failpoints::fail_point;
@@ -336,27 +337,4 @@ pub(crate) fn split_unacked(stored: &[u8]) -> Option<(&[u8], String, String)> {
 pub(crate) fn renew_lease(keys: &Keys, worker: &str, lease: Duration) -> redis::Cmd {
     let seconds = lease.as_secs_f64().to_string();
     eval(RENEW_LEASE, &[&keys.inflight_index], &[seconds.as_bytes(), worker.as_bytes()])
-}
-
-/// `EVAL` with the script's text: always found, whatever server answers.
-pub(crate) fn eval(script: &str, keys: &[&String], arguments: &[&[u8]]) -> redis::Cmd {
-    let mut command = redis::cmd("EVAL");
-    command.arg(script).arg(keys.len());
-    for key in keys {
-        command.arg(key.as_str());
-    }
-    for argument in arguments {
-        command.arg(*argument);
-    }
-    command
-}
-
-fn bytes(value: &Value) -> Option<&[u8]> {
-    if let Value::BulkString(bytes) = value { Some(bytes) } else { None }
-}
-
-/// The texts of a reply that is a list or a set.
-pub(crate) fn texts(value: &Value) -> Vec<String> {
-    let (Value::Array(items) | Value::Set(items)) = value else { return Vec::new() };
-    items.iter().filter_map(bytes).map(|text| String::from_utf8_lossy(text).into_owned()).collect()
 }

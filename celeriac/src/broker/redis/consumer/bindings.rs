@@ -12,7 +12,7 @@ use super::{Consumer, Receiver};
 use crate::broker::redis::Keys;
 use crate::broker::redis::connection::server_error;
 use crate::broker::redis::exchange::is_full;
-use crate::broker::redis::restore::texts;
+use crate::broker::redis::script::texts;
 
 /// How many replies there are to what is written of one exchange.
 pub(super) const REPLIES: usize = 4;

@@ -14,7 +14,8 @@ use redis::{Pipeline, Value};
 
 use super::{Arrival, Consumer, Entry, Receiver};
 use crate::broker::redis::Keys;
-use crate::broker::redis::restore::{eval, split_unacked};
+use crate::broker::redis::restore::split_unacked;
+use crate::broker::redis::script::eval;
 use crate::broker::redis::transaction::{Part, Transaction};
 use crate::failpoints::fail_point;
 
