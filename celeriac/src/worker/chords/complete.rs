@@ -1,0 +1,120 @@
+//! Sending the body of a complete chord.
+
+use std::sync::Arc;
+
+use redis::Cmd;
+
+use super::Claim;
+use crate::app::Lowered;
+use crate::backend::ExceptionInfo;
+use crate::backend::redis::{Parts, RedisBackend};
+use crate::canvas::{self, Outbox};
+use crate::failpoints::fail_point;
+use crate::task::Request;
+use crate::worker::runtime::Runtime;
+
+/// How long it is remembered that the body of a chord was sent, where broker and results are apart.
+const MARK_SECONDS: u64 = 3600;
+
+impl Runtime {
+    /// Goes on with the chords that the parts just returned have completed.
+    pub(in crate::worker) async fn follow_claims(
+        self: &Arc<Self>,
+        claims: Vec<Claim>,
+        replies: Vec<redis::Value>,
+        request: &Request,
+    ) {
+        let Some(backend) = self.app.redis_backend() else { return };
+        let offset = replies.len().saturating_sub(claims.len());
+        for (index, claim) in claims.iter().enumerate() {
+            let reply = match replies.get(offset + index) {
+                Some(reply) => reply.clone(),
+                // The reply was lost; counting a part again changes nothing.
+                None => {
+                    let command = || vec![claim.command(backend)];
+                    self.insist(|| backend.run(command())).await.into_iter().next().unwrap_or_default()
+                }
+            };
+            if RedisBackend::part_answer(&reply).claimed {
+                fail_point!("chord.claimed");
+                self.complete_chord(backend, claim, request).await;
+            }
+        }
+    }
+
+    /// Sends the body of a chord that is claimed.
+    pub(super) async fn complete_chord(
+        self: &Arc<Self>,
+        backend: &RedisBackend,
+        claim: &Claim,
+        request: &Request,
+    ) {
+        let part = &claim.part;
+        let parts = match self.insist(|| async { self.chord_results(backend, part).await.map(Some) }).await {
+            Some(Parts::Results(results)) => results,
+            Some(Parts::Failed { task_id, exception }) => {
+                let cause = ExceptionInfo::from_value(&exception);
+                return self
+                    .fail_chord(claim, &canvas::dependency_error(&task_id, &cause), &cause, request)
+                    .await;
+            }
+            Some(Parts::Unjoined { exception }) => {
+                let error = canvas::join_error(&ExceptionInfo::from_value(&exception));
+                return self.fail_chord(claim, &error, &error, request).await;
+            }
+            None => return,
+        };
+        fail_point!("chord.joined");
+        if !self.insist(|| backend.extend_claim(&part.group_id, &claim.token)).await {
+            log::warn!(group_id = part.group_id.as_str(); "The body of chord {} is sent by another worker", part.group_id);
+            return;
+        }
+        fail_point!("chord.extended");
+        let mut outbox = Outbox::new();
+        let sent = self.app.with_sender(Some(request), |sender| {
+            canvas::chord_ready(&part.body, parts, request, sender, &mut outbox)
+        });
+        if let Err(error) = sent {
+            let exception = ExceptionInfo::celery("ChordError", format!("Callback error: {error}"));
+            return self.fail_chord(claim, &exception, &exception, request).await;
+        }
+        let Lowered { prepare, publish, results, .. } =
+            self.insist(|| self.app.lower(outbox.effects.clone())).await;
+        let results = [prepare, results].concat();
+        let clean = backend.chord_clean_command(&part.group_id, &claim.token);
+        let is_sent = if self.app.is_one_database() {
+            let keep = backend.extend_claim_command(&part.group_id, &claim.token);
+            self.commit_if(&keep, &[results, publish, vec![clean]].concat()).await
+        } else {
+            self.insist(|| backend.run(results.clone())).await;
+            fail_point!("chord.prepared");
+            let is_first = self.mark_sent(&part.group_id, request);
+            let is_sent = self.commit_if(&is_first, &publish).await;
+            fail_point!("chord.published");
+            if is_sent.is_ok() {
+                self.insist(|| backend.run(vec![clean.clone()])).await;
+            }
+            is_sent
+        };
+        match is_sent {
+            Ok(true) => {}
+            Ok(false) => {
+                log::warn!(group_id = part.group_id.as_str(); "The body of chord {} was sent by another worker", part.group_id);
+            }
+            // The chord stays registered: whoever looks after the claim has ended goes on with it.
+            Err(reason) => {
+                log::error!(group_id = part.group_id.as_str(), error = reason.as_str(); "The body of chord {} is not sent yet: {reason}", part.group_id);
+            }
+        }
+        fail_point!("chord.sent");
+    }
+
+    /// The command that marks the body of a chord as sent, unless it is marked already: the claim, which is in another
+    /// database, may have ended while the broker was away.
+    fn mark_sent(&self, group_id: &str, request: &Request) -> Cmd {
+        let key = self.app.queues().keys().sent(group_id, &request.properties.delivery_tag);
+        let mut mark = redis::cmd("SET");
+        mark.arg(key).arg(1).arg("NX").arg("EX").arg(MARK_SECONDS);
+        mark
+    }
+}

@@ -1,0 +1,88 @@
+//! Failing the body of a chord.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Claim;
+use crate::backend::ExceptionInfo;
+use crate::canvas::{self, Effect, Outbox};
+use crate::message::Signature;
+use crate::task::Request;
+use crate::worker::errbacks::{Called, Failed};
+use crate::worker::runtime::Runtime;
+
+/// How often the claim of a chord is kept while errbacks of its body run: it lasts several times as long.
+const KEEP_CLAIM_EVERY: Duration = Duration::from_secs(5);
+
+impl Runtime {
+    pub(super) async fn fail_chord(
+        self: &Arc<Self>,
+        claim: &Claim,
+        exception: &ExceptionInfo,
+        cause: &ExceptionInfo,
+        request: &Request,
+    ) {
+        let part = &claim.part;
+        log::error!(group_id = part.group_id.as_str(), error = exception.repr().as_str(); "Chord {} raised: {}", part.group_id, exception.repr());
+        let mut outbox = Outbox::new();
+        let style = |errback: &Signature| self.errback_style(errback);
+        let in_process = self.app.with_sender(Some(request), |sender| {
+            canvas::chord_error(&part.body, exception, cause, request, &style, sender, &mut outbox)
+        });
+        let errbacks = in_process.unwrap_or_else(|error| {
+            log::error!(error:% = error; "The body of chord {} cannot be failed: {error}", part.group_id);
+            Vec::new()
+        });
+        // Failing the body may complete an outer chord: its parts are returned as those of any task.
+        outbox.effects.push(Effect::ChordFailed { group_id: part.group_id.clone() });
+        if errbacks.is_empty() {
+            return self.finish_boxed(outbox.effects, request).await;
+        }
+        // However long they take, whoever is here goes on; the chord is registered until they are done.
+        let (runtime, claim, request) = (Arc::clone(self), claim.clone(), request.clone());
+        let effects = outbox.effects;
+        self.background.spawn(async move {
+            let told = errbacks.iter().map(|call| {
+                let (id, task, exception) = (&call.id, &call.task, &call.exception);
+                (&call.errback, Failed { id, task, exception, traceback: None })
+            });
+            let errbacks: Vec<_> = told.collect();
+            if runtime.call_chord_errbacks(&claim, &errbacks, &request).await {
+                runtime.finish_boxed(effects, &request).await;
+            } else {
+                log::warn!(group_id = claim.part.group_id.as_str(); "The errbacks of chord {} are left to another worker", claim.part.group_id);
+            }
+        });
+    }
+
+    /// Calls the errbacks of a chord's body while the chord is claimed; whether they were called, and the claim kept.
+    async fn call_chord_errbacks(
+        &self,
+        claim: &Claim,
+        errbacks: &[(&Signature, Failed<'_>)],
+        request: &Request,
+    ) -> bool {
+        let Some(backend) = self.app.redis_backend() else { return false };
+        let keep = || self.insist(|| backend.extend_claim(&claim.part.group_id, &claim.token));
+        if !keep().await {
+            return false;
+        }
+        let lost = async {
+            loop {
+                tokio::time::sleep(KEEP_CLAIM_EVERY).await;
+                if !keep().await {
+                    return;
+                }
+            }
+        };
+        let definition = self.registry.get(request.task.as_str());
+        let limits = self.limits(request, definition.map(|known| &**known), CancellationToken::new());
+        tokio::select! {
+            biased;
+            called = self.call_errbacks(errbacks, request, limits) => called == Called::Done,
+            () = lost => false,
+        }
+    }
+}

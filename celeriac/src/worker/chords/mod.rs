@@ -1,0 +1,10 @@
+//! Chords: a worker claims a complete one, joins its results, and sends its body or fails it.
+
+mod claim;
+mod complete;
+mod fail;
+mod join;
+mod recover;
+
+pub(super) use claim::Claim;
+pub(super) use recover::recover;
