@@ -89,7 +89,7 @@ impl Runtime {
             self.background.spawn_on(async move { runtime.listen(queue, stop).await }, &self.handle);
             return;
         }
-        let mut names = self.consumer.queues();
+        let mut names = self.consumer.queues().to_vec();
         if !names.contains(&name) {
             names.push(name);
             self.consumer.set_queues(names);
@@ -113,7 +113,7 @@ impl Runtime {
 
     /// Consumes a queue no longer.
     pub(super) fn cease(&self, queue: &str) {
-        let mut names = self.consumer.queues();
+        let mut names = self.consumer.queues().to_vec();
         names.retain(|name| &**name != queue);
         self.consumer.set_queues(names);
         let mut consumed = lock(&self.consumed);

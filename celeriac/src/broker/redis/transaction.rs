@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::Keys;
 use super::connection::server_error;
-use super::consumer::Entry;
+use super::consumer::{Entry, MARK};
 use super::exchange::exchange;
 
 /// Most messages that one bookkeeping command names.
@@ -103,7 +103,8 @@ impl Transaction {
     /// Adds a message that is put aside until it is due.
     pub(crate) fn park(&mut self, entry: &Entry, score: f64, set: String, due: f64) {
         self.gives_away = true;
-        let (tag, value) = (entry.tag().to_owned(), entry.unacked_value());
+        let (tag, mut value) = (entry.tag().to_owned(), entry.unacked_value());
+        value.push(MARK);
         self.records.push(Record { tag, score, value, parked: Some((set, due)) });
     }
 

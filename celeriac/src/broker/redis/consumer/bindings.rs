@@ -3,6 +3,7 @@
 //! The server announces each change of a set that was read over this connection, so nothing is asked while nothing
 //! changes.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,8 @@ pub(crate) struct Binding {
 #[derive(Default)]
 pub(super) struct Bindings {
     exchanges: Vec<Exchange>,
+    /// The queues that were consumed from when the bindings were last sorted out.
+    queues: Arc<[Arc<str>]>,
 }
 
 struct Exchange {
@@ -63,6 +66,9 @@ impl Exchange {
 impl Bindings {
     /// Keeps those bindings, too.
     pub(super) fn keep(&mut self, bindings: Vec<Binding>, keys: &Keys) {
+        if !bindings.is_empty() {
+            self.queues = Arc::default();
+        }
         for Binding { queue, exchange, member } in bindings {
             let table = keys.bindings(&exchange);
             let known = self.exchanges.iter().position(|known| known.sets[0] == table);
@@ -94,12 +100,16 @@ impl Bindings {
 
     /// Writes the bindings of which it is not sure that they are there, and reads the sets: the order makes the server
     /// take note of that. Returns of which exchanges.
-    fn write(&mut self, queues: &[Arc<str>], commands: &mut Pipeline) -> Vec<usize> {
+    fn write(&mut self, queues: &Arc<[Arc<str>]>, commands: &mut Pipeline) -> Vec<usize> {
         let mut written = Vec::new();
-        self.exchanges.retain_mut(|exchange| {
-            exchange.bindings.retain(|(queue, _)| queues.contains(queue));
-            !exchange.bindings.is_empty()
-        });
+        if !Arc::ptr_eq(&self.queues, queues) {
+            self.queues = Arc::clone(queues);
+            let consumed: HashSet<&str> = queues.iter().map(|queue| &**queue).collect();
+            self.exchanges.retain_mut(|exchange| {
+                exchange.bindings.retain(|(queue, _)| consumed.contains(&**queue));
+                !exchange.bindings.is_empty()
+            });
+        }
         for (number, exchange) in self.exchanges.iter_mut().enumerate() {
             if exchange.is_sure || !exchange.pause().is_zero() {
                 continue;

@@ -41,6 +41,7 @@ use bindings::Bindings;
 use full::Full;
 pub(crate) use held::Entry;
 use held::Held;
+pub(crate) use parked::MARK;
 use parked::Parked;
 use sources::{Fetch, IDLE_POLL, Look, Sources};
 
@@ -309,6 +310,7 @@ impl<R: Receiver> Consumer<R> {
             false => transaction.write(&mut commands),
             true => transaction.write_exchange(&scratch, &mut commands),
         });
+        let wrote = self.transaction.as_ref().is_some_and(Transaction::wrote_commands);
         let (mut claim, mut fetch, mut looking) = (None, None, None);
         let (mut reading, mut binding) = (Vec::new(), Vec::new());
         self.has_room = false;
@@ -316,14 +318,21 @@ impl<R: Receiver> Consumer<R> {
             if self.sources.set_queues(self.handle.queues(), &self.keys) {
                 self.parked.set_queues(self.sources.queues(), &self.keys);
             }
+            // What this worker itself pushes is not announced to it.
+            let pushing = match wrote {
+                true if full => {
+                    self.sources.note_changes(None);
+                    true
+                }
+                true => self.sources.note_pushes(commands.cmd_iter()),
+                false => false,
+            };
             let mut room = if self.full.is_choked() { 0 } else { self.room() };
             self.has_room = room > 0;
             let due = if self.sources.is_waiting() { room.div_ceil(2) } else { room };
             claim = self.plan_claim(due, &mut commands);
             room -= if claim.is_some() { due } else { 0 };
             fetch = self.plan_fetch(room, &mut commands);
-            // What this worker itself pushes is not announced to it.
-            let pushing = self.transaction.as_ref().is_some_and(Transaction::wrote_commands);
             looking = self.sources.look(pushing || fetch.is_some(), room > 0, &mut commands);
             reading = self.parked.read(&mut commands);
             binding = self.plan_bindings(&mut commands);

@@ -2,7 +2,7 @@
 //!
 //! A parked message stays in kombu's `unacked`. Its score in `unacked_index` is the one that it would have if it were
 //! delivered at its eta, so nobody has to renew it, and whoever sweeps brings it back soon after its eta if no celeriac
-//! worker takes it. A sorted set for each queue, by eta, tells celeriac workers what is due. See
+//! worker takes it. That score depends on the visibility timeout of the worker that parks; who claims goes by a mark. A sorted set for each queue, by eta, tells celeriac workers what is due. See
 //! `docs/adr/0003-parked-etas.md`.
 
 use std::sync::Arc;
@@ -20,24 +20,27 @@ use crate::broker::redis::transaction::{Part, Transaction};
 use crate::failpoints::fail_point;
 
 /// Takes the messages of a set that are due and lets them be held by the caller. An entry of which the message was
-/// acknowledged, or brought back by somebody else, is only removed: its score is another one.
+/// acknowledged, or brought back by somebody else, is only removed: the message is not marked as parked any more, and its
+/// score is not the one that parking under the caller's visibility timeout gives (earlier releases parked without mark).
 ///
-/// Keys: set, `unacked`, `unacked_index`. Arguments: now, most messages, delay of scores, score of a held message.
+/// Keys: set, `unacked`, `unacked_index`. Arguments: now, most messages, delay of scores, score of a held message, mark.
 const CLAIM: &str = r"
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'WITHSCORES', 'LIMIT', 0, ARGV[2])
 local claimed = {}
 for i = 1, #due, 2 do
   redis.call('ZREM', KEYS[1], due[i])
   local score = redis.call('ZSCORE', KEYS[3], due[i])
-  if score and tonumber(score) == due[i + 1] - ARGV[3] then
-    local message = redis.call('HGET', KEYS[2], due[i])
-    if message then
-      redis.call('ZADD', KEYS[3], ARGV[4], due[i])
-      claimed[#claimed + 1] = message
-    end
+  local message = score and redis.call('HGET', KEYS[2], due[i])
+  if message and (string.sub(message, -1) == ARGV[5] or tonumber(score) == due[i + 1] - ARGV[3]) then
+    redis.call('ZADD', KEYS[3], ARGV[4], due[i])
+    claimed[#claimed + 1] = message
   end
 end
 return claimed";
+
+/// Ends the value of a parked message in `unacked`: white space to every reader of JSON. Whoever takes the message from its
+/// queue again writes the value without it.
+pub(crate) const MARK: u8 = b'\n';
 
 /// How often a set that others change is read again, at most.
 const READ_EVERY: Duration = Duration::from_millis(100);
@@ -88,13 +91,16 @@ impl Parked {
 
     /// Notes that somebody changed those keys, or any.
     pub(super) fn note_changes(&mut self, keys: Option<&Value>) {
-        for set in &mut self.sets {
-            set.is_stale = match keys {
-                Some(Value::Array(keys)) => {
-                    set.is_stale || keys.contains(&Value::BulkString(set.key.clone().into_bytes()))
-                }
-                _ => true,
-            };
+        let Some(Value::Array(keys)) = keys else {
+            self.sets.iter_mut().for_each(|set| set.is_stale = true);
+            return;
+        };
+        for key in keys {
+            let is_it =
+                |set: &&mut Set| matches!(key, Value::BulkString(key) if set.key.as_bytes() == &key[..]);
+            if let Some(set) = self.sets.iter_mut().find(is_it) {
+                set.is_stale = true;
+            }
         }
     }
 
@@ -165,7 +171,7 @@ impl<R: Receiver> Consumer<R> {
         let (_, number, set) = first;
         let keys = [&set.key, &self.keys.unacked, &self.keys.unacked_index];
         let (now, most) = (now.to_string(), room.to_string());
-        let arguments = [now.as_bytes(), most.as_bytes(), delay.as_bytes(), score.as_bytes()];
+        let arguments = [now.as_bytes(), most.as_bytes(), delay.as_bytes(), score.as_bytes(), &[MARK]];
         commands.add_command(eval(CLAIM, &keys, &arguments));
         set.read = None;
         Some(number)

@@ -45,7 +45,7 @@ pub(crate) enum Disposition {
 pub(crate) struct ConsumerHandle {
     settlements: mpsc::UnboundedSender<Settlement>,
     wake: Arc<Notify>,
-    queues: Arc<Mutex<Vec<Arc<str>>>>,
+    queues: Arc<Mutex<Arc<[Arc<str>]>>>,
     /// Bindings that the consumer does not know yet.
     bindings: Arc<Mutex<Vec<Binding>>>,
     fetching_ended: CancellationToken,
@@ -64,7 +64,7 @@ impl ConsumerHandle {
         let handle = Self {
             settlements,
             wake: Arc::default(),
-            queues: Arc::new(Mutex::new(queues)),
+            queues: Arc::new(Mutex::new(queues.into())),
             bindings: Arc::default(),
             fetching_ended: CancellationToken::new(),
         };
@@ -98,13 +98,13 @@ impl ConsumerHandle {
     }
 
     /// The queues consumed from.
-    pub(crate) fn queues(&self) -> Vec<Arc<str>> {
-        self.queues.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn queues(&self) -> Arc<[Arc<str>]> {
+        Arc::clone(&self.queues.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Changes the queues consumed from.
     pub(crate) fn set_queues(&self, queues: Vec<Arc<str>>) {
-        *self.queues.lock().unwrap_or_else(PoisonError::into_inner) = queues;
+        *self.queues.lock().unwrap_or_else(PoisonError::into_inner) = queues.into();
         self.wake();
     }
 

@@ -1,9 +1,10 @@
 //! The lists that are consumed from, what is known of their lengths, and in which turn they are served.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis::{Pipeline, Value};
+use redis::{Arg, Cmd, Pipeline, Value};
 
 use crate::broker::redis::Keys;
 use crate::broker::redis::exchange::move_one;
@@ -18,6 +19,9 @@ struct Source {
     waiting: usize,
     /// Whether that is all, as far as the server has told.
     is_sure: bool,
+    /// Whether its length is to be asked: somebody changed it, or this worker did, after which the server announces no
+    /// further change until the list is read again.
+    is_stale: bool,
 }
 
 impl Source {
@@ -25,13 +29,16 @@ impl Source {
     fn change(&mut self) {
         self.waiting = self.waiting.max(1);
         self.is_sure = false;
+        self.is_stale = true;
     }
 }
 
 /// The lists of all queues: all queues' first steps, then all queues' second steps, as kombu serves them.
 pub(super) struct Sources {
     lists: Vec<Source>,
-    queues: Vec<Arc<str>>,
+    /// Where the list of a key stands among them.
+    by_key: HashMap<Vec<u8>, usize>,
+    queues: Arc<[Arc<str>]>,
     steps: usize,
     /// The queue that is served first in the next turn.
     first: usize,
@@ -48,7 +55,7 @@ pub(super) struct Fetch {
 /// What was asked about the lists.
 #[derive(Clone, Copy)]
 pub(super) enum Look {
-    /// The length of each.
+    /// The length of each that may have changed.
     Lengths,
     /// How many of them are not empty.
     Any,
@@ -56,20 +63,29 @@ pub(super) enum Look {
 
 impl Sources {
     pub(super) fn new() -> Self {
-        Self { lists: Vec::new(), queues: Vec::new(), steps: 0, first: 0, looked: Instant::now() }
+        Self {
+            lists: Vec::new(),
+            by_key: HashMap::new(),
+            queues: Arc::default(),
+            steps: 0,
+            first: 0,
+            looked: Instant::now(),
+        }
     }
 
     /// Consumes from those queues from now on; what is known of them stays unless they changed, which is returned.
-    pub(super) fn set_queues(&mut self, queues: Vec<Arc<str>>, keys: &Keys) -> bool {
-        if queues == self.queues && !self.lists.is_empty() {
+    pub(super) fn set_queues(&mut self, queues: Arc<[Arc<str>]>, keys: &Keys) -> bool {
+        if Arc::ptr_eq(&queues, &self.queues) && !self.lists.is_empty() {
             return false;
         }
         self.lists.clear();
+        self.by_key.clear();
         self.steps = keys.steps();
         for step in 0..self.steps {
-            for queue in &queues {
-                let key = keys.queue_steps(queue).swap_remove(step);
-                self.lists.push(Source { queue: Arc::clone(queue), key, waiting: 1, is_sure: false });
+            for queue in &*queues {
+                let (queue, key) = (Arc::clone(queue), keys.queue_steps(queue).swap_remove(step));
+                self.by_key.insert(key.clone().into_bytes(), self.lists.len());
+                self.lists.push(Source { queue, key, waiting: 1, is_sure: false, is_stale: true });
             }
         }
         self.queues = queues;
@@ -78,14 +94,15 @@ impl Sources {
     }
 
     /// The queues that are consumed from.
-    pub(super) fn queues(&self) -> &[Arc<str>] {
+    pub(super) fn queues(&self) -> &Arc<[Arc<str>]> {
         &self.queues
     }
 
     /// Forgets what is known, as the connection that was told of changes is gone.
     pub(super) fn forget(&mut self) {
-        self.queues.clear();
+        self.queues = Arc::default();
         self.lists.clear();
+        self.by_key.clear();
     }
 
     /// Whether messages may be waiting.
@@ -117,6 +134,7 @@ impl Sources {
                     let source = &mut self.lists[list];
                     if source.waiting > 0 && room > 0 {
                         source.waiting -= 1;
+                        source.is_stale = true;
                         room -= 1;
                         if full {
                             commands.add_command(move_one(&source.key, target));
@@ -139,19 +157,45 @@ impl Sources {
         taken
     }
 
-    /// Asks how much waits in each list after a change, and now and then while idle whether anything waits at all.
+    /// Notes the lists to which those commands of this worker push, which the server does not announce to it; returns
+    /// whether there are any.
+    pub(super) fn note_pushes<'a>(&mut self, commands: impl Iterator<Item = &'a Cmd>) -> bool {
+        let mut any = false;
+        for command in commands {
+            let mut arguments = command.args_iter().filter_map(|argument| match argument {
+                Arg::Simple(bytes) => Some(bytes),
+                _ => None,
+            });
+            let count = match arguments.next() {
+                Some(b"LPUSH" | b"RPUSH") => 1,
+                Some(b"EVAL") => keys_of_script(arguments.nth(1)),
+                _ => continue,
+            };
+            if count == 0 {
+                // A script that carries out other commands.
+                self.note_changes(None);
+                return true;
+            }
+            for key in arguments.take(count) {
+                any |= self.note_change(key);
+            }
+        }
+        any
+    }
+
+    /// Asks how much waits in the lists that may have changed, and now and then while idle whether anything waits at all.
     pub(super) fn look(&mut self, changed: bool, has_room: bool, commands: &mut Pipeline) -> Option<Look> {
         let idle = has_room && self.looked.elapsed() >= IDLE_POLL;
         if !(changed || idle) || self.lists.is_empty() {
             return None;
         }
-        self.looked = Instant::now();
         if changed {
-            for source in &self.lists {
+            for source in self.lists.iter().filter(|source| source.is_stale) {
                 commands.cmd("LLEN").arg(&source.key);
             }
             return Some(Look::Lengths);
         }
+        self.looked = Instant::now();
         let exist = commands.cmd("EXISTS");
         for source in &self.lists {
             exist.arg(&source.key);
@@ -163,12 +207,14 @@ impl Sources {
     pub(super) fn note_look(&mut self, look: Look, replies: &mut impl Iterator<Item = Value>) {
         match look {
             Look::Lengths => {
-                for source in &mut self.lists {
+                // No list became stale since they were asked.
+                for source in self.lists.iter_mut().filter(|source| source.is_stale) {
                     source.waiting = match replies.next() {
                         Some(Value::Int(length)) => usize::try_from(length).unwrap_or(0),
                         _ => 0,
                     };
                     source.is_sure = true;
+                    source.is_stale = false;
                 }
             }
             Look::Any => {
@@ -186,11 +232,20 @@ impl Sources {
             return;
         };
         for key in keys {
-            if let Value::BulkString(key) = key
-                && let Some(source) = self.lists.iter_mut().find(|source| source.key.as_bytes() == &key[..])
-            {
-                source.change();
+            if let Value::BulkString(key) = key {
+                self.note_change(key);
             }
         }
     }
+
+    /// Notes that the list of that key has changed; returns whether it is one of these.
+    fn note_change(&mut self, key: &[u8]) -> bool {
+        let list = self.by_key.get(key).copied();
+        list.map(|list| self.lists[list].change()).is_some()
+    }
+}
+
+/// How many keys a script is given.
+fn keys_of_script(argument: Option<&[u8]>) -> usize {
+    argument.and_then(|count| std::str::from_utf8(count).ok()?.parse().ok()).unwrap_or(0)
 }
