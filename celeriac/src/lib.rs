@@ -12,6 +12,7 @@ pub mod events;
 mod failpoints;
 mod heavy;
 pub mod message;
+mod repeats;
 pub mod schema;
 pub mod task;
 pub mod worker;

@@ -1,5 +1,7 @@
 //! The arguments of a command, checked as Python checks those of a function.
 
+use indexmap::IndexSet;
+
 use super::commands::Failed;
 use super::python::{is_true, listed};
 use crate::message::{Map, Value};
@@ -83,18 +85,13 @@ impl Arguments {
 
     /// An argument that is one text or a list of texts, without repetitions.
     pub fn texts(&self, name: &str) -> Vec<String> {
-        let mut texts: Vec<String> = Vec::new();
         let items = match self.get(name) {
             None => &[],
             Some(Value::List(items)) => items.as_slice(),
             Some(one) => std::slice::from_ref(one),
         };
-        for text in items.iter().map(super::python::str) {
-            if !texts.contains(&text) {
-                texts.push(text);
-            }
-        }
-        texts
+        let texts: IndexSet<String> = items.iter().map(super::python::str).collect();
+        texts.into_iter().collect()
     }
 
     /// All arguments.

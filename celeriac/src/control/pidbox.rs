@@ -1,6 +1,6 @@
 //! Answering the commands that a worker receives.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::bindings;
 use super::commands::{Commands, Failed};
@@ -9,6 +9,8 @@ use super::panel::Panel;
 use crate::broker::redis::Queues;
 use crate::events::LogicalClock;
 use crate::message::{Accept, Codec, Map, Message, Value};
+use crate::repeats::Repeats;
+use crate::worker::state::lock;
 
 /// The mailbox of one worker; cheap to clone.
 #[derive(Clone)]
@@ -20,6 +22,8 @@ pub(super) struct Pidbox {
     pub(super) codec: Codec,
     /// The mailbox's own time: as in Celery's worker, clients do not move the worker's clock, they only step it.
     pub(super) clock: LogicalClock,
+    /// What cannot be read comes as often as somebody sends it.
+    pub(super) unreadable: Arc<Mutex<Repeats>>,
 }
 
 impl Pidbox {
@@ -31,7 +35,9 @@ impl Pidbox {
         let request = match Request::decode(&message, &self.accept) {
             Ok(request) => request,
             Err(error) => {
-                log::error!(error:% = error; "Control command error: {error}");
+                if let Some(count) = lock(&self.unreadable).note("unreadable") {
+                    log::error!(error:% = error, count; "Control command error ({count} message(s) that cannot be read so far): {error}");
+                }
                 return;
             }
         };
@@ -39,7 +45,9 @@ impl Pidbox {
             Ok(true) => self.carry_out(request).await,
             Ok(false) => {}
             Err(matcher) => {
-                log::error!(matcher; "Control command error: no matcher {matcher:?}, there are glob and pcre")
+                if let Some(count) = lock(&self.unreadable).note("matcher") {
+                    log::error!(matcher, count; "Control command error ({count} so far): no matcher {matcher:?}, there are glob and pcre");
+                }
             }
         }
     }

@@ -84,6 +84,7 @@ impl Service {
             accept: codecs.accept(config).unwrap_or_default(),
             codec: codecs.codec(config.task_serializer.as_str()).unwrap_or_default(),
             clock: LogicalClock::default(),
+            unreadable: Arc::default(),
         };
         let stop = CancellationToken::new();
         let (ready, is_ready) = oneshot::channel();

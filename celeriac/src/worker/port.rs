@@ -7,12 +7,16 @@ use futures_util::future::BoxFuture;
 
 use super::runtime::Runtime;
 use super::state::{WorkerState, lock};
+use crate::backend::redis::RedisBackend;
 use crate::backend::{ExceptionInfo, TaskMeta, TaskState};
 use crate::broker::BrokerError;
 use crate::config::{Config, RateLimit};
 use crate::control::{AutoscalerInfo, Condition, PoolInfo, QueueInfo, WorkerPort};
 use crate::message::{Codecs, Signature, TimeLimit};
 use crate::task::TaskDefinition;
+
+/// How many revocations are stored in a round trip.
+const REVOKED_AT_A_TIME: usize = 500;
 
 impl WorkerPort for Runtime {
     fn config(&self) -> &Config {
@@ -118,17 +122,9 @@ impl WorkerPort for Runtime {
     fn store_revoked(&self, ids: Vec<String>) -> BoxFuture<'static, ()> {
         let Some(backend) = self.app.redis_backend().cloned() else { return std::future::ready(()).boxed() };
         let storing = self.handle.spawn(async move {
-            for id in ids {
-                let stored = async {
-                    let current = backend.fetch(&id).await?.map(|meta| meta.status);
-                    if current.is_none_or(|status| is_not_started(&status)) {
-                        let exception = ExceptionInfo::celery("TaskRevokedError", "revoked");
-                        backend.store(&TaskMeta::new(id.clone(), TaskState::Revoked, exception.to_value())).await?;
-                    }
-                    Ok::<(), BrokerError>(())
-                };
-                if let Err(error) = stored.await {
-                    log::warn!(task_id = id.as_str(), error:% = error; "The revocation of {id} could not be stored: {error}");
+            for ids in ids.chunks(REVOKED_AT_A_TIME) {
+                if let Err(error) = store_revoked(&backend, ids).await {
+                    log::warn!(task_id = ids[0].as_str(), count = ids.len(), error:% = error; "The revocation of {} task(s), the first {}, could not be stored: {error}", ids.len(), ids[0]);
                 }
             }
         });
@@ -189,6 +185,26 @@ impl Runtime {
         current.options.rate_limit = rate.or(current.options.rate_limit);
         Arc::new(current)
     }
+}
+
+/// Stores REVOKED for those of the tasks that have not started.
+async fn store_revoked(backend: &RedisBackend, ids: &[String]) -> Result<(), BrokerError> {
+    let mut commands = Vec::new();
+    for (id, stored) in ids.iter().zip(backend.fetch_many(ids).await?) {
+        let is_wanted = match stored {
+            Ok(stored) => stored.is_none_or(|meta| is_not_started(&meta.status)),
+            Err(error) => {
+                log::warn!(task_id = id.as_str(), error:% = error; "The revocation of {id} is not stored: what is stored of it cannot be read: {error}");
+                false
+            }
+        };
+        if is_wanted {
+            let exception = ExceptionInfo::celery("TaskRevokedError", "revoked");
+            let meta = TaskMeta::new(id.clone(), TaskState::Revoked, exception.to_value());
+            commands.extend(backend.careful_store_commands(&meta).await?);
+        }
+    }
+    backend.run_each(commands).await
 }
 
 /// Whether no worker has started the task yet: a custom state, such as PROGRESS, was set by one that has.

@@ -4,6 +4,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
+
 use super::request::Job;
 use super::runtime::Runtime;
 use super::state::lock;
@@ -12,7 +14,12 @@ use super::state::lock;
 #[derive(Default)]
 pub(crate) struct RateLimits {
     buckets: Mutex<HashMap<Arc<str>, Bucket>>,
+    /// Wakes whoever sleeps until a token is there, since that time has changed.
+    changed: Notify,
 }
+
+/// The longest time between two starts; a limit below one in that time counts as that.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 struct Bucket {
     /// Time between two starts.
@@ -23,13 +30,16 @@ struct Bucket {
 }
 
 impl RateLimits {
-    /// Sets the limit of a task in starts per second; 0 removes it.
+    /// Sets the limit of a task in starts per second, which holds at once for what waits too; 0 removes it, and returns
+    /// what waited.
     pub(crate) fn set(&self, task: &Arc<str>, per_second: f64) -> VecDeque<Box<Job>> {
         let mut buckets = lock(&self.buckets);
+        self.changed.notify_waiters();
         if per_second <= 0.0 {
             return buckets.remove(task).map_or_else(VecDeque::new, |bucket| bucket.waiting);
         }
-        let interval = Duration::from_secs_f64(1.0 / per_second);
+        let interval =
+            Duration::try_from_secs_f64(1.0 / per_second).map_or(LONGEST, |time| time.min(LONGEST));
         let bucket = buckets.entry(Arc::clone(task)).or_insert_with(|| Bucket {
             interval,
             next: Instant::now(),
@@ -97,11 +107,15 @@ impl RateLimits {
 }
 
 async fn serve(runtime: Arc<Runtime>, task: Arc<str>) {
-    while let Some(next) = runtime.rate_limits.next(&task) {
+    loop {
+        // Hears of each change from before the time is read.
+        let changed = runtime.rate_limits.changed.notified();
+        let Some(next) = runtime.rate_limits.next(&task) else { return };
         match next {
             Ok(job) => runtime.slots.submit(job),
             Err(time) => tokio::select! {
                 () = tokio::time::sleep_until(time.into()) => {}
+                () = changed => {}
                 () = runtime.stopping.cancelled() => return,
             },
         }

@@ -12,7 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::revoked::Revoked;
 use super::state::{WorkerState, lock};
+use crate::heavy::aside;
 use crate::message::{Map, Value, json};
+use crate::repeats::Repeats;
 
 const VERSION: i64 = 1;
 /// How often changes are written.
@@ -56,15 +58,25 @@ impl StateDb {
 
     /// Writes each change soon after it happened, and once more in the end.
     pub(crate) async fn keep(mut self, state: Arc<WorkerState>, stop: CancellationToken) {
+        let mut failures = Repeats::default();
         loop {
             let is_last = tokio::select! {
                 () = tokio::time::sleep(SAVE_EVERY) => false,
                 () = stop.cancelled() => true,
             };
-            if (is_last || lock(&state.revoked).changes() != self.saved)
-                && let Err(error) = self.save(&state)
-            {
-                log::error!(error:% = error; "Revoked tasks are not kept: {error}");
+            if is_last || lock(&state.revoked).changes() != self.saved {
+                match self.save(&state) {
+                    Ok(()) => {
+                        if let Some(count) = failures.end() {
+                            log::info!(path:% = self.path.display(), count; "Revoked tasks are kept in {} again, after {count} failed attempt(s)", self.path.display());
+                        }
+                    }
+                    Err(error) => {
+                        if let Some(count) = failures.note(&error.to_string()) {
+                            log::error!(error:% = error, count; "Revoked tasks are not kept ({count} attempt(s) so far, the next in a second): {error}");
+                        }
+                    }
+                }
             }
             if is_last {
                 return;
@@ -77,7 +89,8 @@ impl StateDb {
             let revoked = lock(&state.revoked);
             (content(&revoked, state.clock.value()), revoked.changes())
         };
-        replace(&self.path, content.as_bytes()).map_err(|source| StateDbError::File {
+        let write = || replace(&self.path, json::dumps(&content).as_bytes());
+        aside(write).map_err(|source| StateDbError::File {
             action: "write",
             path: self.path.clone(),
             source,
@@ -87,7 +100,7 @@ impl StateDb {
     }
 }
 
-fn content(revoked: &Revoked, clock: u64) -> String {
+fn content(revoked: &Revoked, clock: u64) -> Value {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let ids = revoked
         .ages()
@@ -95,12 +108,12 @@ fn content(revoked: &Revoked, clock: u64) -> String {
         .collect();
     let stamps =
         revoked.stamps().iter().map(|(name, values)| (name.clone(), Value::List(values.clone()))).collect();
-    json::dumps(&Value::Map(Map::from([
+    Value::Map(Map::from([
         ("version".to_owned(), Value::Int(VERSION)),
         ("clock".to_owned(), Value::from(clock)),
         ("revoked".to_owned(), Value::Map(ids)),
         ("stamps".to_owned(), Value::Map(stamps)),
-    ])))
+    ]))
 }
 
 fn restore(content: &[u8], state: &WorkerState) -> Result<(), String> {

@@ -147,6 +147,28 @@ impl RedisBackend {
         }
     }
 
+    /// What is stored of several tasks, in their order, in one round trip; an error for a record that cannot be read.
+    ///
+    /// # Errors
+    /// Those of the server.
+    pub(crate) async fn fetch_many(
+        &self,
+        task_ids: &[String],
+    ) -> Result<Vec<Result<Option<TaskMeta>, BrokerError>>, BrokerError> {
+        let mut read = Pipeline::new();
+        for task_id in task_ids {
+            read.cmd("GET").arg(self.task_key(task_id));
+        }
+        let replies = self.link.call(&mut read).await?;
+        let meta = |(task_id, reply): (&String, &Reply)| match reply {
+            Reply::BulkString(stored) => {
+                Ok(Some(TaskMeta::from_value(task_id, self.encoding.decode(stored)?)?))
+            }
+            _ => Ok(None),
+        };
+        Ok(task_ids.iter().zip(&replies).map(meta).collect())
+    }
+
     /// Waits until a task is ready; subscribed, not polled. A server that is away meanwhile is waited for.
     ///
     /// # Errors
@@ -222,6 +244,15 @@ impl RedisBackend {
     /// Those of the server.
     pub async fn delete_group(&self, group_id: &str) -> Result<(), BrokerError> {
         self.link.call(Pipeline::new().cmd("DEL").arg(self.group_key(group_id, ""))).await.map(drop)
+    }
+
+    /// Carries out commands in one round trip, each for itself.
+    pub(crate) async fn run_each(&self, commands: Vec<Cmd>) -> Result<(), BrokerError> {
+        let mut pipeline = Pipeline::new();
+        for command in commands {
+            pipeline.add_command(command);
+        }
+        if pipeline.is_empty() { Ok(()) } else { self.link.call(&mut pipeline).await.map(drop) }
     }
 
     /// Carries out commands, all or nothing.

@@ -69,7 +69,10 @@ impl Connection {
     }
 }
 
-/// Waits for a reply as long as the other side gives or takes bytes at least that often.
+/// Bytes a second below which a connection counts as broken, over twice the longest silence: a drip is no sign of life.
+const DRIP: u64 = 512;
+
+/// Waits for a reply as long as the other side gives or takes bytes at least that often, and more than a drip.
 async fn unless_silent<T>(
     signs: &Signs,
     silence: Duration,
@@ -77,12 +80,20 @@ async fn unless_silent<T>(
 ) -> RedisResult<T> {
     let mut reply = pin!(reply);
     let begin = Instant::now();
+    let span = silence.saturating_mul(2);
+    let (mut span_begin, mut bytes) = (begin, signs.bytes());
     loop {
         let left = silence.saturating_sub(signs.last().max(begin).elapsed());
-        match tokio::time::timeout(left, &mut reply).await {
-            Ok(reply) => return reply,
-            Err(_) if signs.last().max(begin).elapsed() < silence => {}
-            Err(_) => return Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
+        if let Ok(reply) = tokio::time::timeout(left, &mut reply).await {
+            return reply;
+        }
+        let is_silent = signs.last().max(begin).elapsed() >= silence;
+        let is_span_over = span_begin.elapsed() >= span;
+        if is_silent || (is_span_over && signs.bytes() - bytes < DRIP * span.as_secs().max(1)) {
+            return Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into());
+        }
+        if is_span_over {
+            (span_begin, bytes) = (Instant::now(), signs.bytes());
         }
     }
 }

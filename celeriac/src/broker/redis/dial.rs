@@ -85,29 +85,41 @@ trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-/// When the other side last gave or took bytes.
+/// When the other side last gave or took bytes, and how many in all.
 #[derive(Clone)]
 pub(super) struct Signs {
     begin: Instant,
-    /// Milliseconds since then.
-    last: Arc<AtomicU64>,
+    seen: Arc<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// Milliseconds since the beginning.
+    last: AtomicU64,
+    bytes: AtomicU64,
 }
 
 impl Default for Signs {
     fn default() -> Self {
-        Self { begin: Instant::now(), last: Arc::default() }
+        Self { begin: Instant::now(), seen: Arc::default() }
     }
 }
 
 impl Signs {
     /// The last moment at which it did.
     pub(super) fn last(&self) -> Instant {
-        self.begin + Duration::from_millis(self.last.load(Ordering::Relaxed))
+        self.begin + Duration::from_millis(self.seen.last.load(Ordering::Relaxed))
     }
 
-    fn note(&self) {
+    /// How many bytes it has given and taken.
+    pub(super) fn bytes(&self) -> u64 {
+        self.seen.bytes.load(Ordering::Relaxed)
+    }
+
+    fn note(&self, bytes: usize) {
         let elapsed = u64::try_from(self.begin.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last.store(elapsed, Ordering::Relaxed);
+        self.seen.last.store(elapsed, Ordering::Relaxed);
+        self.seen.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 
@@ -131,9 +143,10 @@ impl AsyncRead for Watched {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         if polled.is_ready() {
-            self.signs.note();
+            self.signs.note(buffer.filled().len() - before);
         }
         polled
     }
@@ -147,8 +160,10 @@ impl AsyncWrite for Watched {
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
         // What only waits in the kernel says nothing of the other side: heartbeats would hide its silence.
-        if polled.is_ready() && self.is_full {
-            self.signs.note();
+        if let Poll::Ready(written) = &polled
+            && self.is_full
+        {
+            self.signs.note(*written.as_ref().unwrap_or(&0));
         }
         self.is_full = polled.is_pending();
         polled

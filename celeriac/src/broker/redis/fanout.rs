@@ -4,12 +4,14 @@ use std::collections::VecDeque;
 
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio_util::sync::CancellationToken;
 
 use super::Link;
 use crate::backoff::Backoff;
 use crate::broker::BrokerError;
 use crate::message::{Message, envelope};
+use crate::repeats::Repeats;
 
 /// Messages that may wait for a slow reader before the oldest are dropped.
 const BUFFER: usize = 10_000;
@@ -120,18 +122,28 @@ async fn receive(
     ready.take();
     backoff.reset();
     let mut check = tokio::time::interval(link.timing().health_check);
+    let (mut dropped, mut unreadable) = (Repeats::default(), Repeats::default());
     loop {
         tokio::select! {
             received = stream.next() => {
                 let Some(received) = received else { return Err(link.closed()) };
                 match envelope::decode(received.get_payload_bytes()) {
                     Ok(message) if seen.as_mut().is_some_and(|seen| !seen.note(&message)) => {}
-                    Ok(message) => {
-                        if messages.try_send(message).is_err() {
-                            log::warn!(channel = received.get_channel_name(); "A fanout message was dropped: {BUFFER} wait already");
+                    Ok(message) => match messages.try_send(message) {
+                        Ok(()) => {}
+                        // Nobody wants any more.
+                        Err(TrySendError::Closed(_)) => return Ok(()),
+                        Err(TrySendError::Full(_)) => {
+                            if let Some(count) = dropped.note("") {
+                                log::warn!(channel = received.get_channel_name(), count; "Fanout messages are dropped, {count} so far: {BUFFER} wait already");
+                            }
+                        }
+                    },
+                    Err(error) => {
+                        if let Some(count) = unreadable.note("") {
+                            log::warn!(channel = received.get_channel_name(), error:% = error, count; "A fanout message cannot be read ({count} so far): {error}");
                         }
                     }
-                    Err(error) => log::warn!(channel = received.get_channel_name(), error:% = error; "A fanout message cannot be read: {error}"),
                 }
             }
             _ = check.tick() => {

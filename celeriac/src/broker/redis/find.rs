@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 
 use futures_util::future::select_ok;
+use indexmap::IndexSet;
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, ProtocolVersion, RedisError, RedisResult, Value};
 
@@ -108,7 +109,8 @@ async fn owner_by(
         return Err(lost(format!("{node} does not say which slots it has")));
     };
     let mut owner = None;
-    let mut known = Vec::new();
+    // In the order of the slots, each once: a cluster has many more ranges than nodes.
+    let mut known = IndexSet::new();
     for range in ranges {
         let Value::Array(parts) = range else { continue };
         let [Value::Int(first), Value::Int(last), nodes @ ..] = parts.as_slice() else { continue };
@@ -118,8 +120,7 @@ async fn owner_by(
         }
         known.extend(nodes);
     }
-    known.dedup();
-    cluster.remember(known);
+    cluster.remember(known.into_iter().collect());
     owner.ok_or_else(|| lost(format!("no node of the cluster has slot {slot}, says {node}")))
 }
 

@@ -1,9 +1,10 @@
 //! A connection that is made when it is needed and made again when it broke.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::future::{BoxFuture, Shared};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use redis::aio::{MultiplexedConnection, PubSub, PubSubSink, PubSubStream};
@@ -11,7 +12,6 @@ use redis::{
     AsyncConnectionConfig, ErrorKind, Pipeline, ProtocolVersion, PushInfo, RedisConnectionInfo, RedisError,
     RedisResult, Value,
 };
-use tokio::sync::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::Endpoint;
@@ -38,8 +38,11 @@ pub struct Link {
 struct Inner {
     endpoint: Endpoint,
     timing: Timing,
-    current: Mutex<Option<Connection>>,
+    current: Mutex<Option<Attempt>>,
 }
+
+/// The connection that everybody shares, or the attempt to make it, for which all wait together.
+type Attempt = Shared<BoxFuture<'static, Result<Connection, BrokerError>>>;
 
 impl Link {
     /// A link to that database; nothing is connected yet.
@@ -63,6 +66,9 @@ impl Link {
     }
 
     /// Sends the commands and returns one reply each; a reply may be an error of the server.
+    ///
+    /// It takes no longer than connecting may take (`broker_connection_timeout` for each alternative), and then than the
+    /// server may be silent; whoever sends while a connection is made waits for that one attempt.
     ///
     /// # Errors
     /// [`BrokerError::Connection`] when the server cannot be reached or the connection broke on the way, and
@@ -127,7 +133,7 @@ impl Link {
         }
         // A server that only refuses a transaction leaves the connection as good as before.
         if moved || result.as_ref().is_err_and(|error| error.code().is_none()) {
-            self.leave(&connection).await;
+            self.leave(&connection);
         }
         result.map_err(|error| match error.clone().into_server_errors().as_deref() {
             Some([(index, refusal), ..]) => self.refused(commands, *index, words(refusal)),
@@ -206,13 +212,23 @@ impl Link {
     }
 
     async fn connection(&self) -> Result<Connection, BrokerError> {
-        let mut current = self.inner.current.lock().await;
-        if let Some(connection) = current.as_ref().filter(|connection| !connection.has_ended()) {
-            return Ok(connection.clone());
-        }
-        let connection = self.dedicated(None).await?;
-        *current = Some(connection.clone());
-        Ok(connection)
+        let attempt = {
+            let mut current = self.inner.current.lock().unwrap_or_else(PoisonError::into_inner);
+            let under_way = match current.as_ref().map(|attempt| (attempt, attempt.peek())) {
+                Some((_, Some(Ok(connection)))) if !connection.has_ended() => return Ok(connection.clone()),
+                // One that nobody waits for any more stands still.
+                Some((attempt, None)) if attempt.strong_count() > Some(1) => Some(attempt.clone()),
+                _ => None,
+            };
+            under_way.unwrap_or_else(|| {
+                // Of its own, so that it keeps nothing alive that waits for it.
+                let link = self.sibling();
+                let attempt = async move { link.dedicated(None).await }.boxed().shared();
+                *current = Some(attempt.clone());
+                attempt
+            })
+        };
+        attempt.await
     }
 
     /// Looks for another server, if what a server refused over that connection of [`Link::dedicated`] says so.
@@ -223,9 +239,10 @@ impl Link {
     }
 
     /// Lets the next user connect anew, unless somebody has done so already.
-    async fn leave(&self, connection: &Connection) {
-        let mut current = self.inner.current.lock().await;
-        if current.as_ref().is_some_and(|current| current.is(connection)) {
+    fn leave(&self, connection: &Connection) {
+        let mut current = self.inner.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = current.as_ref().and_then(Attempt::peek);
+        if shared.is_some_and(|shared| shared.as_ref().is_ok_and(|shared| shared.is(connection))) {
             *current = None;
         }
     }

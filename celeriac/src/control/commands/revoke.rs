@@ -1,10 +1,17 @@
 //! Keeping tasks from running, and ending those that run.
 
+use std::collections::{HashMap, HashSet};
+
 use super::{Answer, Arguments, Failed, Panel, ok};
 use crate::control::python;
 use crate::control::signal::signum;
 use crate::message::{Map, Value, repr};
 use crate::worker::state::{Known, Stage, lock};
+
+/// How many ids are taken in before others have their turn on the thread.
+const AT_A_TIME: usize = 1000;
+/// How many ids a line of the log names.
+const SHOWN: usize = 100;
 
 /// Revokes tasks by id, and ends them if told so.
 pub(super) async fn revoke(panel: Panel, arguments: Arguments) -> Answer {
@@ -18,35 +25,37 @@ pub(super) async fn terminate(panel: Panel, arguments: Arguments) -> Answer {
 
 async fn revoke_ids(panel: Panel, arguments: &Arguments, terminate: bool) -> Answer {
     let ids = arguments.texts("task_id");
-    {
-        let mut revoked = lock(&panel.state().revoked);
-        ids.iter().for_each(|id| revoked.add(id.as_str()));
+    for some in ids.chunks(AT_A_TIME) {
+        {
+            let mut revoked = lock(&panel.state().revoked);
+            some.iter().for_each(|id| revoked.add(id.as_str()));
+        }
+        if let Err(error) = panel.revocations().add(some).await {
+            log::warn!(error:% = error, count = some.len(); "Only this worker's memory keeps what was revoked: {error}");
+        }
     }
-    if let Err(error) = panel.revocations().add(&ids).await {
-        log::warn!(error:% = error; "Only this worker's memory keeps what was revoked: {error}");
-    }
-    let is_active = |id: &String| {
-        let mut requests = find(&panel, id);
-        requests.any(|(_, known)| matches!(known.stage, Stage::Active(_)))
-    };
+    let known = requests_of(&panel, &ids);
+    let is_active = |id: &String| known.get(id.as_str()).is_some_and(|known| known.is_active);
     let not_started: Vec<String> = ids.iter().filter(|id| !is_active(id)).cloned().collect();
     if !not_started.is_empty() {
         panel.worker().store_revoked(not_started).await;
     }
     if !terminate {
-        log::info!("Tasks flagged as revoked: {}", ids.join(", "));
+        let (shown, more) = (&ids[..ids.len().min(SHOWN)], ids.len().saturating_sub(SHOWN));
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        log::info!(count = ids.len(); "Tasks flagged as revoked: {}{more}", shown.join(", "));
         return Ok(ok(format!("tasks {} flagged as revoked", python::set(&ids))));
     }
     let signum = signum(arguments.get("signal"))?;
     let mut terminated = Vec::new();
+    let known = requests_of(&panel, &ids);
     for id in ids {
-        for (serial, _) in find(&panel, &id) {
+        let Some(known) = known.get(&id) else { continue };
+        for serial in &known.serials {
             log::info!(task_id = id.as_str(); "Terminating {id} ({signum})");
-            panel.worker().terminate(serial, signum);
-            if terminated.last() != Some(&id) {
-                terminated.push(id.clone());
-            }
+            panel.worker().terminate(*serial, signum);
         }
+        terminated.push(id);
     }
     Ok(match terminated.as_slice() {
         [] => ok("terminate: tasks unknown"),
@@ -105,15 +114,25 @@ pub(super) async fn by_stamped_headers(panel: Panel, arguments: Arguments) -> An
     Ok(ok(format!("headers defaultdict(<class 'set'>, {{{}}}) revoked", sets.join(", "))))
 }
 
-/// The requests of that task id.
-fn find(panel: &Panel, id: &str) -> impl Iterator<Item = (u64, Known)> {
-    let requests = panel.state().requests();
-    let found: Vec<_> = requests
-        .iter()
-        .filter(|(_, known)| known.headers.id.as_deref() == Some(id))
-        .map(|(serial, known)| (*serial, known.clone()))
-        .collect();
-    found.into_iter()
+/// The requests of one task.
+#[derive(Default)]
+struct OfTask {
+    serials: Vec<u64>,
+    is_active: bool,
+}
+
+/// The requests of those tasks that the worker holds.
+fn requests_of(panel: &Panel, ids: &[String]) -> HashMap<String, OfTask> {
+    let ids: HashSet<&str> = ids.iter().map(String::as_str).collect();
+    let mut found = HashMap::<String, OfTask>::new();
+    for (serial, known) in panel.state().requests().iter() {
+        if let Some(id) = known.headers.id.as_deref().filter(|id| ids.contains(id)) {
+            let of_task = found.entry(id.to_owned()).or_default();
+            of_task.serials.push(*serial);
+            of_task.is_active |= matches!(known.stage, Stage::Active(_));
+        }
+    }
+    found
 }
 
 /// Stamp values by name, from a mapping or from `["name=value"]`.
