@@ -19,6 +19,17 @@ fn every_setting_of_celery_is_known_with_its_default() {
 }
 
 #[test]
+fn every_setting_that_celery_documents_is_known() {
+    let fixture: Value = serde_json::from_str(include_str!("fixtures/celery-5.7.0-settings.json")).unwrap();
+    let documented = fixture["documented"].as_array().unwrap();
+    assert!(documented.len() > 200);
+    let config = Config::default();
+    let unknown: Vec<&Value> =
+        documented.iter().filter(|name| config.get(name.as_str().unwrap()).is_none()).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+#[test]
 fn later_sources_win() {
     let mut config = Config::default();
     config
@@ -55,8 +66,8 @@ fn the_environment_gives_switches_numbers_lists_and_mappings() {
         .unwrap();
     assert!(config.task_acks_late && !config.enable_utc);
     assert_eq!(config.worker_concurrency.map(Concurrency::slots), Some(8));
-    assert_eq!(config.accept_content, [Serializer::Json, Serializer::Msgpack]);
-    assert_eq!(config.result_accept_content, Some(vec![Serializer::Yaml]));
+    assert_eq!(config.accept_content[..], [Serializer::Json, Serializer::Msgpack]);
+    assert_eq!(config.result_accept_content, Some(vec![Serializer::Yaml].into()));
     assert_eq!(config.broker_transport_options.visibility_timeout(), Duration::from_secs(5));
     assert_eq!(config.task_routes.find("feed.read").unwrap().queue(), Some("feeds"));
     assert!(config.task_queues.as_ref().unwrap().get("b").is_some());
@@ -82,7 +93,13 @@ fn a_bad_setting_is_named_with_its_value_and_what_is_expected() {
             ["worker_prefetch_multiplier", "-1", "whole number", "0 or more"],
         ),
         ("CELERY_RESULT_EXPIRES", "1 day", ["result_expires", "1 day", "seconds", "0 or more"]),
-        ("CELERY_ACCEPT_CONTENT", "json,pickle", ["accept_content", "pickle", "msgpack", "never decoded"]),
+        ("CELERY_ACCEPT_CONTENT", "pickle", ["accept_content", "pickle", "msgpack", "never decoded"]),
+        ("CELERY_RESULT_EXPIRES", "1e19", ["result_expires", "1e19", "seconds", "at most"]),
+        (
+            "CELERY_BROKER_TRANSPORT_OPTIONS",
+            r#"{"queue_order_strategy": "proj:mine"}"#,
+            ["queue_order_strategy", "proj:mine", "round_robin", "sorted"],
+        ),
         ("CELERY_TASK_ALWAYS_EAGER", "1", ["task_always_eager", "\"1\"", "false", "broker"]),
         ("CELERY_TASK_ROUTES", "[1]", ["task_routes", "[1]", "mapping", "queue"]),
         (
@@ -92,7 +109,7 @@ fn a_bad_setting_is_named_with_its_value_and_what_is_expected() {
         ),
         ("CELERY_TIMEZONE", "Mars", ["timezone", "Mars", "time zone", "IANA"]),
         ("CELERY_TASK_ACK_LATE", "1", ["unknown setting", "task_ack_late", "did you mean", "task_acks_late"]),
-        ("CELERY_BROKER_URL", "localhost:6379", ["broker_url", "localhost:6379", "redis://", "amqp://"]),
+        ("CELERY_BROKER_URL", "localhost:6379", ["broker_url", "localhost:6379", "redis://", "sentinel://"]),
     ] {
         let error = Config::default().merge_env([(variable, value)]).unwrap_err().to_string();
         for part in parts {
@@ -173,6 +190,30 @@ fn only_what_was_given_or_differs_is_shown_without_defaults() {
     let shown = config.to_map(false, true);
     assert_eq!(Value::Object(shown), json!({"task_acks_late": false, "worker_prefetch_multiplier": 1}));
     assert_eq!(config.to_map(true, true).len(), settings().len());
+}
+
+#[test]
+fn what_has_no_effect_is_named_once() {
+    let mut config = Config::default();
+    assert_eq!(config.remarks(), Vec::<String>::new());
+    config.set("worker_executable", "/usr/bin/python3").unwrap();
+    config.set("broker_pool_limit", "0").unwrap();
+    config.set("redis_client_name", "results").unwrap();
+    config.set("worker_umask", "022").unwrap();
+    config.set("broker_transport_options", r#"{"max_connections": 20, "client_nam": "x"}"#).unwrap();
+    config.set("accept_content", r#"["application/json", "pickle", "application/text"]"#).unwrap();
+    let remarks = config.remarks();
+    for (remark, part) in remarks.iter().zip([
+        "broker_pool_limit, worker_executable have no effect",
+        "max_connections has no effect",
+        "client_nam is not known and has no effect; did you mean client_name?",
+        "pickle is never decoded",
+        "application/text is not known",
+    ]) {
+        assert!(remark.contains(part), "{remark}");
+    }
+    assert_eq!(remarks.len(), 5);
+    assert_eq!(config.accept_content[..], [Serializer::Json]);
 }
 
 #[test]

@@ -18,7 +18,7 @@ import tomllib
 from pathlib import Path
 
 from shards import Shard, split
-from sources import python_with, suite_of
+from sources import python_with, suite_of, undocumented_here
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -34,6 +34,8 @@ def main():
     options = arguments()
     folder = TARGET / "suite"
     suite = suite_of(options.celery, folder)
+    if unknown := undocumented_here(suite):
+        sys.exit(f"Celery {options.celery} documents settings that celeriac does not know: {', '.join(unknown)}")
     python = python_with(options.celery, folder)
     control = load_control(options.celery)
     cases = select(collect(python, suite, options.modules), control, options)

@@ -1,5 +1,7 @@
 """Celery's sdist, which has the suite, and a Python that has that version of Celery."""
 import hashlib
+import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -13,8 +15,9 @@ SDISTS = Path(__file__).resolve().parent / "sdists.txt"
 def suite_of(version, folder):
     """The unpacked sdist, without its `celery` package: the installed one is tested."""
     place = folder / f"celery-{version}"
-    if place.exists():
+    if (place / "docs").exists():
         return place
+    shutil.rmtree(place, ignore_errors=True)
     downloads = folder / "downloads"
     downloads.mkdir(parents=True, exist_ok=True)
     pins = [line for line in SDISTS.read_text().splitlines() if line.startswith(f"celery=={version} ")]
@@ -27,11 +30,19 @@ def suite_of(version, folder):
     subprocess.run(command, check=True)
     partial = folder / f"unpacking-{version}"
     with tarfile.open(downloads / f"celery-{version}.tar.gz") as archive:
-        paths = (f"celery-{version}/t/", f"celery-{version}/pyproject.toml")
+        paths = tuple(f"celery-{version}/{part}" for part in ("t/", "docs/", "pyproject.toml"))
         wanted = [member for member in archive if member.name.startswith(paths)]
         archive.extractall(partial, wanted, filter="data")
     (partial / f"celery-{version}").rename(place)
     return place
+
+
+def undocumented_here(suite):
+    """The settings that Celery's documentation names and docs/settings.md does not."""
+    pages = "".join(page.read_text() for page in sorted((suite / "docs").rglob("*.rst")))
+    theirs = {name.lower() for name in re.findall(r"^\.\. setting:: (\S+)", pages, re.MULTILINE)}
+    ours = set(re.findall(r"^\| `(\w+)`", (ROOT / "docs" / "settings.md").read_text(), re.MULTILINE))
+    return sorted(theirs - ours) if theirs else ["none is found at all"]
 
 
 def python_with(version, folder):

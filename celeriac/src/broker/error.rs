@@ -8,8 +8,10 @@ use std::time::Duration;
 #[non_exhaustive]
 pub enum BrokerError {
     /// The URL cannot be used.
-    #[error("cannot use broker URL {url}: {reason}")]
+    #[error("{setting}: cannot use {url}: {reason}")]
     BadUrl {
+        /// The setting that holds the URL.
+        setting: &'static str,
         /// The URL without its password.
         url: String,
         /// What is wrong with it.

@@ -33,9 +33,9 @@ pub struct WorkerOptions {
     pub exclude_queues: Vec<String>,
     /// `-l`: how much the log says.
     pub loglevel: LogLevel,
-    /// `-f`: file of the log, expanded; standard error if not given.
+    /// `-f` or the setting `worker_logfile`: file of the log, expanded; standard error if not given.
     pub logfile: Option<PathBuf>,
-    /// `--pidfile`: file that gets the process id, expanded.
+    /// `--pidfile` or the setting `worker_pidfile`: file that gets the process id, expanded.
     pub pidfile: Option<PathBuf>,
     /// `--workdir`: directory to change into first.
     pub workdir: Option<PathBuf>,
@@ -141,15 +141,16 @@ impl WorkerOptions {
         put_settings(&mut config, &matches)?;
 
         let node_name = NodeName::expand(text(&matches, "hostname"));
+        let expanded = |path: &str| PathBuf::from(expand_node_format(path, &node_name));
         let path =
-            |name: &str| text(&matches, name).map(|path| PathBuf::from(expand_node_format(path, &node_name)));
+            |name: &str, setting: &Option<String>| text(&matches, name).or(setting.as_deref()).map(expanded);
         Ok(Self {
             app: text(&matches, "app").map(str::to_owned),
             queues: list(&matches, "queues"),
             exclude_queues: list(&matches, "exclude-queues"),
             loglevel: matches.get_one("loglevel").copied().unwrap_or(LogLevel::Warning),
-            logfile: path("logfile"),
-            pidfile: path("pidfile"),
+            logfile: path("logfile", &config.worker_logfile),
+            pidfile: path("pidfile", &config.worker_pidfile),
             workdir: text(&matches, "workdir").map(PathBuf::from),
             statedb: config
                 .worker_state_db

@@ -8,7 +8,7 @@ use super::url::{MASK, Url};
 /// passwords of URLs.
 ///
 /// What counts as secret is Celery's list (`HIDDEN_SETTINGS` in `celery/app/utils.py`, celery 5.7), so that also
-/// `task_default_routing_key` is masked. Celery leaves lists and URLs under other names as they are; here they are
+/// `task_default_routing_key` is masked, and the commands that yield credentials. Celery leaves lists and URLs under other names as they are; here they are
 /// masked, too.
 pub fn mask_settings(settings: &Map<String, Value>) -> Map<String, Value> {
     settings.iter().map(|(key, value)| (key.clone(), mask_value(key, value))).collect()
@@ -16,9 +16,20 @@ pub fn mask_settings(settings: &Map<String, Value>) -> Map<String, Value> {
 
 pub(super) fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_uppercase();
-    ["API", "TOKEN", "KEY", "SECRET", "PASS", "PROFANITIES_LIST", "SIGNATURE", "DATABASE", "BEAT_DBURI"]
-        .iter()
-        .any(|word| key.contains(word))
+    [
+        "API",
+        "TOKEN",
+        "KEY",
+        "SECRET",
+        "PASS",
+        "PROFANITIES_LIST",
+        "SIGNATURE",
+        "DATABASE",
+        "BEAT_DBURI",
+        "CREDENTIAL",
+    ]
+    .iter()
+    .any(|word| key.contains(word))
 }
 
 /// The value of a setting, masked as [`mask_settings`] does it.

@@ -15,16 +15,20 @@
 //! # Ok::<(), celeriac::config::ConfigError>(())
 //! ```
 
+mod accept;
 #[cfg(feature = "cli")]
 pub mod cli;
+mod credentials;
 mod describe;
 mod environment;
 mod error;
 mod kinds;
 mod mask;
+mod nearest;
 mod node_name;
 mod queues;
 mod rate_limit;
+mod remarks;
 mod routes;
 mod setting;
 mod source;
@@ -33,6 +37,8 @@ mod transport_options;
 mod url;
 mod value;
 
+pub use accept::AcceptContent;
+pub use credentials::CredentialCommand;
 pub use describe::markdown;
 pub use error::ConfigError;
 pub use kinds::{
@@ -46,6 +52,6 @@ pub use rate_limit::RateLimit;
 pub use routes::{Route, Routes};
 pub use setting::Setting;
 pub use table::{Config, settings};
-pub use transport_options::TransportOptions;
+pub use transport_options::{QueueOrder, TransportOptions};
 pub use url::Url;
 pub use value::SettingValue;

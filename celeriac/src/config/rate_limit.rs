@@ -14,6 +14,9 @@ pub struct RateLimit {
     unit: Option<Unit>,
 }
 
+/// The lowest rate, one start in some 30 years, so that no clock overflows.
+const LEAST_RATE: f64 = 1e-9;
+
 /// The time that a count is for; a second if not given.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Unit {
@@ -65,7 +68,7 @@ impl RateLimit {
 
     /// Tasks per second.
     pub fn rate(self) -> f64 {
-        self.count / self.unit.map_or(1.0, Unit::seconds)
+        (self.count / self.unit.map_or(1.0, Unit::seconds)).max(LEAST_RATE)
     }
 
     /// The time between two starts.

@@ -25,7 +25,7 @@ pub struct Setting {
 impl Setting {
     /// Whether celeriac acts on the setting; the others are taken so that a Celery configuration can be used as it is.
     pub fn has_effect(&self) -> bool {
-        !self.section.starts_with("Taken without effect")
+        !self.section.starts_with("Taken without effect") && !self.doc.contains("Without effect")
     }
 
     /// The environment variable that sets it.

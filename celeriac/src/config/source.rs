@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::environment::{environment, is_foreign};
 use super::error::ConfigError;
 use super::mask::{mask_settings, mask_value};
+use super::nearest::nearest;
 use super::setting::Input;
 use super::table::{Config, settings};
 
@@ -127,7 +128,7 @@ impl Config {
             None => Err(ConfigError::Unknown {
                 name: name.to_owned(),
                 origin: origin.to_owned(),
-                suggestion: closest(name),
+                suggestion: nearest(name, settings().iter().map(|setting| setting.name)),
             }),
         }
     }
@@ -153,15 +154,6 @@ impl Config {
                 .any(|setting| setting.name == name && self.get(name) != Some(setting.default))
         };
         self.given.contains(name) || differs()
-    }
-
-    /// Settings that were given but that celeriac only takes for compatibility; worth a line in the log at start.
-    pub fn without_effect(&self) -> Vec<&'static str> {
-        settings()
-            .into_iter()
-            .filter(|setting| !setting.has_effect() && self.given.contains(setting.name))
-            .map(|setting| setting.name)
-            .collect()
     }
 
     /// The time zone of schedules: `timezone`, else UTC.
@@ -227,28 +219,4 @@ fn shown(name: &str, input: &Input<'_>) -> String {
     }
     let text = mask_value(name, &value).to_string();
     if text.chars().count() > 100 { text.chars().take(100).chain("...".chars()).collect() } else { text }
-}
-
-/// The setting whose name is nearest, if it is near enough to have been meant.
-fn closest(name: &str) -> Option<&'static str> {
-    let (distance, nearest) = settings()
-        .iter()
-        .map(|setting| (edit_distance(name, setting.name), setting.name))
-        .min_by_key(|(distance, _)| *distance)?;
-    (distance <= name.len() / 4 + 1).then_some(nearest)
-}
-
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }

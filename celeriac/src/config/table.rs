@@ -8,6 +8,8 @@ use std::time::Duration;
 use crate::Timezone;
 use serde_json::{Map, Value, json};
 
+use super::accept::AcceptContent;
+use super::credentials::CredentialCommand;
 use super::kinds::*;
 use super::queues::Queues;
 use super::rate_limit::RateLimit;
@@ -37,8 +39,7 @@ settings! {
     broker_read_url: Option<Url> = None;
     /// Where tasks are published, if not at `broker_url`.
     broker_write_url: Option<Url> = None;
-    /// Options of the transport: `visibility_timeout`, `priority_steps`, `sep`, `queue_order_strategy`,
-    /// `global_keyprefix`, `master_name`, `sentinel_kwargs`, ...
+    /// Options of the transport, [below](#transport-options): `visibility_timeout`, `priority_steps`, `global_keyprefix`, ...
     broker_transport_options: TransportOptions = TransportOptions::default();
     /// Whether a lost connection is made again.
     broker_connection_retry: bool = true;
@@ -48,31 +49,33 @@ settings! {
     broker_connection_max_retries: Option<u32> = Some(100);
     /// Seconds that one connection attempt may take.
     broker_connection_timeout: Duration = seconds(4);
-    /// Whether a broken channel is opened again rather than ending the worker.
+    /// Whether a broken channel is opened again rather than ending the worker. Without effect: for RabbitMQ.
     broker_channel_error_retry: bool = false;
-    /// Seconds between heartbeats of the connection; AMQP only, nothing or 0 for none.
+    /// Seconds between heartbeats of the connection. Without effect: for RabbitMQ.
     broker_heartbeat: Option<u32> = Some(120);
-    /// How often in a heartbeat's time it is checked; AMQP only.
+    /// How often in a heartbeat's time it is checked. Without effect: for RabbitMQ.
     broker_heartbeat_checkrate: f64 = 3.0;
-    /// Connections that a client keeps for publishing; nothing or 0 opens one for each.
+    /// Connections that a client keeps for publishing; nothing or 0 opens one for each. Without effect: one connection
+    /// carries the commands of all threads, and needs no pool.
     broker_pool_limit: Option<u32> = Some(10);
-    /// Seconds to wait for a free connection; nothing waits for ever.
+    /// Seconds to wait for a free connection; nothing waits for ever. Without effect: there is no pool to wait for.
     broker_pool_acquire_timeout: Option<Duration> = None;
     /// TLS to the broker.
     broker_use_ssl: Ssl = Ssl::Off;
-    /// Mechanism of the login; AMQP only.
+    /// Mechanism of the login. Without effect: for RabbitMQ.
     broker_login_method: Option<String> = None;
     /// Order in which alternatives are tried.
     broker_failover_strategy: Option<FailoverStrategy> = None;
-    /// Type of the queues that hold messages until their eta; RabbitMQ quorum queues only.
+    /// Type of the queues that hold messages until their eta; RabbitMQ quorum queues only. Without effect: for
+    /// RabbitMQ.
     broker_native_delayed_delivery_queue_type: QueueType = QueueType::Quorum;
 }
 
 "Serializers" {
-    /// Serializers that are read; others are refused.
-    accept_content: Vec<Serializer> = vec![Serializer::Json];
+    /// Serializers that are read; messages of others are refused.
+    accept_content: AcceptContent = vec![Serializer::Json].into();
     /// Serializers that results are read in; as `accept_content` if unset.
-    result_accept_content: Option<Vec<Serializer>> = None;
+    result_accept_content: Option<AcceptContent> = None;
     /// How task messages are written.
     task_serializer: Serializer = Serializer::Json;
     /// How results are written.
@@ -103,14 +106,15 @@ settings! {
 "Time" {
     /// Time zone of schedules and of times without a zone; UTC if unset.
     timezone: Option<Timezone> = None;
-    /// Whether times in messages are in UTC.
+    /// Whether times in messages are in UTC. Without effect: times in messages always say their offset.
     enable_utc: bool = true;
 }
 
 "Results" {
-    /// Where results are kept: `redis://`, `rediss://`, `sentinel://`, `rpc://`; unset keeps none.
+    /// Where results are kept: `redis://`, `rediss://`, `redis+socket://`, `sentinel://`,
+    /// `redis+cluster://`, `rediss+cluster://`; unset or `disabled://` keeps none.
     result_backend: Option<Url> = None;
-    /// Options of the backend's transport: `global_keyprefix`, `master_name`, `retry_policy`, ...
+    /// Options of the backend's transport, [below](#transport-options): `global_keyprefix`, `master_name`, ...
     result_backend_transport_options: TransportOptions = TransportOptions::default();
     /// Seconds that results are kept; nothing or 0 for ever.
     result_expires: Option<Duration> = Some(DAY);
@@ -120,17 +124,17 @@ settings! {
     result_chord_expires: Option<Duration> = None;
     /// Whether name, arguments, worker, retries and queue are stored with the result.
     result_extended: bool = false;
-    /// Whether messages of the `rpc://` backend outlive the broker's restart.
+    /// Whether messages of the `rpc://` backend outlive the broker's restart. Without effect: `rpc://` is not offered.
     result_persistent: Option<bool> = None;
     /// Seconds to wait for the results of a chord's header when its body is called.
     result_chord_join_timeout: Duration = seconds(3);
-    /// Seconds between looks at an unfinished chord, for backends without a counter.
+    /// Seconds between looks at an unfinished chord, for backends without a counter. Without effect: Redis counts.
     result_chord_retry_interval: Duration = seconds(1);
-    /// Exchange of the `rpc://` backend.
+    /// Exchange of the `rpc://` backend. Without effect: `rpc://` is not offered.
     result_exchange: String = "celeryresults".into();
-    /// Type of that exchange.
+    /// Type of that exchange. Without effect: `rpc://` is not offered.
     result_exchange_type: ExchangeType = ExchangeType::Direct;
-    /// Results that a client remembers; -1 none, 0 all.
+    /// Results that a client remembers; -1 none, 0 all. Without effect: clients remember no results.
     result_cache_max: i64 = -1;
     /// Whether the backend's operations are tried again after an error of the connection. Without effect: a worker
     /// always tries again, for as long as it takes, and acknowledges no message before; a waiting client does too.
@@ -143,16 +147,23 @@ settings! {
     result_backend_max_sleep_between_retries_ms: u64 = 10_000;
     /// TLS to a Redis backend.
     redis_backend_use_ssl: Ssl = Ssl::Off;
-    /// Connections to a Redis backend; as many as needed if unset.
+    /// Connections to a Redis backend; as many as needed if unset. Without effect: one connection carries the commands
+    /// of all threads.
     redis_max_connections: Option<u32> = None;
     /// Seconds that a Redis backend may be silent although it owes a reply; 3 where this is not set.
     redis_socket_timeout: Option<Duration> = Some(seconds(120));
     /// Seconds that connecting to a Redis backend may take; as `broker_connection_timeout` if unset.
     redis_socket_connect_timeout: Option<Duration> = None;
-    /// Whether a timeout of a Redis backend is tried again.
+    /// Whether a timeout of a Redis backend is tried again. Without effect: a worker tries again in any case.
     redis_retry_on_timeout: bool = false;
     /// Whether TCP keeps idle connections to a Redis backend alive; it does unless this is set to false.
     redis_socket_keepalive: bool = false;
+    /// Seconds without a reply after which an idle connection to a Redis backend is asked for a sign of life; 1 if unset or 0.
+    redis_backend_health_check_interval: Option<Duration> = None;
+    /// Name of the connections to a Redis backend in `CLIENT LIST`.
+    redis_client_name: Option<String> = None;
+    /// Command that prints user and password of a Redis backend, as the transport option `credential_provider`.
+    redis_backend_credential_provider: Option<CredentialCommand> = None;
 }
 
 "Routing" {
@@ -164,7 +175,7 @@ settings! {
     task_default_exchange_type: ExchangeType = ExchangeType::Direct;
     /// Routing key of the default queue; its name if unset.
     task_default_routing_key: Option<String> = None;
-    /// Type of queues that are declared without one; RabbitMQ only.
+    /// Type of queues that are declared without one. Without effect: for RabbitMQ.
     task_default_queue_type: QueueType = QueueType::Classic;
     /// Priority of tasks that have none.
     task_default_priority: Option<u8> = None;
@@ -176,11 +187,11 @@ settings! {
     task_routes: Routes = Routes::default();
     /// Whether a queue that is not in `task_queues` may be used.
     task_create_missing_queues: bool = true;
-    /// Type of queues made so; RabbitMQ only.
+    /// Type of queues made so. Without effect: for RabbitMQ.
     task_create_missing_queue_type: QueueType = QueueType::Classic;
     /// Type of exchanges made so; as `task_default_exchange_type` if unset.
     task_create_missing_queue_exchange_type: Option<ExchangeType> = None;
-    /// Highest priority of declared queues, `x-max-priority`; RabbitMQ only.
+    /// Highest priority of declared queues, `x-max-priority`. Without effect: for RabbitMQ.
     task_queue_max_priority: Option<u8> = None;
     /// Whether a task sent from a task gets its priority.
     task_inherit_parent_priority: bool = false;
@@ -247,12 +258,14 @@ settings! {
     worker_disable_prefetch: bool = false;
     /// Most tasks with an eta that a worker holds.
     worker_eta_task_limit: Option<u32> = None;
-    /// Whether the prefetch count is lowered by the tasks still running after a lost connection.
+    /// Whether the prefetch count is lowered by the tasks still running after a lost connection. Without effect: what
+    /// runs still is not fetched again.
     worker_enable_prefetch_count_reduction: bool = true;
     /// Whether late-acknowledged tasks are ended when the connection is lost. Without effect: the lease on their messages
     /// outlasts the connection, nobody else is given them, and their results are stored when it is back.
     worker_cancel_long_running_tasks_on_connection_loss: bool = false;
-    /// Whether quorum queues are recognised and get the prefetch and eta handling they need; RabbitMQ only.
+    /// Whether quorum queues are recognised and get the prefetch and eta handling they need. Without effect: for
+    /// RabbitMQ.
     worker_detect_quorum_queues: bool = true;
     /// Whether a redelivered task that already succeeded is not run again.
     worker_deduplicate_successful_tasks: bool = false;
@@ -262,13 +275,14 @@ settings! {
     worker_max_tasks_per_child: Option<u32> = None;
     /// Resident KiB after which a child process is replaced.
     worker_max_memory_per_child: Option<u64> = None;
-    /// Seconds that a dead child process's result may still arrive.
+    /// Seconds that a dead child process's result may still arrive. Without effect: the result of a dead process is
+    /// read before its death is noted.
     worker_lost_wait: Duration = seconds(10);
     /// Seconds that a child process may take to start.
     worker_proc_alive_timeout: Duration = seconds(4);
     /// File in which revoked tasks are kept over a restart.
     worker_state_db: Option<String> = None;
-    /// Seconds between the looks of the timer at most.
+    /// Seconds between the looks of the timer at most. Without effect: timers are exact to the millisecond.
     worker_timer_precision: Duration = seconds(1);
     /// Seconds that running tasks get before a cold shutdown ends them.
     worker_soft_shutdown_timeout: Duration = Duration::ZERO;
@@ -278,34 +292,47 @@ settings! {
     worker_enable_remote_control: bool = true;
     /// Whether events are sent.
     worker_send_task_events: bool = false;
-    /// Whether the worker sets up the log of the whole process.
+    /// Whether the worker sets up the log of the whole process. Without effect: the program sets up its log.
     worker_hijack_root_logger: bool = true;
-    /// Whether log lines are coloured; unset colours on a terminal.
+    /// Whether log lines are coloured; unset colours on a terminal. Without effect: the program sets up its log.
     worker_log_color: Option<bool> = None;
+    /// File of the log, as `--logfile`; standard error if unset.
+    worker_logfile: Option<String> = None;
+    /// File that gets the process id, as `--pidfile`.
+    worker_pidfile: Option<String> = None;
+    /// User, by name or number, that the worker changes to, as `--uid`.
+    worker_uid: Option<String> = None;
+    /// Group, by name or number, that the worker changes to, as `--gid`.
+    worker_gid: Option<String> = None;
+    /// Permissions that new files do not get, as `--umask`: octal with a leading 0, else decimal.
+    worker_umask: Option<String> = None;
 }
 
 "Events and remote control" {
     /// Exchange of events.
     event_exchange: String = "celeryev".into();
-    /// Prefix of the queues of event receivers.
+    /// Prefix of the queues of event receivers. Without effect: receivers of events subscribe, and have no queues.
     event_queue_prefix: String = "celeryev".into();
-    /// Seconds after which an unread event is dropped.
+    /// Seconds after which an unread event is dropped. Without effect: receivers of events subscribe, and have no
+    /// queues.
     event_queue_ttl: Option<Duration> = Some(seconds(5));
-    /// Seconds after which an unused event queue is deleted.
+    /// Seconds after which an unused event queue is deleted. Without effect: receivers of events subscribe, and have no
+    /// queues.
     event_queue_expires: Option<Duration> = Some(seconds(60));
-    /// Whether event queues belong to one connection; RabbitMQ only.
+    /// Whether event queues belong to one connection. Without effect: for RabbitMQ.
     event_queue_exclusive: bool = true;
-    /// Whether event queues outlive the broker's restart; RabbitMQ only.
+    /// Whether event queues outlive the broker's restart. Without effect: for RabbitMQ.
     event_queue_durable: bool = false;
     /// Prefix of the exchange of remote control.
     control_exchange: String = "celery".into();
     /// Seconds after which an unread command is dropped.
     control_queue_ttl: Option<Duration> = Some(seconds(300));
-    /// Seconds after which an unused control queue is deleted.
+    /// Seconds after which an unused control queue is deleted. Without effect: workers subscribe to commands, and have
+    /// no queues for them.
     control_queue_expires: Option<Duration> = Some(seconds(10));
-    /// Whether control queues belong to one connection; RabbitMQ only.
+    /// Whether control queues belong to one connection. Without effect: for RabbitMQ.
     control_queue_exclusive: bool = true;
-    /// Whether control queues outlive the broker's restart; RabbitMQ only.
+    /// Whether control queues outlive the broker's restart. Without effect: for RabbitMQ.
     control_queue_durable: bool = false;
 }
 
@@ -314,12 +341,13 @@ settings! {
     /// a crontab as text (`"0 1 * * *"`), or a mapping as RedBeat writes it.
     beat_schedule: Map<String, Value> = Map::new();
     /// Keeper of the schedule: `celery.beat:PersistentScheduler` (a file) or `redbeat.RedBeatScheduler` (Redis).
+    /// Without effect: `celeriac` has no beat of its own; that of the service keeps its schedule in Redis.
     beat_scheduler: String = "celery.beat:PersistentScheduler".into();
-    /// File of the schedule.
+    /// File of the schedule. Without effect: as above.
     beat_schedule_filename: String = "celerybeat-schedule".into();
     /// Longest sleep in seconds; 0 takes the scheduler's default of 300.
     beat_max_loop_interval: Duration = Duration::ZERO;
-    /// Tasks sent between two writes of the schedule; 0 writes every 3 minutes.
+    /// Tasks sent between two writes of the schedule; 0 writes every 3 minutes. Without effect: as above.
     beat_sync_every: u32 = 0;
     /// Seconds that a missed crontab run may be late and is still sent; unset sends it however late.
     beat_cron_starting_deadline: Option<Duration> = None;
@@ -352,7 +380,7 @@ settings! {
     celeriac_stall_timeout: Duration = Duration::from_secs(60);
 }
 
-"Taken without effect: Python's worker" {
+"Taken without effect: Python's programs" {
     /// Modules that a Python worker imports.
     imports: Vec<String> = vec![];
     /// More modules that a Python worker imports.
@@ -388,6 +416,32 @@ settings! {
         "[%(asctime)s: %(levelname)s/%(processName)s] %(task_name)s[%(task_id)s]: %(message)s".into();
     /// Format of times in them.
     worker_task_log_datefmt: Option<String> = None;
+    /// Path of the Python that a detached worker runs in.
+    worker_executable: Option<String> = None;
+    /// Path of the Python that a detached `celery beat` runs in.
+    beat_executable: Option<String> = None;
+    /// File of the log of `celery beat`.
+    beat_logfile: Option<String> = None;
+    /// File that gets the process id of `celery beat`.
+    beat_pidfile: Option<String> = None;
+    /// User that `celery beat` changes to.
+    beat_uid: Option<String> = None;
+    /// Group that `celery beat` changes to.
+    beat_gid: Option<String> = None;
+    /// Permissions that new files of `celery beat` do not get.
+    beat_umask: Option<String> = None;
+    /// Path of the Python that a detached `celery events` runs in.
+    events_executable: Option<String> = None;
+    /// File of the log of `celery events`.
+    events_logfile: Option<String> = None;
+    /// File that gets the process id of `celery events`.
+    events_pidfile: Option<String> = None;
+    /// User that `celery events` changes to.
+    events_uid: Option<String> = None;
+    /// Group that `celery events` changes to.
+    events_gid: Option<String> = None;
+    /// Permissions that new files of `celery events` do not get.
+    events_umask: Option<String> = None;
     /// Whether beat answers remote control commands.
     beat_enable_remote_control: bool = false;
     /// Age of beat's last tick in seconds above which it calls itself ill.
@@ -417,6 +471,14 @@ settings! {
 }
 
 "Taken without effect: other result backends" {
+    /// Classes of result backends by the scheme of their URL.
+    override_backends: Option<Value> = None;
+    /// Whether threads share one backend object; connections are shared here anyway.
+    result_backend_thread_safe: bool = false;
+    /// Endpoint url of DynamoDB.
+    dynamodb_endpoint_url: Option<Value> = None;
+    /// Project of Firestore, of the Google Cloud Storage backend.
+    firestore_project: Option<Value> = None;
     /// Backend of the cache backend.
     cache_backend: Option<Value> = None;
     /// Backend options of the cache backend.
@@ -433,6 +495,8 @@ settings! {
     cassandra_servers: Option<Value> = None;
     /// Bundle path of Cassandra.
     cassandra_bundle_path: Option<Value> = None;
+    /// Secure bundle path of Cassandra.
+    cassandra_secure_bundle_path: Option<Value> = None;
     /// Table of Cassandra.
     cassandra_table: Option<Value> = None;
     /// Write consistency of Cassandra.
@@ -475,6 +539,8 @@ settings! {
     gcs_project: Option<Value> = None;
     /// Base path of Google Cloud Storage.
     gcs_base_path: String = "".into();
+    /// Threadpool maxsize of Google Cloud Storage.
+    gcs_threadpool_maxsize: u32 = 10;
     /// Ttl of Google Cloud Storage.
     gcs_ttl: u32 = 0;
     /// Backend settings of Couchbase.

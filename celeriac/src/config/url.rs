@@ -27,7 +27,7 @@ impl Url {
         &self.0
     }
 
-    /// The scheme: `redis`, `rediss`, `sentinel`, `amqp`, `rpc`, ...; the whole text if there is no `://`.
+    /// The scheme: `redis`, `rediss`, `sentinel`, ...; the whole text if there is no `://`.
     pub fn scheme(&self) -> &str {
         self.0.split("://").next().unwrap_or(&self.0)
     }
@@ -89,7 +89,8 @@ impl std::str::FromStr for Url {
 
 impl SettingValue for Url {
     fn expected() -> String {
-        "a URL such as redis://host:6379/0, sentinel://host:26379 or amqp://user:password@host:5672//".into()
+        "a URL such as redis://host:6379/0, rediss://user:password@host:6379/0 or sentinel://host:26379"
+            .into()
     }
 
     fn from_json(value: &Value) -> Result<Self, String> {

@@ -113,19 +113,24 @@ impl SettingValue for f64 {
     }
 }
 
+/// The longest time that a setting may have, some 317 years: with it neither a clock nor a server's number overflows.
+const MOST_SECONDS: u64 = 10_000_000_000;
+
+fn duration(seconds: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(seconds).ok().filter(|time| *time <= Duration::from_secs(MOST_SECONDS))
+}
+
 impl SettingValue for Duration {
     fn expected() -> String {
-        "a number of seconds, 0 or more".into()
+        format!("a number of seconds, 0 or more, at most {MOST_SECONDS}")
     }
 
     fn from_json(value: &Value) -> Result<Self, String> {
-        let seconds = f64::from_json(value).map_err(|_| Self::expected())?;
-        Duration::try_from_secs_f64(seconds).map_err(|_| Self::expected())
+        f64::from_json(value).ok().and_then(duration).ok_or_else(Self::expected)
     }
 
     fn from_text(text: &str) -> Result<Self, String> {
-        let seconds = f64::from_text(text).map_err(|_| Self::expected())?;
-        Duration::try_from_secs_f64(seconds).map_err(|_| Self::expected())
+        f64::from_text(text).ok().and_then(duration).ok_or_else(Self::expected)
     }
 
     fn to_json(&self) -> Value {

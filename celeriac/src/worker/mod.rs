@@ -271,6 +271,9 @@ impl Worker {
             return Ok(Stopped { is_cold: false, is_interrupted: false });
         }
         hooks::each(&hooks.worker_init, |hook| hook());
+        for remark in config.remarks() {
+            log::warn!("{remark}");
+        }
         let state = Arc::new(WorkerState::new(hostname.clone()));
         let counters = metrics.start(&hostname).map_err(|error| Error::Worker(error.to_string()))?;
         let statedb = match statedb_path(config, &hostname) {
@@ -292,11 +295,18 @@ impl Worker {
                 .as_ref()
                 .map(|name| app.queues().keys().dead_letters(name)),
             persistence: Persistence::new(config),
+            queue_order: config.broker_transport_options.queue_order(),
         };
         let first = options.queues.first();
         let first = first.map_or_else(|| config.task_default_queue.clone(), |queue| queue.to_string());
-        let sweeper =
-            Sweeper::new(app.queues().clone(), visibility_timeout, first, counters.restored.clone());
+        let interval = config.broker_transport_options.seconds_above_zero("unacked_restore_interval");
+        let sweeper = Sweeper::new(
+            app.queues().clone(),
+            visibility_timeout,
+            interval,
+            first,
+            counters.restored.clone(),
+        );
         let accept = accept(&app)?;
         let events = Dispatcher::new(
             DispatcherOptions {

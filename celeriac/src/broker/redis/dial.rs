@@ -13,10 +13,46 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::tls::Tls;
 
-/// How long a TCP connection may be idle before the kernel asks whether the other side is there, and how often it asks.
-const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(5), Duration::from_secs(2), 3);
-/// How long sent bytes may stay unacknowledged before the kernel gives the connection up.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
+/// How the kernel looks after idle TCP connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Keepalive {
+    /// How long a connection may be idle before the kernel asks whether the other side is there.
+    idle: Duration,
+    /// How often it asks.
+    interval: Duration,
+    /// How many questions may stay without an answer.
+    retries: u32,
+    /// How long sent bytes may stay unacknowledged before the kernel gives the connection up; 0 leaves it the choice.
+    unacknowledged: Duration,
+}
+
+impl Default for Keepalive {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(5),
+            interval: Duration::from_secs(2),
+            retries: 3,
+            unacknowledged: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Keepalive {
+    /// The same with options of TCP by their numbers on Linux (`linux/tcp.h`).
+    pub(super) fn with(mut self, options: &[(u8, u32)]) -> Self {
+        for (number, value) in options {
+            let seconds = Duration::from_secs(u64::from(*value));
+            match number {
+                4 => self.idle = seconds,
+                5 => self.interval = seconds,
+                6 => self.retries = *value,
+                18 => self.unacknowledged = Duration::from_millis(u64::from(*value)),
+                _ => {}
+            }
+        }
+        self
+    }
+}
 
 /// Where one server listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -41,7 +77,7 @@ impl std::fmt::Display for Address {
 pub(super) async fn dial(
     address: &Address,
     tls: Option<&Tls>,
-    keepalive: bool,
+    keepalive: Option<Keepalive>,
     shaking: &AtomicBool,
 ) -> io::Result<Watched> {
     let stream: Box<dyn Stream> = match address {
@@ -52,8 +88,8 @@ pub(super) async fn dial(
             // Whoever closes a connection has had all replies, or has given it up: then what was sent and has not arrived
             // must not arrive any more.
             socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
-            if keepalive {
-                keep_alive(&stream)?;
+            if let Some(keepalive) = keepalive {
+                keep_alive(&stream, keepalive)?;
             }
             match tls {
                 Some(tls) => {
@@ -69,14 +105,14 @@ pub(super) async fn dial(
     Ok(Watched { stream, signs: Signs::default(), is_full: false })
 }
 
-fn keep_alive(stream: &TcpStream) -> io::Result<()> {
-    let (idle, interval, retries) = KEEPALIVE;
+fn keep_alive(stream: &TcpStream, keepalive: Keepalive) -> io::Result<()> {
+    let Keepalive { idle, interval, retries, unacknowledged } = keepalive;
     let socket = socket2::SockRef::from(stream);
     let keepalive =
         socket2::TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(retries);
     socket.set_tcp_keepalive(&keepalive)?;
     #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
+    socket.set_tcp_user_timeout(Some(unacknowledged))?;
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use indexmap::IndexSet;
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, ProtocolVersion, RedisError, RedisResult, Value};
 
-use super::dial::{Address, dial};
+use super::dial::{Address, Keepalive, dial};
 use super::endpoint::{Access, Cluster, Endpoint, Place, Sentinels};
 use super::script::texts;
 
@@ -22,7 +22,7 @@ pub(super) struct Route<'a> {
 
 impl Endpoint {
     /// Finds the server. Whoever awaits this sets a limit to the time it may take.
-    pub(super) async fn find(&self, keepalive: bool) -> RedisResult<Route<'_>> {
+    pub(super) async fn find(&self, keepalive: Option<Keepalive>) -> RedisResult<Route<'_>> {
         let access = &self.inner.access;
         match &self.inner.place {
             Place::Alternatives(alternatives) => {
@@ -50,7 +50,11 @@ impl Endpoint {
 }
 
 /// Where that Sentinel says the master is.
-async fn master_of(sentinel: &Address, sentinels: &Sentinels, keepalive: bool) -> RedisResult<Address> {
+async fn master_of(
+    sentinel: &Address,
+    sentinels: &Sentinels,
+    keepalive: Option<Keepalive>,
+) -> RedisResult<Address> {
     let Sentinels { access, master_name, min_other_sentinels, .. } = sentinels;
     let mut question = Pipeline::new();
     question.cmd("SENTINEL").arg("MASTER").arg(master_name);
@@ -81,7 +85,7 @@ async fn master_of(sentinel: &Address, sentinels: &Sentinels, keepalive: bool) -
 }
 
 /// Makes sure that the server at that address is a master: a Sentinel may not have heard yet that it is none any more.
-async fn is_master(address: &Address, access: &Access, keepalive: bool) -> RedisResult<()> {
+async fn is_master(address: &Address, access: &Access, keepalive: Option<Keepalive>) -> RedisResult<()> {
     let mut question = Pipeline::new();
     question.cmd("ROLE");
     let role = texts(&ask(address, access, keepalive, question).await?.swap_remove(0)).into_iter().next();
@@ -99,7 +103,7 @@ async fn owner_by(
     node: &Address,
     cluster: &Cluster,
     access: &Access,
-    keepalive: bool,
+    keepalive: Option<Keepalive>,
 ) -> RedisResult<Address> {
     let mut question = Pipeline::new();
     question.cmd("CLUSTER").arg("KEYSLOT").arg(&cluster.prefix);
@@ -143,11 +147,12 @@ fn address_of(named: &Value, asked: &Address) -> Option<Address> {
 pub(super) async fn ask(
     address: &Address,
     access: &Access,
-    keepalive: bool,
+    keepalive: Option<Keepalive>,
     questions: Pipeline,
 ) -> RedisResult<Vec<Value>> {
-    let stream = dial(address, access.tls.as_ref(), keepalive, &AtomicBool::default()).await?;
-    let greeting = access.greeting(0, ProtocolVersion::RESP2);
+    let mut stream = dial(address, access.tls.as_ref(), keepalive, &AtomicBool::default()).await?;
+    access.introduce(&mut stream).await?;
+    let greeting = access.greeting(0, ProtocolVersion::RESP2).await?;
     let (mut connection, driver) = MultiplexedConnection::new(&greeting, stream).await?;
     tokio::select! {
         answers = questions.query_async(&mut connection) => answers,

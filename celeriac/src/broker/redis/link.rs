@@ -17,7 +17,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::Endpoint;
 use super::connection::{Connection, server_error, words};
 use super::dial::{Address, Watched, dial};
-use super::find;
+use super::find::{self, Route};
 use super::redirect::{self, Redirect};
 use super::timing::Timing;
 use super::tls;
@@ -260,8 +260,10 @@ impl Link {
         let (greet, shaking) = (&greet, &AtomicBool::default());
         let attempt = || async move {
             let route = endpoint.find(timing.keepalive).await?;
-            let stream = dial(&route.address, route.access.tls.as_ref(), timing.keepalive, shaking).await?;
-            greet(route.address, route.access.greeting(endpoint.database(), protocol), stream).await
+            let Route { address, access } = route;
+            let mut stream = dial(&address, access.tls.as_ref(), timing.keepalive, shaking).await?;
+            access.introduce(&mut stream).await?;
+            greet(address, access.greeting(endpoint.database(), protocol).await?, stream).await
         };
         let mut failure = self.broken(closed());
         for _ in 0..endpoint.alternatives() {

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
 use redis::{Pipeline, Value};
@@ -63,6 +63,8 @@ return 0";
 
 /// How often a sweep is made.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// The shortest time between sweeps that can be asked for.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 /// How long a sweeper waits after it came, so that workers that lost the server too can renew first.
 const GRACE: Duration = Duration::from_secs(10);
 /// How long the lock of a sweep lasts at most. It only saves work: what is moved is compared at that moment.
@@ -78,6 +80,10 @@ pub(crate) struct Sweeper {
     link: Link,
     keys: Arc<Keys>,
     visibility_timeout: Duration,
+    /// How often a sweep looks at what is recorded (`unacked_restore_interval`).
+    interval: Duration,
+    /// When it last did.
+    looked: Option<Instant>,
     clock: ServerClock,
     /// The queue for what does not say where it came from.
     lost_and_found: String,
@@ -86,22 +92,34 @@ pub(crate) struct Sweeper {
 }
 
 impl Sweeper {
-    /// A sweeper that puts what does not say where it came from, as it cannot be read, into the queue `lost_and_found`.
+    /// A sweeper that looks at what is recorded every `interval`, and puts what does not say where it came from, as it cannot be read, into the queue `lost_and_found`.
     pub(crate) fn new(
         queues: Queues,
         visibility_timeout: Duration,
+        interval: Option<Duration>,
         lost_and_found: String,
         restored: IntCounter,
     ) -> Self {
         let (link, keys) = (queues.link().clone(), Arc::clone(queues.keys()));
         let clock = ServerClock::default();
-        Self { queues, link, keys, visibility_timeout, clock, lost_and_found, restored }
+        let interval = interval.unwrap_or(SWEEP_EVERY).max(SHORTEST_INTERVAL);
+        Self {
+            queues,
+            link,
+            keys,
+            visibility_timeout,
+            interval,
+            looked: None,
+            clock,
+            lost_and_found,
+            restored,
+        }
     }
 
     /// Sweeps now and then until cancelled.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let mut healthy_since = None;
-        let interval = SWEEP_EVERY.min(self.visibility_timeout);
+        let interval = SWEEP_EVERY.min(self.visibility_timeout).min(self.interval);
         let grace = GRACE.min(self.visibility_timeout);
         let mut pause = interval;
         loop {
@@ -156,9 +174,18 @@ impl Sweeper {
         fail_point!("sweep.locked");
         let lost_and_found = &self.lost_and_found;
         let mut routes = Routes { queues: &self.queues, lost_and_found, known: HashMap::new() };
-        let count =
-            async { Ok(self.sweep_unacked(&mut routes).await? + self.sweep_inflight(&mut routes).await?) }
-                .await;
+        let looks =
+            self.interval <= SWEEP_EVERY || self.looked.is_none_or(|time| time.elapsed() >= self.interval);
+        let count = async {
+            let recorded = if looks { self.sweep_unacked(&mut routes).await? } else { 0 };
+            Ok((recorded, recorded + self.sweep_inflight(&mut routes).await?))
+        };
+        let count = count.await.map(|(recorded, count)| {
+            if looks && recorded < SWEEP_LIMIT as u64 {
+                self.looked = Some(Instant::now());
+            }
+            count
+        });
         let mut unlock = Pipeline::new();
         unlock.add_command(eval(RELEASE, &[&self.keys.unacked_mutex], &[token.as_bytes()]));
         self.link.call(&mut unlock).await?;

@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
 use super::dial::Address;
-use crate::config::Url;
+use crate::config::{CredentialCommand, SettingValue, Url};
 
 /// The default port of a Redis server.
 pub(super) const REDIS_PORT: u16 = 6379;
@@ -21,6 +21,8 @@ pub(super) struct RedisUrl {
     pub(super) password: Option<String>,
     /// Number of the database, when the URL names one.
     pub(super) database: Option<i64>,
+    /// The parameter `credential_provider` of the query: a command that yields user and password.
+    pub(super) credentials: Option<CredentialCommand>,
     /// The parameters of the query that say how to encrypt: `ssl_*`.
     pub(super) ssl: Map<String, Value>,
 }
@@ -45,7 +47,7 @@ impl Scheme {
             "redis+cluster" => Ok(Scheme::Cluster { tls: false }),
             "rediss+cluster" => Ok(Scheme::Cluster { tls: true }),
             other => Err(format!(
-                "unknown transport {other:?}; hint: redis://HOST:6379/0, rediss:// (TLS), redis+socket:///PATH, sentinel://HOST:26379 and redis+cluster://HOST:6379 are known"
+                "{other}:// is not offered: messages and results are kept in Redis or Valkey only\nhint: redis://HOST:6379/0, rediss:// (TLS), redis+socket:///PATH, sentinel://HOST:26379 and redis+cluster://HOST:6379 work"
             )),
         }
     }
@@ -59,8 +61,13 @@ impl RedisUrl {
     /// Reads a URL; the error says what is wrong with it and shows no password.
     pub(super) fn parse(url: &Url) -> Result<Self, String> {
         let plain = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
-        let Some((name, rest)) = url.expose().split_once("://").filter(|(name, _)| plain(name)) else {
-            return Err("no scheme; hint: write redis://HOST:6379/0".to_owned());
+        let text = url.expose();
+        let Some((name, rest)) = text.split_once("://").filter(|(name, _)| plain(name)) else {
+            // Celery's `rpc` and the like.
+            if text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+                Scheme::of(text)?;
+            }
+            return Err("it has no scheme\nhint: write redis://HOST:6379/0".to_owned());
         };
         let scheme = Scheme::of(name)?;
         if matches!(name, "redis+socket" | "socket" | "unix") {
@@ -77,13 +84,14 @@ impl RedisUrl {
         };
         let (path, query) = tail.split_once('?').unwrap_or((tail, ""));
         let (username, password) = login(credentials)?;
-        let query = parameters(query)?;
+        let mut query = parameters(query)?;
         Ok(Self {
             scheme,
             address: host_and_port(host, scheme.default_port())?,
             username,
             password,
             database: database(path, &query)?,
+            credentials: provider(&mut query)?,
             ssl: ssl_parameters(query)?,
         })
     }
@@ -101,7 +109,7 @@ fn socket(scheme: Scheme, rest: &str) -> Result<RedisUrl, String> {
         return Err("the socket's path is not absolute; hint: redis+socket:///run/redis.sock".to_owned());
     }
     let (username, password) = login(credentials)?;
-    let query = parameters(query)?;
+    let mut query = parameters(query)?;
     let path = PathBuf::from(decoded(&path)?);
     let database = database("", &query)?;
     Ok(RedisUrl {
@@ -110,6 +118,7 @@ fn socket(scheme: Scheme, rest: &str) -> Result<RedisUrl, String> {
         username,
         password,
         database,
+        credentials: provider(&mut query)?,
         ssl: ssl_parameters(query)?,
     })
 }
@@ -157,6 +166,14 @@ fn database(path: &str, query: &[(String, String)]) -> Result<Option<i64>, Strin
     number
         .map(Some)
         .ok_or_else(|| "its path is not the number of a database; hint: redis://HOST:6379/0".to_owned())
+}
+
+/// The command that yields user and password.
+fn provider(query: &mut Vec<(String, String)>) -> Result<Option<CredentialCommand>, String> {
+    let Some(at) = query.iter().position(|(name, _)| name == "credential_provider") else { return Ok(None) };
+    let (name, command) = query.swap_remove(at);
+    let wrong = |expected| format!("its parameter {name} is not {expected}");
+    CredentialCommand::from_text(&command).map(Some).map_err(wrong)
 }
 
 /// What of the query is about TLS; the other parameters that redis-py takes are given as transport options.
@@ -236,7 +253,9 @@ mod tests {
     fn what_cannot_be_used_is_said_without_the_password() {
         for (url, part) in [
             ("localhost:6379", "no scheme"),
-            ("amqps+x://h", "unknown transport"),
+            ("amqps+x://h", "amqps+x:// is not offered"),
+            ("amqp://u:secret@h//", "redis+cluster://HOST:6379 work"),
+            ("rpc", "rpc:// is not offered"),
             ("redis://:secret@h:port/0", "not a port"),
             ("redis://:secret@h/first", "not the number of a database"),
             ("redis+socket://:secret@relative", "not absolute"),

@@ -34,6 +34,7 @@ use super::transaction::Transaction;
 use super::{Keys, Link, Persistence};
 use crate::backoff::Backoff;
 use crate::broker::BrokerError;
+use crate::config::QueueOrder;
 use crate::failpoints::fail_point;
 use crate::heavy::{LARGE, aside};
 use crate::message::{Parts, ProtocolError, envelope};
@@ -127,6 +128,8 @@ pub(crate) struct ConsumerOptions {
     pub(crate) dead_letters: Option<String>,
     /// How long a lost broker is tried.
     pub(crate) persistence: Persistence,
+    /// In which order queues of equal priority are served.
+    pub(crate) queue_order: QueueOrder,
 }
 
 /// A message that has come to this worker.
@@ -184,7 +187,7 @@ impl<R: Receiver> Consumer<R> {
             arrived: Vec::new(),
             held: Held::default(),
             slots: Slots::default(),
-            sources: Sources::new(),
+            sources: Sources::new(options.queue_order),
             parked: Parked::default(),
             bindings: Bindings::default(),
             acknowledged: Vec::new(),

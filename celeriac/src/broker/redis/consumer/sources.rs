@@ -8,6 +8,7 @@ use redis::{Arg, Cmd, Pipeline, Value};
 
 use crate::broker::redis::Keys;
 use crate::broker::redis::exchange::move_one;
+use crate::config::QueueOrder;
 
 /// How often an idle consumer looks at its queues although nothing woke it.
 pub(super) const IDLE_POLL: Duration = Duration::from_secs(1);
@@ -35,6 +36,8 @@ impl Source {
 
 /// The lists of all queues: all queues' first steps, then all queues' second steps, as kombu serves them.
 pub(super) struct Sources {
+    /// In which order the queues of one step are served (`queue_order_strategy`).
+    order: QueueOrder,
     lists: Vec<Source>,
     /// Where the list of a key stands among them.
     by_key: HashMap<Vec<u8>, usize>,
@@ -62,8 +65,9 @@ pub(super) enum Look {
 }
 
 impl Sources {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(order: QueueOrder) -> Self {
         Self {
+            order,
             lists: Vec::new(),
             by_key: HashMap::new(),
             queues: Arc::default(),
@@ -81,8 +85,12 @@ impl Sources {
         self.lists.clear();
         self.by_key.clear();
         self.steps = keys.steps();
+        let mut served = queues.to_vec();
+        if self.order == QueueOrder::Sorted {
+            served.sort();
+        }
         for step in 0..self.steps {
-            for queue in &*queues {
+            for queue in &served {
                 let (queue, key) = (Arc::clone(queue), keys.queue_steps(queue).swap_remove(step));
                 self.by_key.insert(key.clone().into_bytes(), self.lists.len());
                 self.lists.push(Source { queue, key, waiting: 1, is_sure: false, is_stale: true });
@@ -125,23 +133,27 @@ impl Sources {
     ) -> Vec<usize> {
         let mut taken = Vec::new();
         let queues = self.queues.len();
+        if self.order != QueueOrder::RoundRobin {
+            for list in 0..self.lists.len() {
+                let count = self.lists[list].waiting.min(room);
+                (0..count).for_each(|_| self.take(list, target, full, commands, &mut taken));
+                room -= count;
+                // More may be waiting here, and nothing that is served later goes before it.
+                if room == 0 || !self.lists[list].is_sure {
+                    break;
+                }
+            }
+            return taken;
+        }
         for step in 0..self.steps {
             // Fair among the queues of one step: one message each in turn, starting behind the queue served last.
             while room > 0 {
                 let before = taken.len();
                 for offset in 0..queues {
                     let list = step * queues + (self.first + offset) % queues;
-                    let source = &mut self.lists[list];
-                    if source.waiting > 0 && room > 0 {
-                        source.waiting -= 1;
-                        source.is_stale = true;
+                    if self.lists[list].waiting > 0 && room > 0 {
                         room -= 1;
-                        if full {
-                            commands.add_command(move_one(&source.key, target));
-                        } else {
-                            commands.cmd("LMOVE").arg(&source.key).arg(target).arg("RIGHT").arg("LEFT");
-                        }
-                        taken.push(list);
+                        self.take(list, target, full, commands, &mut taken);
                     }
                 }
                 self.first = (self.first + 1) % queues.max(1);
@@ -155,6 +167,26 @@ impl Sources {
             }
         }
         taken
+    }
+
+    /// Writes the command that moves one message of a list.
+    fn take(
+        &mut self,
+        list: usize,
+        target: &str,
+        full: bool,
+        commands: &mut Pipeline,
+        taken: &mut Vec<usize>,
+    ) {
+        let source = &mut self.lists[list];
+        source.waiting -= 1;
+        source.is_stale = true;
+        if full {
+            commands.add_command(move_one(&source.key, target));
+        } else {
+            commands.cmd("LMOVE").arg(&source.key).arg(target).arg("RIGHT").arg("LEFT");
+        }
+        taken.push(list);
     }
 
     /// Notes the lists to which those commands of this worker push, which the server does not announce to it; returns

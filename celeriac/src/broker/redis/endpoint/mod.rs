@@ -1,17 +1,18 @@
 //! A Redis database: which servers it may be on, and how they let one in.
 
+mod access;
 mod settings;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub(super) use self::access::Access;
+use self::access::Provider;
 use self::settings::Settings;
 use super::dial::Address;
-use super::tls::Tls;
 use crate::broker::BrokerError;
 use crate::config::{Config, FailoverStrategy, Url};
 use rand::seq::IndexedRandom;
-use redis::{ProtocolVersion, RedisConnectionInfo};
 
 /// A Redis database, on one server, on one of several, or wherever Sentinels or a cluster say; cheap to clone.
 #[derive(Clone)]
@@ -57,29 +58,6 @@ pub(super) struct Cluster {
     seeds: Vec<Address>,
 }
 
-/// How a server lets one in.
-#[derive(Clone, Default)]
-pub(super) struct Access {
-    username: Option<String>,
-    password: Option<String>,
-    pub(super) tls: Option<Tls>,
-}
-
-impl Access {
-    /// The greeting of a connection to that database.
-    pub(super) fn greeting(&self, database: i64, protocol: ProtocolVersion) -> RedisConnectionInfo {
-        let mut info =
-            RedisConnectionInfo::default().set_db(database).set_protocol(protocol).set_skip_set_lib_name();
-        if let Some(username) = &self.username {
-            info = info.set_username(username);
-        }
-        if let Some(password) = &self.password {
-            info = info.set_password(password);
-        }
-        info
-    }
-}
-
 impl Endpoint {
     /// The database of broker messages at `url`.
     ///
@@ -90,25 +68,37 @@ impl Endpoint {
     /// [`BrokerError::BadUrl`] names the URL without its password and what is wrong with it, [`BrokerError::BadTls`]
     /// an option of TLS or a file that cannot be used.
     pub fn broker(url: &Url, config: &Config) -> Result<Self, BrokerError> {
+        let options = &config.broker_transport_options;
         Settings {
+            name: "broker_url",
             url,
             ssl: ("broker_use_ssl", &config.broker_use_ssl),
-            options: ("broker_transport_options", &config.broker_transport_options),
+            options: ("broker_transport_options", options),
+            client_name: options.text("client_name"),
+            provider: options.credential_provider().map(Provider::new).map(Arc::new),
             strategy: config.broker_failover_strategy.unwrap_or_default(),
         }
         .endpoint()
     }
 
     /// The database of results at `url`: as [`Endpoint::broker`], with `redis_backend_use_ssl` and
-    /// `result_backend_transport_options`.
+    /// `result_backend_transport_options`, `redis_client_name` and `redis_backend_credential_provider`.
     ///
     /// # Errors
     /// Those of [`Endpoint::broker`].
     pub fn result_backend(url: &Url, config: &Config) -> Result<Self, BrokerError> {
+        let options = &config.result_backend_transport_options;
         Settings {
+            name: "result_backend",
             url,
             ssl: ("redis_backend_use_ssl", &config.redis_backend_use_ssl),
-            options: ("result_backend_transport_options", &config.result_backend_transport_options),
+            options: ("result_backend_transport_options", options),
+            client_name: options.text("client_name").or(config.redis_client_name.as_deref()),
+            provider: options
+                .credential_provider()
+                .or_else(|| config.redis_backend_credential_provider.clone())
+                .map(Provider::new)
+                .map(Arc::new),
             strategy: FailoverStrategy::default(),
         }
         .endpoint()

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Map, Value};
 
-use super::{Access, Alternatives, Cluster, Endpoint, Inner, Place, Sentinels, hash_tag};
+use super::access::{Access, Credentials, Login, Provider};
+use super::{Alternatives, Cluster, Endpoint, Inner, Place, Sentinels, hash_tag};
 use crate::broker::BrokerError;
 use crate::broker::redis::dial::Address;
 use crate::broker::redis::tls::{BadTls, Tls};
@@ -14,12 +15,18 @@ use crate::config::{FailoverStrategy, SettingValue, Ssl, TransportOptions, Url};
 
 /// The settings that say how to connect to a URL.
 pub(super) struct Settings<'a> {
+    /// Name of the setting that holds the URL.
+    pub(super) name: &'static str,
     pub(super) url: &'a Url,
     /// Name of the setting about TLS, and its value.
     pub(super) ssl: (&'static str, &'a Ssl),
     /// Name of the setting of the transport's options, and its value.
     pub(super) options: (&'static str, &'a TransportOptions),
     pub(super) strategy: FailoverStrategy,
+    /// The name of the connections.
+    pub(super) client_name: Option<&'a str>,
+    /// What yields user and password in place of those of the URL.
+    pub(super) provider: Option<Arc<Provider>>,
 }
 
 impl Settings<'_> {
@@ -99,7 +106,11 @@ impl Settings<'_> {
         let tls = if encrypted { Some(self.tls(&mut ssl, Map::new())?) } else { None };
         Ok(Place::Sentinels(Sentinels {
             addresses,
-            access: Access { username: text("username"), password: text("password"), tls },
+            access: Access {
+                login: Login::Known(Credentials { username: text("username"), password: text("password") }),
+                tls,
+                client_name: self.client_name()?,
+            },
             master_name: master_name.to_owned(),
             min_other_sentinels: options.number("min_other_sentinels").unwrap_or(0),
         }))
@@ -148,7 +159,23 @@ impl Settings<'_> {
         let encrypted = by_scheme || *ssl != Ssl::Off || !url.ssl.is_empty();
         let is_socket = matches!(url.address, Address::Unix(_));
         let tls = if encrypted && !is_socket { Some(self.tls(&mut options, url.ssl.clone())?) } else { None };
-        Ok(Access { username: url.username.clone(), password: url.password.clone(), tls })
+        let own = || Credentials { username: url.username.clone(), password: url.password.clone() };
+        let login = self.provider.clone().or(url.credentials.clone().map(Provider::new).map(Arc::new));
+        Ok(Access {
+            login: login.map_or_else(|| Login::Known(own()), Login::Asked),
+            tls,
+            client_name: self.client_name()?,
+        })
+    }
+
+    /// The name of the connections, which the server must take.
+    fn client_name(&self) -> Result<Option<String>, BrokerError> {
+        let Some(name) = self.client_name.filter(|name| !name.is_empty()) else { return Ok(None) };
+        if name.bytes().all(|byte| byte.is_ascii_graphic()) {
+            Ok(Some(name.to_owned()))
+        } else {
+            Err(self.bad(format!("the client name {name:?} must be printable ASCII without spaces")))
+        }
     }
 
     /// TLS under the options of the setting, over which those of the URL win.
@@ -164,7 +191,7 @@ impl Settings<'_> {
     }
 
     fn bad(&self, reason: impl Into<String>) -> BrokerError {
-        BrokerError::BadUrl { url: self.url.masked(), reason: reason.into() }
+        BrokerError::BadUrl { setting: self.name, url: self.url.masked(), reason: reason.into() }
     }
 }
 
