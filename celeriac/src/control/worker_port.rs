@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use super::info::{AutoscalerInfo, QueueInfo};
+use crate::broker::redis::Refusal;
 use crate::config::{Config, RateLimit};
 use crate::message::{Codecs, Signature, TimeLimit};
 use crate::task::TaskDefinition;
@@ -75,6 +76,9 @@ pub(crate) trait WorkerPort: Send + Sync + 'static {
 
     /// What it has counted, in Prometheus' text format.
     fn counters(&self) -> String;
+
+    /// What the broker refuses now.
+    fn refusals(&self) -> Vec<Refusal>;
 
     /// How it is doing.
     fn condition(&self) -> Condition;

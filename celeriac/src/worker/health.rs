@@ -6,11 +6,14 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::broker::redis::{Refusal, Refusals};
+
 /// How often the runtime shows that it runs.
 const BEAT: Duration = Duration::from_millis(500);
 
 /// When each part was last seen at work.
 pub(crate) struct Health {
+    refusals: Arc<Refusals>,
     started: Instant,
     consumes: AtomicBool,
     received: AtomicU64,
@@ -20,9 +23,11 @@ pub(crate) struct Health {
     consumer: AtomicU64,
 }
 
-impl Default for Health {
-    fn default() -> Self {
+impl Health {
+    /// The health of a worker that starts now, to which that is refused.
+    pub(crate) fn new(refusals: Arc<Refusals>) -> Self {
         Self {
+            refusals,
             started: Instant::now(),
             consumes: AtomicBool::new(false),
             received: AtomicU64::new(0),
@@ -30,9 +35,12 @@ impl Default for Health {
             consumer: AtomicU64::new(0),
         }
     }
-}
 
-impl Health {
+    /// Returns what the broker refuses now.
+    pub(crate) fn refusals(&self) -> Vec<Refusal> {
+        self.refusals.all()
+    }
+
     /// The worker begins to consume.
     pub(crate) fn consumes_now(&self) {
         self.consumer_turned();

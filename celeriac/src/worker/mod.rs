@@ -50,7 +50,9 @@ pub use revoked::Revoked;
 pub(crate) use revoked::{KEPT, LIMIT};
 
 use crate::app::{Celery, Error, Result};
-use crate::broker::redis::{Consumer, ConsumerOptions, Link, Persistence, Sweeper, warn_of_eviction};
+use crate::broker::redis::{
+    Consumer, ConsumerOptions, Link, Persistence, Refusals, Sweeper, warn_of_eviction,
+};
 use crate::config::{Concurrency, Config, NodeName, RateLimit, expand_node_format};
 use crate::control::{Commands, Revocations, Service, ServiceOptions};
 use crate::events::{Dispatcher, DispatcherOptions};
@@ -58,6 +60,7 @@ use crate::failpoints::fail_point;
 use crate::message::Accept;
 use crate::task::{States, Task, TaskDefinition};
 use autoscale::{Autoscale, Bounds};
+use health::Health;
 use hooks::Hooks;
 use layers::Layers;
 use processes::{Child, Processes, is_child};
@@ -283,6 +286,7 @@ impl Worker {
             None => None,
         };
         let (stopping, abort) = (CancellationToken::new(), CancellationToken::new());
+        let refusals = Arc::<Refusals>::default();
         let visibility_timeout = config.broker_transport_options.visibility_timeout();
         let lists = declared.iter().filter(|queue| !queues::is_broadcast(queue));
         let options = ConsumerOptions {
@@ -296,17 +300,18 @@ impl Worker {
                 .map(|name| app.queues().keys().dead_letters(name)),
             persistence: Persistence::new(config),
             queue_order: config.broker_transport_options.queue_order(),
+            refusals: Arc::clone(&refusals),
+            result_key: app
+                .redis_backend()
+                .filter(|_| app.is_one_database())
+                .map(|backend| backend.task_key(&hostname)),
         };
         let first = options.queues.first();
         let first = first.map_or_else(|| config.task_default_queue.clone(), |queue| queue.to_string());
         let interval = config.broker_transport_options.seconds_above_zero("unacked_restore_interval");
-        let sweeper = Sweeper::new(
-            app.queues().clone(),
-            visibility_timeout,
-            interval,
-            first,
-            counters.restored.clone(),
-        );
+        let queues_of_app = app.queues().clone();
+        let sweeper = Sweeper::new(queues_of_app, visibility_timeout, interval, first, Arc::clone(&refusals));
+        let restored = counters.restored.clone();
         let accept = accept(&app)?;
         let events = Dispatcher::new(
             DispatcherOptions {
@@ -336,7 +341,7 @@ impl Worker {
                 decoding: Semaphore::new(Concurrency::Auto.slots()),
                 schedule: Schedule::default(),
                 events: events.clone(),
-                health: Arc::default(),
+                health: Arc::new(Health::new(Arc::clone(&refusals))),
                 revocations: Revocations::new(link.clone(), Arc::clone(&keys)),
                 autoscale: Autoscale::new(autoscale),
                 consumed: Mutex::default(),
@@ -405,7 +410,7 @@ impl Worker {
             health.consumes_now();
             consumer.run(stop_fetching, finished).await
         });
-        let sweeping = tokio::spawn(sweeper.run(stopping.clone()));
+        let sweeping = tokio::spawn(sweeper.run(restored, stopping.clone()));
         let leaving = async {
             let stopped = wait_for_end(&runtime, stop, handles_signals).await;
             shut_down(&runtime, stopped.is_cold).await;

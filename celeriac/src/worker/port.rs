@@ -10,6 +10,7 @@ use super::state::{WorkerState, lock};
 use crate::backend::redis::RedisBackend;
 use crate::backend::{ExceptionInfo, TaskMeta, TaskState};
 use crate::broker::BrokerError;
+use crate::broker::redis::Refusal;
 use crate::config::{Config, RateLimit};
 use crate::control::{AutoscalerInfo, Condition, PoolInfo, QueueInfo, WorkerPort};
 use crate::message::{Codecs, Signature, TimeLimit};
@@ -152,6 +153,10 @@ impl WorkerPort for Runtime {
 
     fn counters(&self) -> String {
         self.counters.text()
+    }
+
+    fn refusals(&self) -> Vec<Refusal> {
+        self.health.refusals()
     }
 
     fn condition(&self) -> Condition {

@@ -70,6 +70,13 @@ fn collect(registry: &Registry, watch: &Watch, events: &Dispatcher) -> prometheu
     for (queue, length) in watch.lengths() {
         lengths.with_label_values(&[queue]).set(length as f64);
     }
+    let help = "Messages, or 1 where they are not counted, that the broker refuses to handle now.";
+    let refused = family("celeriac_worker_refused", help, &["work", "subject"])?;
+    for refusal in watch.worker().refusals() {
+        refused
+            .with_label_values(&[refusal.work.as_str(), refusal.subject.as_str()])
+            .set(refusal.count as f64);
+    }
     if let Some(bytes) = resident_bytes() {
         gauge("process_resident_memory_bytes", "Resident memory.", bytes)?;
     }

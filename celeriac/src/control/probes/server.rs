@@ -71,7 +71,13 @@ fn answer(method: &Method, path: &str, watch: &Watch, events: &Dispatcher) -> Re
     }
     match path {
         "/livez" => verdict(watch.stalled().into_iter().collect()),
-        "/readyz" => verdict(watch.unready()),
+        "/readyz" => match watch.unready() {
+            reasons if reasons.is_empty() => {
+                let limits = watch.limits().into_iter().map(|limit| format!("limited: {limit}\n"));
+                text(StatusCode::OK, "ok\n".to_owned() + &limits.collect::<String>())
+            }
+            reasons => verdict(reasons),
+        },
         "/metrics" => {
             let mut response = text(StatusCode::OK, metrics(watch, events));
             let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");

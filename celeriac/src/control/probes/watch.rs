@@ -7,7 +7,7 @@ use redis::{Pipeline, Value as Reply};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::BrokerError;
-use crate::broker::redis::Queues;
+use crate::broker::redis::{Effect, Queues, refuses_everything};
 use crate::control::worker_port::{Condition, WorkerPort};
 use crate::worker::state::lock;
 
@@ -63,7 +63,7 @@ impl Watch {
         for time in 0_u64.. {
             let names = if time.is_multiple_of(LENGTHS_EVERY) { self.queues() } else { Vec::new() };
             let looked = tokio::time::timeout(PATIENCE, look(&queues, &names)).await;
-            if let Ok(Ok(lengths)) = looked {
+            if let Ok(Ok(Some(lengths))) = looked {
                 let mut seen = lock(&self.seen);
                 seen.broker = Some(Instant::now());
                 if time.is_multiple_of(LENGTHS_EVERY) {
@@ -107,7 +107,18 @@ impl Watch {
                 ));
             }
         }
+        reasons.extend(self.refused(Effect::Unready));
         reasons
+    }
+
+    /// Why the worker does its work more slowly, or with a weaker guarantee, than it could.
+    pub(super) fn limits(&self) -> Vec<String> {
+        self.refused(Effect::Limited).collect()
+    }
+
+    fn refused(&self, effect: Effect) -> impl Iterator<Item = String> {
+        let refusals = self.worker.refusals().into_iter();
+        refusals.filter(move |refusal| refusal.effect == effect).map(|refusal| refusal.to_string())
     }
 
     /// Why the worker must be replaced; `None` when it lives.
@@ -168,7 +179,8 @@ impl Watch {
 }
 
 /// Asks whether the broker is there, and how many messages wait in those queues; each only if anything waits at all.
-async fn look(queues: &Queues, names: &[String]) -> Result<Vec<u64>, BrokerError> {
+/// Returns nothing if it refuses everything for now.
+async fn look(queues: &Queues, names: &[String]) -> Result<Option<Vec<u64>>, BrokerError> {
     let lists: Vec<Vec<String>> = names.iter().map(|name| queues.keys().queue_steps(name)).collect();
     let mut any = Pipeline::new();
     if names.is_empty() {
@@ -176,16 +188,21 @@ async fn look(queues: &Queues, names: &[String]) -> Result<Vec<u64>, BrokerError
     } else {
         any.cmd("EXISTS").arg(lists.concat());
     }
-    if queues.link().call(&mut any).await?.first().is_none_or(|found| length(found) == 0) {
-        return Ok(vec![0; names.len()]);
+    // A server that refuses to tell of one of them may tell of the others.
+    let found = queues.link().send(&mut any).await?;
+    if found.iter().any(refuses_everything) {
+        return Ok(None);
+    }
+    if found.first().is_none_or(|found| *found == Reply::Int(0)) {
+        return Ok(Some(vec![0; names.len()]));
     }
     let mut each = Pipeline::new();
     for list in lists.iter().flatten() {
         each.cmd("LLEN").arg(list);
     }
-    let replies = queues.link().call(&mut each).await?;
+    let replies = queues.link().send(&mut each).await?;
     let steps = queues.keys().steps().max(1);
-    Ok(replies.chunks(steps).map(|steps| steps.iter().map(length).sum()).collect())
+    Ok(Some(replies.chunks(steps).map(|steps| steps.iter().map(length).sum()).collect()))
 }
 
 fn length(reply: &Reply) -> u64 {

@@ -13,6 +13,7 @@ use super::{Consumer, Receiver};
 use crate::broker::redis::Keys;
 use crate::broker::redis::connection::server_error;
 use crate::broker::redis::exchange::is_full;
+use crate::broker::redis::refusals::Work;
 use crate::broker::redis::script::texts;
 
 /// How many replies there are to what is written of one exchange.
@@ -38,6 +39,7 @@ pub(super) struct Bindings {
 }
 
 struct Exchange {
+    name: String,
     /// The set of all its bindings and that of the permanent ones.
     sets: [String; 2],
     bindings: Vec<(Arc<str>, String)>,
@@ -49,7 +51,7 @@ struct Exchange {
 impl Exchange {
     fn of(name: &str, keys: &Keys) -> Self {
         let sets = [keys.bindings(name), keys.permanent_bindings(name)];
-        Self { sets, bindings: Vec::new(), is_sure: false, written: None }
+        Self { name: name.to_owned(), sets, bindings: Vec::new(), is_sure: false, written: None }
     }
 
     /// Whether that is the name of one of its sets.
@@ -147,10 +149,18 @@ impl<R: Receiver> Consumer<R> {
         self.bindings.write(self.sources.queues(), commands)
     }
 
-    /// Notes whether the bindings of an exchange are there now; returns why the server refused that. One without memory
-    /// is asked again later.
+    /// Notes whether the bindings of an exchange are there now; returns why, if the server refuses everything now. What
+    /// is refused is written again later.
     pub(super) fn take_bindings(&mut self, exchange: usize, replies: &[Value]) -> Option<String> {
         self.bindings.note_written(exchange, replies);
-        replies.iter().find_map(server_error).filter(|reason| !is_full(reason))
+        let name = self.bindings.exchanges[exchange].name.clone();
+        match replies.iter().find(|reply| server_error(reply).is_some()) {
+            Some(reply) if server_error(reply).is_some_and(|reason| is_full(&reason)) => None,
+            Some(reply) => self.note_refusal(reply, Work::Bind, &name),
+            None => {
+                self.refusals.end(Work::Bind, &name);
+                None
+            }
+        }
     }
 }

@@ -5,10 +5,18 @@ use std::sync::Arc;
 use redis::{Pipeline, PushInfo, Value};
 use tokio::sync::mpsc;
 
+use super::lease::renew_lease;
 use super::{Arrival, Consumer, Receiver};
 use crate::broker::redis::connection::{Connection, replies, server_error};
 use crate::broker::redis::inflight::SLOTS;
-use crate::broker::redis::restore::renew_lease;
+use crate::broker::redis::refusals::{Work, code, is_passing};
+use crate::broker::redis::rights::{Missing, Need, Rights};
+
+/// What follows when the server may not be asked to end an earlier connection.
+const UNENDED: &str =
+    "a connection that was given up cannot be ended: after a lost reply a task may run twice";
+/// What follows when the server announces no changes.
+const UNANNOUNCED: &str = "queues are looked at up to 100 times a second instead of being announced";
 
 impl<R: Receiver> Consumer<R> {
     /// Connects, and finds out what became of the round trip during which an earlier connection broke.
@@ -17,8 +25,12 @@ impl<R: Receiver> Consumer<R> {
         pushes: mpsc::UnboundedSender<PushInfo>,
     ) -> Result<Connection, String> {
         let mut connection = self.link.dedicated(Some(pushes)).await.map_err(|error| error.to_string())?;
-        self.end_earlier(&mut connection).await?;
+        let mut missing = self.end_earlier(&mut connection).await?;
+        let queues = self.handle.queues();
+        let queue = queues.first().map(|queue| &**queue);
+        let rights = Rights::of_worker(&self.keys, &self.worker, queue, self.result_key.as_deref());
         let mut hello = Pipeline::new();
+        rights.ask(&mut hello);
         hello.cmd("CLIENT").arg("TRACKING").arg("ON").arg("NOLOOP");
         hello.cmd("TIME");
         hello.cmd("GET").arg(self.keys.committed(&self.worker));
@@ -27,11 +39,31 @@ impl<R: Receiver> Consumer<R> {
             hello.cmd("LRANGE").arg(self.keys.inflight(&self.worker, slot)).arg(0).arg(-1);
         }
         let found = replies(&mut connection, &mut hello).await.map_err(|error| error.to_string())?;
-        if let Some(reason) = found[1..].iter().find_map(server_error) {
+        let (answers, found) = found.split_at(rights.replies());
+        missing.extend(rights.missing(answers));
+        let [tracking, time, committed, lease, lists @ ..] = found else {
+            return Err("the server did not answer everything".to_owned());
+        };
+        let announces = match server_error(tracking) {
+            Some(reason) if is_passing(&reason) => return Err(reason),
+            Some(reason) => {
+                missing.push(Missing::comfort("CLIENT TRACKING", UNANNOUNCED, reason));
+                false
+            }
+            None => true,
+        };
+        self.check_rights(&missing)?;
+        if let Some(reason) = std::iter::once(committed).chain(lists).find_map(server_error) {
             return Err(reason);
         }
-        self.clock.set(&found[1]);
-        if let Value::BulkString(number) = &found[2]
+        self.clock.set(time);
+        // A script that may not ask for the time leaves it to the renewal that comes next.
+        self.is_leased = match server_error(lease) {
+            Some(reason) if is_passing(&reason) => return Err(reason),
+            refused => refused.is_none(),
+        };
+        self.sources.set_rights(announces, !missing.iter().any(|right| right.name == "LMOVE"));
+        if let Value::BulkString(number) = committed
             && let Some(transaction) = self
                 .transaction
                 .take_if(|transaction| transaction.number.to_string().as_bytes() == number.as_slice())
@@ -41,15 +73,34 @@ impl<R: Receiver> Consumer<R> {
         self.renew_soon();
         self.sources.forget();
         self.bindings.note_changes(None);
-        self.adopt_inflight(&found[4..]);
+        self.adopt_inflight(lists);
         Ok(connection)
+    }
+
+    /// Notes which rights are missing.
+    ///
+    /// # Errors
+    /// The rights without which nothing can be consumed.
+    fn check_rights(&self, missing: &[Missing]) -> Result<(), String> {
+        self.refusals.replace(Work::Right, missing.iter().map(Missing::refusal).collect());
+        let needed = missing.iter().filter(|right| right.need == Need::Everything);
+        let needed: Vec<&str> = needed.map(|right| right.name.as_str()).collect();
+        if needed.is_empty() {
+            return Ok(());
+        }
+        Err(format!(
+            "the user has no right to {}\nhint: docs/connections.md lists the rights that a worker needs",
+            needed.join(", ")
+        ))
     }
 
     /// Ends the earlier connection on the server: what it sent may still be on its way, and must not be carried out after
     /// its messages and its transaction were looked for.
     ///
     /// A server that was started again, or another one, has given the number to somebody else: the name tells.
-    async fn end_earlier(&mut self, connection: &mut Connection) -> Result<(), String> {
+    ///
+    /// Returns the rights to do so that are missing.
+    async fn end_earlier(&mut self, connection: &mut Connection) -> Result<Vec<Missing>, String> {
         let name = format!("celeriac:{}", self.worker);
         let mut introduction = Pipeline::new();
         introduction.cmd("CLIENT").arg("SETNAME").arg(&name);
@@ -58,20 +109,29 @@ impl<R: Receiver> Consumer<R> {
             introduction.cmd("CLIENT").arg("LIST").arg("ID").arg(earlier);
         }
         let found = replies(connection, &mut introduction).await.map_err(|error| error.to_string())?;
+        let mut missing = Vec::new();
+        for (name, reply) in ["CLIENT SETNAME", "CLIENT ID", "CLIENT LIST"].into_iter().zip(&found) {
+            if let Some(reason) = server_error(reply).filter(|reason| !is_passing(reason)) {
+                missing.push(Missing::comfort(name, UNENDED, reason));
+            }
+        }
         if let (Some(earlier), Some(listed)) = (self.connection_id, found.get(2))
             && text(listed).split_whitespace().any(|field| field.strip_prefix("name=") == Some(&name))
         {
             let mut end = Pipeline::new();
             end.cmd("CLIENT").arg("KILL").arg("ID").arg(earlier);
             let ended = replies(connection, &mut end).await.map_err(|error| error.to_string())?;
-            if let Some(reason) = ended.iter().find_map(server_error) {
-                log::warn!(broker:% = self.link.endpoint(); "The connection before this one cannot be ended: {reason}");
+            // The connection may have ended by itself meanwhile, which the server answers with another code.
+            if let Some(reason) =
+                ended.iter().find_map(server_error).filter(|reason| code(reason) == "NOPERM")
+            {
+                missing.push(Missing::comfort("CLIENT KILL", UNENDED, reason));
             }
         }
         if let Some(Value::Int(id)) = found.get(1) {
             self.connection_id = Some(*id);
         }
-        Ok(())
+        Ok(missing)
     }
 
     /// Takes what a round trip of which the reply was lost has moved into the in-flight lists.

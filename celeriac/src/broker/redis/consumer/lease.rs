@@ -2,10 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use redis::{Cmd, Pipeline, cmd};
+use redis::{Cmd, Pipeline, Value, cmd};
 
 use super::{Consumer, Entry, Receiver};
+use crate::broker::redis::Keys;
 use crate::broker::redis::exchange::exchange;
+use crate::broker::redis::refusals::{Refusal, Work, is_passing};
+use crate::broker::redis::script::eval;
 
 /// How often leases are renewed.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
@@ -13,6 +16,20 @@ const RENEW_EVERY: Duration = Duration::from_secs(5);
 const LEASE: Duration = Duration::from_secs(40);
 /// Most tags that one command renews.
 const RENEW_BATCH: usize = 500;
+
+/// Renews the lease of a worker by the server's time.
+///
+/// Its first write frees memory, so that a full server lets it pass.
+const RENEW_LEASE: &str = r"
+local time = redis.call('TIME')[1]
+redis.call('ZREM', KEYS[1], ARGV[2])
+return redis.call('ZADD', KEYS[1], time + ARGV[1], ARGV[2])";
+
+/// The command that registers a worker's in-flight lists, or keeps them registered.
+pub(super) fn renew_lease(keys: &Keys, worker: &str, lease: Duration) -> Cmd {
+    let seconds = lease.as_secs_f64().to_string();
+    eval(RENEW_LEASE, &[&keys.inflight_index], &[seconds.as_bytes(), worker.as_bytes()])
+}
 
 impl<R: Receiver> Consumer<R> {
     /// The score under which a held message is found again soon after its worker died: as if it had been delivered
@@ -56,6 +73,23 @@ impl<R: Receiver> Consumer<R> {
             }
         }
         true
+    }
+
+    /// Reads the replies to the renewals; returns why, if the server refuses everything now.
+    pub(super) fn note_renewed(&mut self, replies: impl Iterator<Item = Value>) -> Option<String> {
+        let index = self.keys.inflight_index.clone();
+        let refused: Vec<String> = replies.filter_map(|reply| self.refused(&reply)).collect();
+        if let Some(reason) = refused.iter().find(|reason| is_passing(reason)) {
+            return Some(reason.clone());
+        }
+        let was_leased = std::mem::replace(&mut self.is_leased, refused.is_empty());
+        if let Some(reason) = refused.into_iter().next() {
+            self.refusals.note(Refusal::new(Work::Lease, index, reason));
+        } else if !was_leased {
+            self.refusals.end(Work::Lease, &index);
+            self.handle.wake();
+        }
+        None
     }
 
     fn renewals(&self) -> Vec<Cmd> {

@@ -30,6 +30,7 @@ use super::clock::ServerClock;
 use super::connection::{Connection, replies, server_error};
 use super::exchange::is_full;
 use super::inflight::Slots;
+use super::refusals::{Refusal, Refusals, Work, is_passing};
 use super::transaction::Transaction;
 use super::{Keys, Link, Persistence};
 use crate::backoff::Backoff;
@@ -44,7 +45,7 @@ pub(crate) use held::Entry;
 use held::Held;
 pub(crate) use parked::MARK;
 use parked::Parked;
-use sources::{Fetch, IDLE_POLL, Look, Sources};
+use sources::{Fetch, Look, Sources};
 
 /// Most messages that one round trip fetches.
 const FETCH_BATCH: usize = 256;
@@ -115,6 +116,11 @@ pub(crate) struct Consumer<R> {
     transaction: Option<Transaction>,
     transaction_number: u64,
     full: Full,
+    /// Whether others know that what this worker holds is held; nothing is fetched without that.
+    is_leased: bool,
+    refusals: Arc<Refusals>,
+    /// The key of a result, if results are kept in the same database.
+    result_key: Option<String>,
 }
 
 /// How a consumer is set up.
@@ -130,6 +136,10 @@ pub(crate) struct ConsumerOptions {
     pub(crate) persistence: Persistence,
     /// In which order queues of equal priority are served.
     pub(crate) queue_order: QueueOrder,
+    /// Where it is noted what the server refuses.
+    pub(crate) refusals: Arc<Refusals>,
+    /// The key of a result, if results are kept in the same database.
+    pub(crate) result_key: Option<String>,
 }
 
 /// A message that has come to this worker.
@@ -198,6 +208,9 @@ impl<R: Receiver> Consumer<R> {
             transaction: None,
             transaction_number: 0,
             full: Full::default(),
+            is_leased: true,
+            refusals: options.refusals,
+            result_key: options.result_key,
         }
     }
 
@@ -320,6 +333,7 @@ impl<R: Receiver> Consumer<R> {
         if fetching {
             if self.sources.set_queues(self.handle.queues(), &self.keys) {
                 self.parked.set_queues(self.sources.queues(), &self.keys);
+                self.forgive_other_queues();
             }
             // What this worker itself pushes is not announced to it.
             let pushing = match wrote {
@@ -330,7 +344,7 @@ impl<R: Receiver> Consumer<R> {
                 true => self.sources.note_pushes(commands.cmd_iter()),
                 false => false,
             };
-            let mut room = if self.full.is_choked() { 0 } else { self.room() };
+            let mut room = if self.full.is_choked() || !self.is_leased { 0 } else { self.room() };
             self.has_room = room > 0;
             let due = if self.sources.is_waiting() { room.div_ceil(2) } else { room };
             claim = self.plan_claim(due, &mut commands);
@@ -372,11 +386,18 @@ impl<R: Receiver> Consumer<R> {
                 match found.next() {
                     Some(Value::BulkString(raw)) => {
                         self.slots.add(slot);
-                        let (raw, queue) = (raw.into(), self.sources.queue(list));
+                        let (raw, queue) = (raw.into(), self.sources.note_moved(list));
                         self.arrived.push(Arrival { raw, queue, slot: Some(slot) });
                     }
-                    Some(reply) => refused = refused.or_else(|| self.refused(&reply)),
+                    Some(Value::Nil) => self.sources.note_empty(list),
+                    Some(reply) => {
+                        refused = self.note_unfetched(list, &reply).or(refused);
+                        continue;
+                    }
                     None => {}
+                }
+                if let Some(queue) = self.sources.note_taken(list) {
+                    self.refusals.end(Work::Fetch, &queue);
                 }
             }
         }
@@ -384,18 +405,19 @@ impl<R: Receiver> Consumer<R> {
             self.sources.note_look(look, &mut found);
         }
         for (set, reply) in trip.reading.into_iter().zip(found.by_ref()) {
-            self.parked.note_next(set, &reply);
+            self.parked.note_next(set, &reply, self.clock.now());
         }
         for exchange in trip.binding {
             let replies: Vec<Value> = found.by_ref().take(bindings::REPLIES).collect();
-            refused = refused.or_else(|| self.take_bindings(exchange, &replies));
+            refused = self.take_bindings(exchange, &replies).or(refused);
         }
         if trip.renewing
             && let Some(time) = found.next()
         {
             self.clock.set(&time);
+            refused = self.note_renewed(found).or(refused);
         }
-        match refused.or_else(|| found.find_map(|reply| self.refused(&reply))) {
+        match refused {
             Some(reason) => Err(reason),
             None => Ok(()),
         }
@@ -415,6 +437,34 @@ impl<R: Receiver> Consumer<R> {
         self.full.begin();
         self.renew_soon();
         None
+    }
+
+    /// Notes that the server refuses something beside which the rest goes on; returns why, if it refuses everything now.
+    fn note_refusal(&mut self, reply: &Value, work: Work, subject: &str) -> Option<String> {
+        let reason = self.refused(reply)?;
+        if is_passing(&reason) {
+            return Some(reason);
+        }
+        self.refusals.note(Refusal::new(work, subject, reason));
+        None
+    }
+
+    fn note_unfetched(&mut self, list: usize, reply: &Value) -> Option<String> {
+        if server_error(reply).is_some_and(|reason| is_passing(&reason)) {
+            return self.refused(reply);
+        }
+        let queue = self.sources.note_refused(list);
+        self.note_refusal(reply, Work::Fetch, &queue)
+    }
+
+    /// Forgets what was refused of queues that are consumed no longer.
+    fn forgive_other_queues(&self) {
+        for Refusal { work, subject, .. } in self.refusals.all() {
+            let is_consumed = self.sources.queues().iter().any(|queue| **queue == *subject);
+            if matches!(work, Work::Fetch | Work::Etas) && !is_consumed {
+                self.refusals.end(work, &subject);
+            }
+        }
     }
 
     /// Hands the messages that the last round trip has brought to the receiver.
@@ -462,7 +512,8 @@ impl<R: Receiver> Consumer<R> {
     ) -> Result<(), String> {
         let Ending { stop_fetching, finish } = ending;
         let now = Instant::now();
-        let until = self.held.record_at().map_or(IDLE_POLL, |time| time.saturating_duration_since(now));
+        let until = self.held.record_at().map_or(Duration::MAX, |time| time.saturating_duration_since(now));
+        let until = until.min(self.sources.wake_in(self.has_room));
         let until = until.min(self.renewal_interval().saturating_sub(self.renewed.elapsed()));
         let until =
             self.full.try_again_at().map_or(until, |time| until.min(time.saturating_duration_since(now)));

@@ -14,6 +14,8 @@ use redis::{Pipeline, Value};
 
 use super::{Arrival, Consumer, Entry, Receiver};
 use crate::broker::redis::Keys;
+use crate::broker::redis::connection::server_error;
+use crate::broker::redis::refusals::Work;
 use crate::broker::redis::restore::split_unacked;
 use crate::broker::redis::script::eval;
 use crate::broker::redis::transaction::{Part, Transaction};
@@ -47,6 +49,9 @@ const READ_EVERY: Duration = Duration::from_millis(100);
 /// How often a set is read although nothing is known to have changed.
 const IDLE_READ: Duration = Duration::from_secs(5);
 
+/// After how many seconds a set is tried that may not be read, or was refused.
+const BLIND_CLAIM: f64 = 1.0;
+
 /// The sets of parked messages of all queues that are consumed from.
 #[derive(Default)]
 pub(super) struct Parked {
@@ -62,6 +67,8 @@ struct Set {
     is_stale: bool,
     /// When it was read, and the server took note of that; `None` if that note is gone.
     read: Option<Instant>,
+    /// Whether the server refused the last claim.
+    is_refused: bool,
 }
 
 impl Set {
@@ -80,6 +87,7 @@ impl Parked {
             next: None,
             is_stale: true,
             read: None,
+            is_refused: false,
         };
         self.sets = queues.iter().map(set).collect();
     }
@@ -131,9 +139,14 @@ impl Parked {
         asked
     }
 
-    /// Reads a reply to [`Parked::read`].
-    pub(super) fn note_next(&mut self, number: usize, reply: &Value) {
-        self.sets[number].next = first_score(reply);
+    /// Reads a reply to [`Parked::read`], at `now` on the server's clock. A set that may not be read is tried now and then.
+    pub(super) fn note_next(&mut self, number: usize, reply: &Value, now: f64) {
+        let set = &mut self.sets[number];
+        set.next = match server_error(reply) {
+            Some(_) => Some(now + BLIND_CLAIM),
+            None if set.is_refused => first_score(reply).map(|next| next.max(now + BLIND_CLAIM)),
+            None => first_score(reply),
+        };
     }
 }
 
@@ -181,7 +194,13 @@ impl<R: Receiver> Consumer<R> {
     pub(super) fn take_claimed(&mut self, number: usize, reply: Option<Value>) -> Option<String> {
         let queue = Arc::clone(&self.parked.sets[number].queue);
         let reply = reply?;
-        let Value::Array(claimed) = reply else { return self.refused(&reply) };
+        let Value::Array(claimed) = reply else {
+            self.parked.sets[number].is_refused = true;
+            return self.note_refusal(&reply, Work::Etas, &queue);
+        };
+        if std::mem::take(&mut self.parked.sets[number].is_refused) {
+            self.refusals.end(Work::Etas, &queue);
+        }
         fail_point!("park.claimed");
         for stored in claimed {
             if let Value::BulkString(stored) = stored

@@ -1,4 +1,4 @@
-//! The lists that are consumed from, what is known of their lengths, and in which turn they are served.
+//! The lists that are consumed from, their lengths as far as they are known, and the turn in which they are served.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,11 +7,21 @@ use std::time::{Duration, Instant};
 use redis::{Arg, Cmd, Pipeline, Value};
 
 use crate::broker::redis::Keys;
+use crate::broker::redis::connection::server_error;
 use crate::broker::redis::exchange::move_one;
+use crate::broker::redis::refusals::is_passing;
 use crate::config::QueueOrder;
 
 /// How often an idle consumer looks at its queues although nothing woke it.
 pub(super) const IDLE_POLL: Duration = Duration::from_secs(1);
+/// How often an idle consumer looks at its queues that no announcement reaches: at most, just after a change.
+const FIRST_POLL: Duration = Duration::from_millis(10);
+/// The longest pause between two such looks.
+const LAST_POLL: Duration = Duration::from_millis(200);
+/// How often a list that the server refused is tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
+/// Most messages that are asked for at a time of a list whose length the server does not tell.
+const MOST_GUESSED: usize = 64;
 
 /// One list: a priority step of a queue.
 struct Source {
@@ -20,17 +30,66 @@ struct Source {
     waiting: usize,
     /// Whether that is all, as far as the server has told.
     is_sure: bool,
-    /// Whether its length is to be asked: somebody changed it, or this worker did, after which the server announces no
+    /// Whether it is to be asked about: somebody changed it, or this worker did, after which the server announces no
     /// further change until the list is read again.
     is_stale: bool,
+    /// Whether the last look asked about it.
+    is_asked: bool,
+    asks: Asks,
+    /// When the server last refused to move a message from it, if it still does.
+    refused: Option<Instant>,
+}
+
+/// What the server tells of a list; each is tried when the one before is refused.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asks {
+    Length,
+    /// Whether it is there; how much is in it is guessed.
+    Existence(usize),
+    /// Nothing: messages are asked for from time to time.
+    Nothing(usize),
 }
 
 impl Source {
     /// Notes that the list has changed.
     fn change(&mut self) {
-        self.waiting = self.waiting.max(1);
-        self.is_sure = false;
-        self.is_stale = true;
+        if self.refused.is_none() {
+            self.waiting = self.waiting.max(1);
+            self.is_sure = false;
+            self.is_stale = true;
+        }
+    }
+
+    /// Notes the reply to a look.
+    fn note(&mut self, reply: Option<Value>) {
+        (self.is_sure, self.is_stale, self.is_asked) = (true, false, false);
+        self.waiting = match (reply, self.asks) {
+            (Some(Value::Int(length)), Asks::Length) => usize::try_from(length).unwrap_or(0),
+            (Some(Value::Int(0)), Asks::Existence(_)) => 0,
+            (Some(Value::Int(_)), Asks::Existence(guess)) => {
+                self.is_sure = false;
+                guess
+            }
+            (Some(reply), asks) => match (server_error(&reply), asks) {
+                (Some(reason), _) if is_passing(&reason) => 0,
+                // Moving a message shows whether the list itself is refused.
+                (Some(_), Asks::Length) => {
+                    self.asks = Asks::Existence(1);
+                    1
+                }
+                (Some(_), _) => {
+                    self.asks = Asks::Nothing(1);
+                    1
+                }
+                (None, _) => 0,
+            },
+            (None, _) => 0,
+        };
+    }
+
+    /// Whether to try it again now.
+    fn is_due(&self) -> bool {
+        self.refused.is_some_and(|refused| refused.elapsed() >= TRY_AGAIN)
     }
 }
 
@@ -46,6 +105,14 @@ pub(super) struct Sources {
     /// The queue that is served first in the next turn.
     first: usize,
     looked: Instant,
+    /// Whether the server refuses some lists, or does not tell their lengths.
+    is_limited: bool,
+    /// Whether the server tells nothing of some lists.
+    is_blind: bool,
+    /// The pause between two looks while idle, if the server announces no changes.
+    poll: Option<Duration>,
+    /// Whether messages are moved by a script, as `LMOVE` is refused.
+    moves_by_script: bool,
 }
 
 /// Messages that a round trip moves: from which list each, and to which in-flight list all of them.
@@ -55,7 +122,7 @@ pub(super) struct Fetch {
     pub(super) lists: Vec<usize>,
 }
 
-/// What was asked about the lists.
+/// A question about the lists.
 #[derive(Clone, Copy)]
 pub(super) enum Look {
     /// The length of each that may have changed.
@@ -74,15 +141,21 @@ impl Sources {
             steps: 0,
             first: 0,
             looked: Instant::now(),
+            is_limited: false,
+            is_blind: false,
+            poll: None,
+            moves_by_script: false,
         }
     }
 
     /// Consumes from those queues from now on; what is known of them stays unless they changed, which is returned.
     pub(super) fn set_queues(&mut self, queues: Arc<[Arc<str>]>, keys: &Keys) -> bool {
-        if Arc::ptr_eq(&queues, &self.queues) && !self.lists.is_empty() {
+        if Arc::ptr_eq(&queues, &self.queues) && !queues.is_empty() {
             return false;
         }
-        self.lists.clear();
+        let refused: Vec<Source> = self.lists.drain(..).filter(|source| source.refused.is_some()).collect();
+        self.is_limited = !refused.is_empty();
+        self.is_blind = false;
         self.by_key.clear();
         self.steps = keys.steps();
         let mut served = queues.to_vec();
@@ -91,9 +164,20 @@ impl Sources {
         }
         for step in 0..self.steps {
             for queue in &served {
-                let (queue, key) = (Arc::clone(queue), keys.queue_steps(queue).swap_remove(step));
+                let key = keys.queue_steps(queue).swap_remove(step);
+                let refused =
+                    refused.iter().find(|source| source.key == key).and_then(|source| source.refused);
                 self.by_key.insert(key.clone().into_bytes(), self.lists.len());
-                self.lists.push(Source { queue, key, waiting: 1, is_sure: false, is_stale: true });
+                self.lists.push(Source {
+                    queue: Arc::clone(queue),
+                    key,
+                    waiting: usize::from(refused.is_none()),
+                    is_sure: refused.is_some(),
+                    is_stale: true,
+                    is_asked: false,
+                    asks: Asks::Length,
+                    refused,
+                });
             }
         }
         self.queues = queues;
@@ -109,18 +193,28 @@ impl Sources {
     /// Forgets what is known, as the connection that was told of changes is gone.
     pub(super) fn forget(&mut self) {
         self.queues = Arc::default();
-        self.lists.clear();
-        self.by_key.clear();
+    }
+
+    /// Notes whether the server announces changes, and whether it takes `LMOVE`.
+    pub(super) fn set_rights(&mut self, announces: bool, moves: bool) {
+        self.poll = (!announces).then_some(FIRST_POLL);
+        self.moves_by_script = !moves;
     }
 
     /// Whether messages may be waiting.
     pub(super) fn is_waiting(&self) -> bool {
         self.lists.iter().any(|source| source.waiting > 0)
+            || (self.is_limited && self.lists.iter().any(Source::is_due))
     }
 
-    /// The queue of a list.
-    pub(super) fn queue(&self, list: usize) -> Arc<str> {
-        Arc::clone(&self.lists[list].queue)
+    /// When there is something to look at although nothing was announced.
+    pub(super) fn wake_in(&self, has_room: bool) -> Duration {
+        match self.poll {
+            _ if !has_room => IDLE_POLL,
+            Some(poll) => poll,
+            None if self.is_blind => LAST_POLL,
+            None => IDLE_POLL,
+        }
     }
 
     /// Writes the commands that move up to `room` messages to the list `target`; returns from which list each comes.
@@ -133,10 +227,14 @@ impl Sources {
     ) -> Vec<usize> {
         let mut taken = Vec::new();
         let queues = self.queues.len();
+        let by_script = full || self.moves_by_script;
+        if self.is_limited {
+            self.lists.iter_mut().filter(|source| source.is_due()).for_each(|source| source.waiting = 1);
+        }
         if self.order != QueueOrder::RoundRobin {
             for list in 0..self.lists.len() {
                 let count = self.lists[list].waiting.min(room);
-                (0..count).for_each(|_| self.take(list, target, full, commands, &mut taken));
+                (0..count).for_each(|_| self.take(list, target, by_script, commands, &mut taken));
                 room -= count;
                 // More may be waiting here, and nothing that is served later goes before it.
                 if room == 0 || !self.lists[list].is_sure {
@@ -153,7 +251,7 @@ impl Sources {
                     let list = step * queues + (self.first + offset) % queues;
                     if self.lists[list].waiting > 0 && room > 0 {
                         room -= 1;
-                        self.take(list, target, full, commands, &mut taken);
+                        self.take(list, target, by_script, commands, &mut taken);
                     }
                 }
                 self.first = (self.first + 1) % queues.max(1);
@@ -174,19 +272,61 @@ impl Sources {
         &mut self,
         list: usize,
         target: &str,
-        full: bool,
+        by_script: bool,
         commands: &mut Pipeline,
         taken: &mut Vec<usize>,
     ) {
         let source = &mut self.lists[list];
         source.waiting -= 1;
         source.is_stale = true;
-        if full {
+        if by_script {
             commands.add_command(move_one(&source.key, target));
         } else {
             commands.cmd("LMOVE").arg(&source.key).arg(target).arg("RIGHT").arg("LEFT");
         }
         taken.push(list);
+    }
+
+    /// Notes that the server has moved a message from a list; returns its queue.
+    pub(super) fn note_moved(&mut self, list: usize) -> Arc<str> {
+        let source = &mut self.lists[list];
+        match &mut source.asks {
+            Asks::Length => {}
+            Asks::Existence(guess) => *guess = (*guess * 2).min(MOST_GUESSED),
+            Asks::Nothing(guess) => {
+                *guess = (*guess * 2).min(MOST_GUESSED);
+                source.waiting = *guess;
+            }
+        }
+        Arc::clone(&source.queue)
+    }
+
+    /// Notes that the server has nothing more in a list.
+    pub(super) fn note_empty(&mut self, list: usize) {
+        let source = &mut self.lists[list];
+        if let Asks::Existence(guess) | Asks::Nothing(guess) = &mut source.asks {
+            (*guess, source.waiting, source.is_sure) = (1, 0, true);
+        }
+    }
+
+    /// Notes that the server takes the list as one; returns its queue if that is new and holds for all its lists.
+    pub(super) fn note_taken(&mut self, list: usize) -> Option<Arc<str>> {
+        if !self.is_limited {
+            return None;
+        }
+        self.lists[list].refused.take()?;
+        self.lists[list].change();
+        let queue = &self.lists[list].queue;
+        let still = self.lists.iter().any(|source| source.refused.is_some() && source.queue == *queue);
+        (!still).then(|| Arc::clone(queue))
+    }
+
+    /// Leaves a list alone for a while, as the server refuses to move a message from it; returns its queue.
+    pub(super) fn note_refused(&mut self, list: usize) -> Arc<str> {
+        self.is_limited = true;
+        let source = &mut self.lists[list];
+        (source.waiting, source.is_sure, source.refused) = (0, true, Some(Instant::now()));
+        Arc::clone(&source.queue)
     }
 
     /// Notes the lists to which those commands of this worker push, which the server does not announce to it; returns
@@ -217,21 +357,36 @@ impl Sources {
 
     /// Asks how much waits in the lists that may have changed, and now and then while idle whether anything waits at all.
     pub(super) fn look(&mut self, changed: bool, has_room: bool, commands: &mut Pipeline) -> Option<Look> {
-        let idle = has_room && self.looked.elapsed() >= IDLE_POLL;
+        let idle = has_room && self.looked.elapsed() >= self.wake_in(true);
         if !(changed || idle) || self.lists.is_empty() {
             return None;
         }
         if changed {
-            for source in self.lists.iter().filter(|source| source.is_stale) {
-                commands.cmd("LLEN").arg(&source.key);
+            for source in self.lists.iter_mut().filter(|source| source.is_stale && source.refused.is_none()) {
+                match source.asks {
+                    Asks::Length => commands.cmd("LLEN").arg(&source.key),
+                    Asks::Existence(_) => commands.cmd("EXISTS").arg(&source.key),
+                    Asks::Nothing(_) => continue,
+                };
+                source.is_asked = true;
             }
             return Some(Look::Lengths);
         }
         self.looked = Instant::now();
-        let exist = commands.cmd("EXISTS");
-        for source in &self.lists {
-            exist.arg(&source.key);
+        let mut exist = redis::cmd("EXISTS");
+        for source in &mut self.lists {
+            match source.asks {
+                Asks::Nothing(guess) if source.refused.is_none() => source.waiting = guess,
+                _ if source.refused.is_none() => {
+                    exist.arg(&source.key);
+                }
+                _ => {}
+            }
         }
+        if exist.args_iter().len() == 1 {
+            return None;
+        }
+        commands.add_command(exist);
         Some(Look::Any)
     }
 
@@ -239,19 +394,17 @@ impl Sources {
     pub(super) fn note_look(&mut self, look: Look, replies: &mut impl Iterator<Item = Value>) {
         match look {
             Look::Lengths => {
-                // No list became stale since they were asked.
-                for source in self.lists.iter_mut().filter(|source| source.is_stale) {
-                    source.waiting = match replies.next() {
-                        Some(Value::Int(length)) => usize::try_from(length).unwrap_or(0),
-                        _ => 0,
-                    };
-                    source.is_sure = true;
-                    source.is_stale = false;
+                for source in self.lists.iter_mut().filter(|source| source.is_asked) {
+                    source.note(replies.next());
+                    self.is_limited |= source.asks != Asks::Length;
+                    self.is_blind |= matches!(source.asks, Asks::Nothing(_));
                 }
             }
             Look::Any => {
                 if replies.next() != Some(Value::Int(0)) {
                     self.note_changes(None);
+                } else if let Some(poll) = &mut self.poll {
+                    *poll = (*poll * 2).min(LAST_POLL);
                 }
             }
         }
@@ -260,6 +413,7 @@ impl Sources {
     /// Notes that the server announced changes of those keys, or of any if it does not say which.
     pub(super) fn note_changes(&mut self, keys: Option<&Value>) {
         let Some(Value::Array(keys)) = keys else {
+            self.poll = self.poll.map(|_| FIRST_POLL);
             self.lists.iter_mut().for_each(Source::change);
             return;
         };
