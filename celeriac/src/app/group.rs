@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, Stream, StreamExt};
 
 use super::{AsyncResult, Celery, Result};
-use crate::backend::TaskState;
+use crate::backend::{TaskMeta, TaskState};
 use crate::message::Value;
 
 impl AsyncResult {
@@ -43,8 +43,8 @@ impl AsyncResult {
         Ok(self.states().await?.iter().filter(|state| **state == TaskState::Success).count())
     }
 
-    /// The members of the group with what they return, each as soon as it is there; of a task itself. Each may take so
-    /// long as `deadline`.
+    /// The members of the group with what they return, each as soon as it is there; of a task itself. A member that is not
+    /// ready within `deadline` gives [`Error::Timeout`](super::Error::Timeout).
     ///
     /// ```no_run
     /// # use celeriac::prelude::*;
@@ -71,7 +71,7 @@ impl AsyncResult {
     /// # Errors
     /// Those of the broker.
     pub async fn revoke(&self) -> Result<()> {
-        Ok(self.app().control().revoke(self.ids()).await?)
+        Ok(self.app().control().revoke(self.handle().tasks()).await?)
     }
 
     /// Keeps the shape of the group under its id, for [`Celery::restore_group`] in another program.
@@ -85,20 +85,9 @@ impl AsyncResult {
     }
 
     async fn states(&self) -> Result<Vec<TaskState>> {
-        let backend = self.app().backend()?;
-        let mut states = Vec::new();
-        for id in self.ids() {
-            states.push(backend.fetch(&id).await?.map_or(TaskState::Pending, |meta| meta.status));
-        }
-        Ok(states)
-    }
-
-    /// The id of the task, or those of all tasks in the group and in its groups.
-    fn ids(&self) -> Vec<String> {
-        if !self.is_group() {
-            return vec![self.id().to_owned()];
-        }
-        self.children().iter().flat_map(AsyncResult::ids).collect()
+        let metas = self.app().backend()?.fetch_many(&self.handle().tasks()).await?;
+        let state = |meta: Option<TaskMeta>| meta.map_or(TaskState::Pending, |meta| meta.status);
+        metas.into_iter().map(|meta| Ok(meta.map(state)?)).collect()
     }
 }
 

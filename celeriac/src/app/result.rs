@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use super::{Celery, Error, Result};
+use crate::backend::redis::Awaited;
 use crate::backend::{ExceptionInfo, ResultRef, TaskMeta, TaskState};
 use crate::broker::BrokerError;
 use crate::message::{Value, from_value};
@@ -77,15 +78,23 @@ impl AsyncResult {
     /// Waits for the return value; a group gives the list of its members' values.
     ///
     /// # Errors
-    /// [`Error::Task`] when the task failed or was revoked, [`Error::Timeout`] after `deadline` for each member, and
-    /// those of the backend.
+    /// [`Error::Task`] as soon as the task, or a member of the group, has failed or was revoked, [`Error::Timeout`] if not
+    /// all are ready within `deadline`, and those of the backend.
     pub async fn get(&self, deadline: Duration) -> Result<Value> {
-        let Some(members) = &self.handle.children else { return self.get_one(deadline).await };
-        let mut values = Vec::with_capacity(members.len());
-        for member in members {
-            values.push(Box::pin(Self::new(self.app.clone(), member.clone()).get(deadline)).await?);
+        let tasks = self.handle.tasks();
+        let late = |place: usize| Error::Timeout { task_id: tasks[place].to_owned(), deadline };
+        match self.app.backend()?.wait_all(&tasks, deadline).await {
+            Ok(Awaited::Ready(metas)) => Ok(self.handle.arrange(metas.into_iter().map(|meta| meta.result))),
+            Ok(Awaited::Failed(meta)) => Err(Error::Task {
+                task_id: meta.task_id,
+                state: meta.status,
+                exception: Box::new(ExceptionInfo::from_value(&meta.result)),
+                traceback: meta.traceback,
+            }),
+            Ok(Awaited::Missing(place)) => Err(late(place)),
+            Err(BrokerError::Timeout { .. }) => Err(late(0)),
+            Err(error) => Err(error.into()),
         }
-        Ok(Value::List(values))
     }
 
     /// As [`AsyncResult::get`], as a type of yours.
@@ -112,24 +121,6 @@ impl AsyncResult {
                 Ok(backend.delete_group(self.id()).await?)
             }
             None => Ok(backend.forget(self.id()).await?),
-        }
-    }
-
-    async fn get_one(&self, deadline: Duration) -> Result<Value> {
-        let meta = self.app.backend()?.wait(self.id(), deadline).await.map_err(|error| match error {
-            BrokerError::Timeout { deadline, .. } => {
-                Error::Timeout { task_id: self.id().to_owned(), deadline }
-            }
-            error => error.into(),
-        })?;
-        match meta.status {
-            TaskState::Success => Ok(meta.result),
-            state => Err(Error::Task {
-                task_id: meta.task_id,
-                state,
-                exception: Box::new(ExceptionInfo::from_value(&meta.result)),
-                traceback: meta.traceback,
-            }),
         }
     }
 }

@@ -125,6 +125,41 @@ impl ResultRef {
         Self { id: id.into(), parent: None, children: Some(children) }
     }
 
+    /// The ids of the task, or of all tasks in the group and its groups, in their order.
+    pub(crate) fn tasks(&self) -> Vec<&str> {
+        let mut tasks = Vec::new();
+        let mut open = vec![self];
+        while let Some(result) = open.pop() {
+            match &result.children {
+                Some(members) => open.extend(members.iter().rev()),
+                None => tasks.push(result.id.as_str()),
+            }
+        }
+        tasks
+    }
+
+    /// What the tasks of [`ResultRef::tasks`] returned, in the shape of the group: a group in it gives a list of its own.
+    pub(crate) fn arrange(&self, values: impl IntoIterator<Item = Value>) -> Value {
+        let mut values = values.into_iter();
+        let Some(members) = &self.children else { return values.next().unwrap_or_default() };
+        let (mut members, mut list) = (members.iter(), Vec::new());
+        let mut around = Vec::new();
+        loop {
+            match members.next() {
+                Some(ResultRef { children: Some(inner), .. }) => {
+                    around.push((std::mem::replace(&mut members, inner.iter()), std::mem::take(&mut list)));
+                }
+                Some(_) => list.extend(values.next()),
+                None => {
+                    let whole = Value::List(std::mem::take(&mut list));
+                    let Some(outer) = around.pop() else { return whole };
+                    (members, list) = outer;
+                    list.push(whole);
+                }
+            }
+        }
+    }
+
     /// The wire form.
     pub fn to_value(&self) -> Value {
         let parent = self.parent.as_ref().map_or(Value::Null, |parent| parent.to_value());

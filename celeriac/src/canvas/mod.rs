@@ -8,6 +8,7 @@
 mod apply;
 mod build;
 mod builtins;
+mod chords;
 mod completion;
 mod error;
 mod failure;
@@ -25,6 +26,7 @@ mod stamp;
 pub use apply::{apply, freeze};
 pub use build::{chain, chord, chunks, group, map, starmap};
 pub use builtins::{accumulate, map_calls, starmap_calls};
+pub(crate) use chords::waiting_chords;
 pub(crate) use completion::is_followed;
 pub use completion::{chord_part, chord_ready, on_success};
 pub use error::CanvasError;

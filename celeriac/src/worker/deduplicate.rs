@@ -8,7 +8,7 @@ use super::completion::Completion;
 use super::runtime::Runtime;
 use crate::backend::{TaskMeta, TaskState};
 use crate::broker::redis::Disposition;
-use crate::canvas::{self, Outbox};
+use crate::canvas::{self, Effect, Outbox};
 use crate::task::Request;
 
 impl Runtime {
@@ -30,7 +30,8 @@ impl Runtime {
 }
 
 impl Completion<'_> {
-    /// Ends a run that is not needed: what was to follow is sent unless the stored record has children.
+    /// Ends a run that is not needed: what was to follow is sent unless the stored record has children, and the task's part
+    /// of a chord is returned, which is counted once.
     pub(crate) async fn skip(&self, request: &Request, earlier: TaskMeta) {
         let (id, name) = (request.id.as_str(), request.display_name());
         log::info!(task_id = id, task_name = request.task.as_str(); "Task {name}[{id}] ignored: Task already completed successfully.");
@@ -47,7 +48,11 @@ impl Completion<'_> {
                 return runtime.finish_for(Some(self.serial), Disposition::Requeue, Vec::new(), None).await;
             }
         }
-        runtime.finish_for(Some(self.serial), Disposition::Ack, outbox.effects, Some(request)).await;
+        let mut effects = outbox.effects;
+        if let Some(part) = canvas::chord_part(request, TaskState::Success, earlier.result.clone()) {
+            effects.push(Effect::ChordPart(Box::new(part)));
+        }
+        runtime.finish_for(Some(self.serial), Disposition::Ack, effects, Some(request)).await;
         self.events().succeeded(id, &earlier.result, self.started.elapsed().as_secs_f64());
         self.counters.succeeded.inc();
     }

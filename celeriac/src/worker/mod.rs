@@ -395,6 +395,7 @@ impl Worker {
         }
         runtime.background.spawn(Schedule::run(Arc::clone(&runtime)));
         runtime.background.spawn(chords::recover(Arc::clone(&runtime)));
+        runtime.background.spawn(chords::renew(Arc::clone(&runtime)));
         for server in servers(&app) {
             runtime.background.spawn(warn_of_eviction(server));
         }

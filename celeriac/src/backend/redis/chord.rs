@@ -2,109 +2,57 @@
 //!
 //! Source: celery 5.7 `RedisBackend.on_chord_part_return`; transcripts `vectors/monitor/chord_completion.txt`.
 
+use std::time::Duration;
+
 use redis::{Cmd, Pipeline, Value as Reply, cmd};
 
 use super::RedisBackend;
+use super::chord_scripts::{CLEAN, EXTEND, FAIL, OVERDUE, PART, PUT_OFF, RECLAIM, RENEW};
 use crate::backend::{ChordPart, TaskState};
 use crate::broker::BrokerError;
 use crate::broker::redis::{eval, texts};
+use crate::heavy::{LARGE, aside};
 use crate::message::Value;
-
-/// Adds a part once, counts, and lets one caller claim the complete chord; what was claimed is registered, so that
-/// another worker goes on when this one dies.
-///
-/// A late copy of a part of a chord that is done is dropped. A part that was delivered for the first time is none: the
-/// frozen chord was applied again, and its size is set after its first parts are sent.
-///
-/// Keys: parts, difference, size, members, group, claim, claimed chords, their completing parts. Returns parts,
-/// difference, size, and whether it is claimed.
-const PART: &str = r"
-if redis.call('GET', KEYS[6]) == 'done' then
-  if ARGV[11] == '1' then return {-1, 0, 0, 0} end
-  redis.call('DEL', KEYS[6])
-end
-local member = ARGV[1] .. ':' .. ARGV[4]
-if redis.call('SADD', KEYS[4], member) == 1 then
-  if ARGV[3] == '1' then redis.call('ZADD', KEYS[1], ARGV[4], ARGV[2]) else redis.call('RPUSH', KEYS[1], ARGV[2]) end
-end
-local count
-if ARGV[3] == '1' then count = redis.call('ZCARD', KEYS[1]) else count = redis.call('LLEN', KEYS[1]) end
-if tonumber(ARGV[5]) > 0 then
-  for i = 1, 4 do redis.call('EXPIRE', KEYS[i], ARGV[5]) end
-  if tonumber(ARGV[6]) > 0 then redis.call('EXPIRE', KEYS[5], ARGV[6]) end
-end
-local more = redis.call('GET', KEYS[2])
-local size = redis.call('GET', KEYS[3])
-local claimed = 0
-if size and count == tonumber(size) + tonumber(more or 0) then
-  if redis.call('SET', KEYS[6], ARGV[8], 'NX', 'EX', ARGV[7]) then
-    claimed = 1
-    redis.call('ZADD', KEYS[7], redis.call('TIME')[1] + ARGV[7], ARGV[9])
-    redis.call('HSET', KEYS[8], ARGV[9], ARGV[10])
-  end
-end
-return {count, more, size, claimed}";
-
-/// Claims a registered chord whose owner is gone. Returns its completing part, or nothing when there is nothing to do.
-const RECLAIM: &str = r"
-if redis.call('EXISTS', KEYS[2]) == 0 or redis.call('GET', KEYS[1]) == 'done' then
-  redis.call('ZREM', KEYS[3], ARGV[1])
-  redis.call('HDEL', KEYS[4], ARGV[1])
-  return false
-end
-if not redis.call('SET', KEYS[1], ARGV[2], 'NX', 'EX', ARGV[3]) then return false end
-redis.call('ZADD', KEYS[3], redis.call('TIME')[1] + ARGV[3], ARGV[1])
-return redis.call('HGET', KEYS[4], ARGV[1])";
-
-/// The registered chords whose claim has ended.
-const OVERDUE: &str =
-    "return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', redis.call('TIME')[1], 'LIMIT', 0, 100)";
-
-/// Keeps the claim for longer while the body is published.
-const EXTEND: &str = r"
-local owner = redis.call('GET', KEYS[1])
-if owner == ARGV[1] then return redis.call('EXPIRE', KEYS[1], ARGV[2]) end
-if not owner and redis.call('EXISTS', KEYS[2]) == 1 then
-  redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
-  return 1
-end
-return 0";
-
-/// Ends a chord whose body was sent.
-const CLEAN: &str = r"
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-for i = 2, 5 do redis.call('DEL', KEYS[i]) end
-redis.call('SET', KEYS[1], 'done', 'EX', ARGV[2])
-redis.call('ZREM', KEYS[6], ARGV[3])
-redis.call('HDEL', KEYS[7], ARGV[3])
-return 1";
-
-/// Ends a chord that failed: a late copy of a part does not fail it again.
-const FAIL: &str = r"
-redis.call('DEL', KEYS[1])
-redis.call('ZREM', KEYS[2], ARGV[1])
-redis.call('HDEL', KEYS[3], ARGV[1])
-return 1";
 
 /// How long a claim lasts while its owner publishes the body, in seconds (kombu's publish retries and a margin).
 const PUBLISH_SECONDS: u64 = 21;
+/// How long nothing may be heard of a chord without a size until that counts as gone, in seconds. Its counters may expire
+/// sooner: it can never be complete then.
+const SIZE_SECONDS: u64 = 30;
+/// How long the parts of a chord that has no size are kept if results do not expire, in seconds.
+const STRAY_SECONDS: u64 = 86_400;
+/// How long a registered chord that cannot be gone on with is left alone, in seconds.
+const PUT_OFF_SECONDS: u64 = 300;
+/// Longest time between two renewals of counters.
+const RENEW_EVERY: Duration = Duration::from_secs(60);
+/// Most chords that one command renews.
+const RENEW_BATCH: usize = 100;
 
 /// What the script said about a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PartAnswer {
     /// Whether this part completed the chord and its sender is to go on with the body.
     pub(crate) claimed: bool,
+    /// Whether the number of the chord's parts is known.
+    pub(crate) has_size: bool,
 }
 
-/// The results of a complete chord, in the order of its header.
+/// A part that has returned.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Parts {
-    /// All succeeded.
-    Results(Vec<Value>),
-    /// One failed: its id and its exception.
-    Failed { task_id: String, exception: Value },
-    /// They cannot be joined, or one failed in a header of groups, which is joined by its saved shape: the exception.
-    Unjoined { exception: Value },
+pub(crate) struct Returned {
+    pub(crate) task_id: String,
+    pub(crate) state: TaskState,
+    /// What it returned, or its exception.
+    pub(crate) result: Value,
+}
+
+/// A registered chord that was claimed to go on with it.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Reclaimed {
+    /// The part from which to go on, as [`RedisBackend::chord_part_command`] was given it.
+    pub(crate) completing: Vec<u8>,
+    /// Whether the number of its parts is not stored any more: it will never be complete.
+    pub(crate) is_gone: bool,
 }
 
 impl RedisBackend {
@@ -138,12 +86,12 @@ impl RedisBackend {
         let id = &part.group_id;
         let [parts, more, size, members, group, claim] =
             [".j", ".t", ".s", ".d", "", ".c"].map(|suffix| self.group_key(id, suffix));
-        let [claimed, completed_by] = self.claimed_keys();
-        let keys = [parts, more, size, members, group, claim, claimed, completed_by];
+        let [registered, completed_by] = self.registered_keys();
+        let keys = [parts, more, size, members, group, claim, registered, completed_by];
         let index = part.group_index.map_or_else(|| "+inf".to_owned(), |index| index.to_string());
         let encoded = self.encoding.encode(part.encode()).unwrap_or_else(|_| part.encode());
         let group_expires = self.chord_expires.max(self.expires);
-        let arguments: [&[u8]; 11] = [
+        let arguments: [&[u8]; 13] = [
             part.task_id.as_bytes(),
             &encoded,
             if self.ordered { b"1" } else { b"0" },
@@ -155,40 +103,50 @@ impl RedisBackend {
             id.as_bytes(),
             completing,
             if redelivered { b"1" } else { b"0" },
+            &self.size_seconds().to_string().into_bytes(),
+            &STRAY_SECONDS.to_string().into_bytes(),
         ];
         eval(PART, &keys.each_ref(), &arguments)
     }
 
     /// Reads the reply to [`RedisBackend::chord_part_command`].
     pub(crate) fn part_answer(reply: &Reply) -> PartAnswer {
-        let claimed = matches!(reply, Reply::Array(parts) if parts.get(3) == Some(&Reply::Int(1)));
-        PartAnswer { claimed }
+        let Reply::Array(fields) = reply else { return PartAnswer { claimed: false, has_size: true } };
+        PartAnswer {
+            claimed: fields.get(3) == Some(&Reply::Int(1)),
+            has_size: fields.get(2) != Some(&Reply::Nil),
+        }
     }
 
-    /// The results of a complete chord's parts.
-    pub(crate) async fn chord_parts(&self, group_id: &str) -> Result<Parts, BrokerError> {
+    /// The parts of a chord that have returned, in the order of its header.
+    ///
+    /// # Errors
+    /// Those of the server, and [`BrokerError::Protocol`] when a part cannot be read.
+    pub(crate) async fn returned_parts(&self, group_id: &str) -> Result<Vec<Returned>, BrokerError> {
         let list = self.group_key(group_id, ".j");
         let mut read = Pipeline::new();
         read.cmd(if self.ordered { "ZRANGE" } else { "LRANGE" }).arg(list).arg(0).arg(-1);
         let replies = self.link.call(&mut read).await?;
-        let Reply::Array(parts) = &replies[0] else { return Ok(Parts::Results(Vec::new())) };
-        let mut results = Vec::with_capacity(parts.len());
-        for part in parts {
-            let Reply::BulkString(text) = part else { continue };
-            let Value::List(fields) = self.encoding.decode(text)? else { continue };
-            let Ok([_, task_id, state, result]) = <[Value; 4]>::try_from(fields) else { continue };
-            match state.as_str().map(TaskState::from_name) {
-                Some(TaskState::Failure | TaskState::Revoked) => {
-                    let task_id = task_id.as_str().unwrap_or_default().to_owned();
-                    return Ok(Parts::Failed { task_id, exception: result });
-                }
-                _ => results.push(result),
-            }
-        }
-        Ok(Parts::Results(results))
+        let Some(Reply::Array(parts)) = replies.first() else { return Ok(Vec::new()) };
+        let bytes: usize =
+            parts.iter().map(|part| if let Reply::BulkString(text) = part { text.len() } else { 0 }).sum();
+        let decode = || parts.iter().filter_map(|part| self.returned(part)).collect();
+        if bytes > LARGE { aside(decode) } else { decode() }
     }
 
-    /// Keeps a claim while the body is published; `false` when another worker has it now.
+    fn returned(&self, part: &Reply) -> Option<Result<Returned, BrokerError>> {
+        let Reply::BulkString(text) = part else { return None };
+        let fields = match self.encoding.decode(text) {
+            Ok(Value::List(fields)) => fields,
+            Ok(_) => return None,
+            Err(error) => return Some(Err(error.into())),
+        };
+        let [_, task_id, state, result] = <[Value; 4]>::try_from(fields).ok()?;
+        let state = state.as_str().map_or(TaskState::Pending, TaskState::from_name);
+        Some(Ok(Returned { task_id: task_id.as_str().unwrap_or_default().to_owned(), state, result }))
+    }
+
+    /// Keeps a claim for longer; `false` when another worker has it now.
     pub(crate) async fn extend_claim(&self, group_id: &str, token: &str) -> Result<bool, BrokerError> {
         let replies = self.run(vec![self.extend_claim_command(group_id, token)]).await?;
         Ok(replies[0] == Reply::Int(1))
@@ -196,63 +154,118 @@ impl RedisBackend {
 
     /// The command that keeps a claim; it answers 0 when another worker has it now.
     pub(crate) fn extend_claim_command(&self, group_id: &str, token: &str) -> Cmd {
-        let keys = [".c", ".s"].map(|suffix| self.group_key(group_id, suffix));
+        let [claim, size] = [".c", ".s"].map(|suffix| self.group_key(group_id, suffix));
+        let [registered, _] = self.registered_keys();
         let seconds = PUBLISH_SECONDS.max(self.claim_seconds()).to_string();
-        eval(EXTEND, &keys.each_ref(), &[token.as_bytes(), seconds.as_bytes()])
+        let arguments: [&[u8]; 3] = [token.as_bytes(), seconds.as_bytes(), group_id.as_bytes()];
+        eval(EXTEND, &[&claim, &size, &registered], &arguments)
     }
 
     /// The command that ends a chord whose body is sent in the same transaction.
     pub(crate) fn chord_clean_command(&self, group_id: &str, token: &str) -> Cmd {
-        let [claim, parts, more, size, members] =
-            [".c", ".j", ".t", ".s", ".d"].map(|suffix| self.group_key(group_id, suffix));
-        let [claimed, completed_by] = self.claimed_keys();
-        let keys = [claim, parts, more, size, members, claimed, completed_by];
-        let seconds = (self.claim_seconds() * 2).max(300).to_string();
-        eval(CLEAN, &keys.each_ref(), &[token.as_bytes(), seconds.as_bytes(), group_id.as_bytes()])
+        let arguments: [&[u8]; 3] = [token.as_bytes(), &self.done_seconds(), group_id.as_bytes()];
+        eval(CLEAN, &self.ended_keys(group_id).each_ref(), &arguments)
     }
 
     /// The command that ends a chord that failed: a late copy of a part does not fail it again.
     pub(crate) fn chord_fail_command(&self, group_id: &str) -> Cmd {
-        let [claimed, completed_by] = self.claimed_keys();
-        let keys = [self.group_key(group_id, ".s"), claimed, completed_by];
-        eval(FAIL, &keys.each_ref(), &[group_id.as_bytes()])
+        let gone = STRAY_SECONDS.max(self.chord_expires).to_string();
+        let arguments: [&[u8]; 3] = [group_id.as_bytes(), &self.done_seconds(), gone.as_bytes()];
+        eval(FAIL, &self.ended_keys(group_id).each_ref(), &arguments)
     }
 
-    /// The chords that were claimed and neither ended nor failed within the time of their claim.
+    /// The keys that tell of a chord.
+    fn ended_keys(&self, group_id: &str) -> [String; 7] {
+        let [claim, parts, more, size, members] =
+            [".c", ".j", ".t", ".s", ".d"].map(|suffix| self.group_key(group_id, suffix));
+        let [registered, completed_by] = self.registered_keys();
+        [claim, parts, more, size, members, registered, completed_by]
+    }
+
+    /// The registered chords whose claim has ended, or of whose size nothing was heard.
     pub(crate) async fn overdue_chords(&self) -> Result<Vec<String>, BrokerError> {
-        let [claimed, _] = self.claimed_keys();
-        Ok(texts(&self.run(vec![eval(OVERDUE, &[&claimed], &[])]).await?[0]))
+        let [registered, _] = self.registered_keys();
+        Ok(texts(&self.run(vec![eval(OVERDUE, &[&registered], &[])]).await?[0]))
     }
 
-    /// Claims an overdue chord and returns what its completing part has left for this; `None` when somebody else is
-    /// at it, or nothing is left to do.
+    /// Lets a registered chord be overdue only later.
+    pub(crate) async fn put_off_chord(&self, group_id: &str) -> Result<(), BrokerError> {
+        let [registered, _] = self.registered_keys();
+        let seconds = PUT_OFF_SECONDS.to_string();
+        let command = eval(PUT_OFF, &[&registered], &[group_id.as_bytes(), seconds.as_bytes()]);
+        self.run(vec![command]).await.map(drop)
+    }
+
+    /// Claims an overdue chord and returns what is known of it; `None` when somebody else is at it, or nothing is left to
+    /// do.
     pub(crate) async fn reclaim_chord(
         &self,
         group_id: &str,
         token: &str,
-    ) -> Result<Option<Vec<u8>>, BrokerError> {
-        let [claim, size] = [".c", ".s"].map(|suffix| self.group_key(group_id, suffix));
-        let [claimed, completed_by] = self.claimed_keys();
-        let keys = [claim, size, claimed, completed_by];
-        let seconds = self.claim_seconds().to_string();
-        let arguments: [&[u8]; 3] = [group_id.as_bytes(), token.as_bytes(), seconds.as_bytes()];
-        match self.run(vec![eval(RECLAIM, &keys.each_ref(), &arguments)]).await?.pop() {
-            Some(Reply::BulkString(completing)) => Ok(Some(completing)),
-            _ => Ok(None),
-        }
+    ) -> Result<Option<Reclaimed>, BrokerError> {
+        let [claim, parts, more, size, _, registered, completed_by] = self.ended_keys(group_id);
+        let keys = [claim, size, registered, completed_by, parts, more];
+        let (claim_seconds, size_seconds) =
+            (self.claim_seconds().to_string(), self.size_seconds().to_string());
+        let arguments: [&[u8]; 5] = [
+            group_id.as_bytes(),
+            token.as_bytes(),
+            claim_seconds.as_bytes(),
+            if self.ordered { b"1" } else { b"0" },
+            size_seconds.as_bytes(),
+        ];
+        let reply = self.run(vec![eval(RECLAIM, &keys.each_ref(), &arguments)]).await?.pop();
+        let Some(Reply::Array(fields)) = reply else { return Ok(None) };
+        let is_gone = fields.get(1) == Some(&Reply::Int(1));
+        let completing = match fields.into_iter().next() {
+            Some(Reply::BulkString(completing)) => completing,
+            _ => Vec::new(),
+        };
+        Ok(Some(Reclaimed { completing, is_gone }))
     }
 
-    /// The sorted set of claimed chords by the end of their claim, and the hash of the parts that completed them.
-    fn claimed_keys(&self) -> [String; 2] {
+    /// How often the counters of chords are to be renewed while parts run; `None` when they do not expire.
+    pub(crate) fn renewal(&self) -> Option<Duration> {
+        (self.chord_expires > 0).then(|| (Duration::from_secs(self.chord_expires) / 3).min(RENEW_EVERY))
+    }
+
+    /// Keeps the counters of these chords from expiring, as far as there are any.
+    pub(crate) async fn renew_chords(&self, group_ids: &[String]) -> Result<(), BrokerError> {
+        let (expires, group_expires) =
+            (self.chord_expires.to_string(), self.chord_expires.max(self.expires).to_string());
+        for group_ids in group_ids.chunks(RENEW_BATCH) {
+            let keys: Vec<String> = group_ids
+                .iter()
+                .flat_map(|id| [".s", ".j", ".t", ".d", ""].map(|suffix| self.group_key(id, suffix)))
+                .collect();
+            let keys: Vec<&String> = keys.iter().collect();
+            let arguments: [&[u8]; 2] = [expires.as_bytes(), group_expires.as_bytes()];
+            self.run(vec![eval(RENEW, &keys, &arguments)]).await?;
+        }
+        Ok(())
+    }
+
+    /// The sorted set of registered chords by the time at which to look at them, and the hash of the parts from which to
+    /// go on.
+    fn registered_keys(&self) -> [String; 2] {
         ["celeriac.chords", "celeriac.chords.completing"].map(|name| format!("{}{name}", self.prefix))
     }
 
     /// How long a missing result of a part is waited for.
-    pub(crate) fn join_timeout(&self) -> std::time::Duration {
+    pub(crate) fn join_timeout(&self) -> Duration {
         self.join_timeout
     }
 
     fn claim_seconds(&self) -> u64 {
         (self.join_timeout.as_secs() * 2).max(5)
+    }
+
+    /// How long it is remembered that a chord is done.
+    fn done_seconds(&self) -> Vec<u8> {
+        (self.claim_seconds() * 2).max(300).to_string().into_bytes()
+    }
+
+    fn size_seconds(&self) -> u64 {
+        if self.chord_expires > 0 { SIZE_SECONDS.min(self.chord_expires) } else { SIZE_SECONDS }
     }
 }

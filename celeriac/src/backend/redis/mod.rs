@@ -4,6 +4,8 @@
 //! `vectors/monitor/backend_*.txt`.
 
 mod chord;
+mod chord_scripts;
+mod read;
 mod waiters;
 
 use std::sync::Arc;
@@ -11,11 +13,11 @@ use std::time::Duration;
 
 use redis::{Cmd, Pipeline, Value as Reply, cmd};
 
-pub(crate) use chord::Parts;
+pub(crate) use chord::{Reclaimed, Returned};
+pub(crate) use read::Awaited;
 
 use super::encoding::Encoding;
 use super::{ExceptionInfo, ResultRef, TaskMeta, TaskState};
-use crate::backoff::Backoff;
 use crate::broker::BrokerError;
 use crate::broker::redis::{Endpoint, Link, Timing, eval};
 use crate::config::Config;
@@ -131,77 +133,6 @@ impl RedisBackend {
     pub async fn store(&self, meta: &TaskMeta) -> Result<(), BrokerError> {
         let commands = self.careful_store_commands(meta).await?;
         self.run(commands).await.map(drop)
-    }
-
-    /// What is stored of a task; `None` when nothing is.
-    ///
-    /// # Errors
-    /// Those of the server, and [`BrokerError::Protocol`] when the record cannot be read.
-    pub async fn fetch(&self, task_id: &str) -> Result<Option<TaskMeta>, BrokerError> {
-        let replies = self.link.call(Pipeline::new().cmd("GET").arg(self.task_key(task_id))).await?;
-        match &replies[0] {
-            Reply::BulkString(stored) => {
-                Ok(Some(TaskMeta::from_value(task_id, self.encoding.decode(stored)?)?))
-            }
-            _ => Ok(None),
-        }
-    }
-
-    /// What is stored of several tasks, in their order, in one round trip; an error for a record that cannot be read.
-    ///
-    /// # Errors
-    /// Those of the server.
-    pub(crate) async fn fetch_many(
-        &self,
-        task_ids: &[String],
-    ) -> Result<Vec<Result<Option<TaskMeta>, BrokerError>>, BrokerError> {
-        let mut read = Pipeline::new();
-        for task_id in task_ids {
-            read.cmd("GET").arg(self.task_key(task_id));
-        }
-        let replies = self.link.call(&mut read).await?;
-        let meta = |(task_id, reply): (&String, &Reply)| match reply {
-            Reply::BulkString(stored) => {
-                Ok(Some(TaskMeta::from_value(task_id, self.encoding.decode(stored)?)?))
-            }
-            _ => Ok(None),
-        };
-        Ok(task_ids.iter().zip(&replies).map(meta).collect())
-    }
-
-    /// Waits until a task is ready; subscribed, not polled. A server that is away meanwhile is waited for.
-    ///
-    /// # Errors
-    /// [`BrokerError::Timeout`] after `deadline`, or why the server could not be asked then; and those of the server.
-    pub async fn wait(&self, task_id: &str, deadline: Duration) -> Result<TaskMeta, BrokerError> {
-        let mut trouble = None;
-        let waiting = async {
-            let mut waiter = self.waiters.watch(self.task_key(task_id)).await;
-            let mut backoff = Backoff::default();
-            loop {
-                match self.fetch(task_id).await {
-                    Ok(Some(meta)) if meta.status.is_ready() => return Ok(meta),
-                    Ok(_) => {
-                        trouble = None;
-                        backoff.reset();
-                        waiter.changed().await;
-                    }
-                    Err(error) if error.is_retryable() => {
-                        log::debug!(task_id, error:% = error; "The result of {task_id} is waited for although {error}");
-                        trouble = Some(error);
-                        tokio::time::sleep(backoff.next()).await;
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-        };
-        match tokio::time::timeout(deadline, waiting).await {
-            Ok(result) => result,
-            Err(_) => match trouble {
-                Some(error) if !matches!(error, BrokerError::Timeout { .. }) => Err(error),
-                _ => Err(BrokerError::Timeout { url: self.endpoint().to_string(), deadline }),
-            },
-        }
     }
 
     /// Removes what is stored of a task.

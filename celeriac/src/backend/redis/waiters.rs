@@ -1,7 +1,7 @@
 //! One subscription connection for everybody who waits for results.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -15,6 +15,9 @@ use crate::broker::redis::Link;
 /// How often a waiter looks although nothing was announced.
 const FALLBACK: Duration = Duration::from_secs(10);
 
+/// Most keys that one command subscribes to.
+const BATCH: usize = 1000;
+
 /// Who waits for which key.
 #[derive(Clone)]
 pub(super) struct Waiters {
@@ -24,24 +27,45 @@ pub(super) struct Waiters {
 
 #[derive(Default)]
 struct Shared {
-    channels: Mutex<HashMap<String, Watched>>,
+    /// For each key who watches it, and which of the watcher's keys it is.
+    channels: Mutex<HashMap<String, Vec<(Arc<News>, usize)>>>,
     requests: Mutex<Option<mpsc::UnboundedSender<Request>>>,
 }
 
-struct Watched {
-    changed: Arc<Notify>,
-    watchers: usize,
+impl Shared {
+    fn channels(&self) -> MutexGuard<'_, HashMap<String, Vec<(Arc<News>, usize)>>> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The changes that a waiter has not taken note of yet.
+#[derive(Default)]
+struct News {
+    places: Mutex<BTreeSet<usize>>,
+    arrived: Notify,
+}
+
+impl News {
+    fn add(&self, place: usize) {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).insert(place);
+        // Kept for a waiter that does not look at this moment.
+        self.arrived.notify_one();
+    }
+
+    fn take(&self) -> BTreeSet<usize> {
+        std::mem::take(&mut self.places.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 enum Request {
-    Subscribe(String, oneshot::Sender<()>),
-    Unsubscribe(String),
+    Subscribe(Vec<String>, oneshot::Sender<()>),
+    Unsubscribe(Vec<String>),
 }
 
-/// A subscription to one key; ends when dropped.
+/// A subscription to some keys; ends when dropped.
 pub(crate) struct Waiter {
-    channel: String,
-    changed: Arc<Notify>,
+    channels: Vec<String>,
+    news: Arc<News>,
     waiters: Waiters,
 }
 
@@ -50,19 +74,18 @@ impl Waiters {
         Self { link, shared: Arc::default() }
     }
 
-    /// Subscribes to a key; when it returns, every later change is seen.
-    pub(super) async fn watch(&self, channel: String) -> Waiter {
-        let changed = {
-            let mut channels = self.shared.channels.lock().unwrap_or_else(PoisonError::into_inner);
-            let watched = channels
-                .entry(channel.clone())
-                .or_insert_with(|| Watched { changed: Arc::new(Notify::new()), watchers: 0 });
-            watched.watchers += 1;
-            Arc::clone(&watched.changed)
-        };
-        let waiter = Waiter { channel: channel.clone(), changed, waiters: self.clone() };
+    /// Subscribes to keys; when it returns, every later change is seen.
+    pub(super) async fn watch(&self, channels: Vec<String>) -> Waiter {
+        let news = Arc::new(News::default());
+        {
+            let mut watched = self.shared.channels();
+            for (place, channel) in channels.iter().enumerate() {
+                watched.entry(channel.clone()).or_default().push((Arc::clone(&news), place));
+            }
+        }
+        let waiter = Waiter { channels, news, waiters: self.clone() };
         let (confirm, confirmed) = oneshot::channel();
-        self.request(Request::Subscribe(channel, confirm));
+        self.request(Request::Subscribe(waiter.channels.clone(), confirm));
         // Without a confirmation the fallback of `changed` still looks now and then.
         let _ = tokio::time::timeout(FALLBACK, confirmed).await;
         waiter
@@ -88,23 +111,38 @@ impl Waiters {
 }
 
 impl Waiter {
-    /// Returns when the key may have changed.
-    pub(crate) async fn changed(&mut self) {
-        // Running into the fallback is an ordinary look.
-        let _ = tokio::time::timeout(FALLBACK, self.changed.notified()).await;
+    /// Waits until a key may have changed, and returns the places of such keys among those that are watched.
+    pub(crate) async fn changed(&mut self) -> BTreeSet<usize> {
+        let looking = async {
+            loop {
+                let places = self.news.take();
+                if !places.is_empty() {
+                    return places;
+                }
+                self.news.arrived.notified().await;
+            }
+        };
+        // Running into the fallback is an ordinary look at all of them.
+        tokio::time::timeout(FALLBACK, looking).await.unwrap_or_else(|_| (0..self.channels.len()).collect())
     }
 }
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        let mut channels = self.waiters.shared.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(watched) = channels.get_mut(&self.channel) {
-            watched.watchers -= 1;
-            if watched.watchers == 0 {
-                channels.remove(&self.channel);
-                drop(channels);
-                self.waiters.request(Request::Unsubscribe(std::mem::take(&mut self.channel)));
+        let channels = std::mem::take(&mut self.channels);
+        let mut watched = self.waiters.shared.channels();
+        let mut unwatched = Vec::new();
+        for channel in channels {
+            let Some(watchers) = watched.get_mut(&channel) else { continue };
+            watchers.retain(|(news, _)| !Arc::ptr_eq(news, &self.news));
+            if watchers.is_empty() {
+                watched.remove(&channel);
+                unwatched.push(channel);
             }
+        }
+        drop(watched);
+        if !unwatched.is_empty() {
+            self.waiters.request(Request::Unsubscribe(unwatched));
         }
     }
 }
@@ -138,36 +176,33 @@ async fn forward(
     requests: &mut mpsc::UnboundedReceiver<Request>,
     backoff: &mut Backoff,
 ) -> Result<(), BrokerError> {
-    let lock = |shared: &Shared, visit: &mut dyn FnMut(&HashMap<String, Watched>)| {
-        visit(&shared.channels.lock().unwrap_or_else(PoisonError::into_inner));
-    };
-    let mut known = Vec::new();
-    if let Some(shared) = shared.upgrade() {
-        lock(&shared, &mut |channels| known.extend(channels.keys().cloned()));
-    }
-    if !known.is_empty() {
-        link.answered(sink.subscribe(&known)).await?;
+    let known: Vec<String> =
+        shared.upgrade().map(|shared| shared.channels().keys().cloned().collect()).unwrap_or_default();
+    for known in known.chunks(BATCH) {
+        link.answered(sink.subscribe(known)).await?;
     }
     backoff.reset();
     if let Some(shared) = shared.upgrade() {
-        lock(&shared, &mut |channels| channels.values().for_each(|watched| watched.changed.notify_waiters()));
+        shared.channels().values().flatten().for_each(|(news, place)| news.add(*place));
     }
     let mut check = tokio::time::interval(link.timing().health_check);
     loop {
         tokio::select! {
             request = requests.recv() => match request {
-                Some(Request::Subscribe(channel, confirm)) => {
-                    link.answered(sink.subscribe(&channel)).await?;
+                Some(Request::Subscribe(channels, confirm)) => {
+                    for channels in channels.chunks(BATCH) {
+                        link.answered(sink.subscribe(channels)).await?;
+                    }
                     // The waiter may have given up meanwhile.
                     let _ = confirm.send(());
                 }
-                Some(Request::Unsubscribe(channel)) => {
-                    let mut wanted = false;
+                Some(Request::Unsubscribe(mut channels)) => {
                     if let Some(shared) = shared.upgrade() {
-                        lock(&shared, &mut |channels| wanted = channels.contains_key(&channel));
+                        let watched = shared.channels();
+                        channels.retain(|channel| !watched.contains_key(channel));
                     }
-                    if !wanted {
-                        link.answered(sink.unsubscribe(&channel)).await?;
+                    for channels in channels.chunks(BATCH) {
+                        link.answered(sink.unsubscribe(channels)).await?;
                     }
                 }
                 None => return Ok(()),
@@ -175,12 +210,9 @@ async fn forward(
             message = stream.next() => {
                 let Some(message) = message else { return Err(link.closed()) };
                 if let Some(shared) = shared.upgrade() {
-                    lock(&shared, &mut |channels| {
-                        if let Some(watched) = channels.get(message.get_channel_name()) {
-                            watched.changed.notify_waiters();
-                            watched.changed.notify_one();
-                        }
-                    });
+                    let watched = shared.channels();
+                    let watchers = watched.get(message.get_channel_name()).into_iter().flatten();
+                    watchers.for_each(|(news, place)| news.add(*place));
                 }
             }
             _ = check.tick() => {

@@ -1,5 +1,7 @@
 //! The claim of a complete chord.
 
+use std::time::Duration;
+
 use redis::Cmd;
 
 use crate::backend::ChordPart;
@@ -7,6 +9,10 @@ use crate::backend::redis::RedisBackend;
 use crate::canvas;
 use crate::message::{Body, Headers, Message, Properties, Serializer, envelope};
 use crate::task::Request;
+use crate::worker::runtime::Runtime;
+
+/// How often a claim is kept while its owner is at work: it lasts several times as long.
+const KEEP_EVERY: Duration = Duration::from_secs(2);
 
 /// A chord's part and the token under which it claims the chord.
 #[derive(Clone)]
@@ -47,6 +53,35 @@ fn completing(part: &ChordPart, request: &Request) -> Vec<u8> {
         Err(error) => {
             log::error!(group_id = part.group_id.as_str(), error:% = error; "Chord {} cannot be registered: {error}", part.group_id);
             Vec::new()
+        }
+    }
+}
+
+impl Runtime {
+    /// Keeps a claim for longer; `false` when another worker has it now.
+    pub(super) async fn keeps(&self, backend: &RedisBackend, claim: &Claim) -> bool {
+        self.insist(|| backend.extend_claim(&claim.part.group_id, &claim.token)).await
+    }
+
+    /// Does something while a claim is kept; `None` when another worker has it meanwhile.
+    pub(super) async fn while_claimed<T>(
+        &self,
+        backend: &RedisBackend,
+        claim: &Claim,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        let lost = async {
+            loop {
+                tokio::time::sleep(KEEP_EVERY).await;
+                if !self.keeps(backend, claim).await {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = lost => None,
         }
     }
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use redis::Cmd;
 
 use super::Claim;
+use super::join::Parts;
 use crate::app::Lowered;
 use crate::backend::ExceptionInfo;
-use crate::backend::redis::{Parts, RedisBackend};
+use crate::backend::redis::RedisBackend;
 use crate::canvas::{self, Outbox};
 use crate::failpoints::fail_point;
 use crate::task::Request;
@@ -35,9 +36,13 @@ impl Runtime {
                     self.insist(|| backend.run(command())).await.into_iter().next().unwrap_or_default()
                 }
             };
-            if RedisBackend::part_answer(&reply).claimed {
+            let answer = RedisBackend::part_answer(&reply);
+            if answer.claimed {
                 fail_point!("chord.claimed");
                 self.complete_chord(backend, claim, request).await;
+            } else if !answer.has_size && claim.redelivered {
+                let (group_id, task_id) = (claim.part.group_id.as_str(), claim.part.task_id.as_str());
+                log::warn!(group_id, task_id; "Part {task_id} came again and the counters of chord {group_id} are gone: its body is not sent unless the chord has ended before\nhint: see result_expires and result_chord_expires");
             }
         }
     }
@@ -50,7 +55,11 @@ impl Runtime {
         request: &Request,
     ) {
         let part = &claim.part;
-        let parts = match self.insist(|| async { self.chord_results(backend, part).await.map(Some) }).await {
+        let joining = self.insist(|| async { self.chord_results(backend, part).await.map(Some) });
+        let Some(joined) = self.while_claimed(backend, claim, joining).await else {
+            return tell_of_another(claim);
+        };
+        let parts = match joined {
             Some(Parts::Results(results)) => results,
             Some(Parts::Failed { task_id, exception }) => {
                 let cause = ExceptionInfo::from_value(&exception);
@@ -65,9 +74,8 @@ impl Runtime {
             None => return,
         };
         fail_point!("chord.joined");
-        if !self.insist(|| backend.extend_claim(&part.group_id, &claim.token)).await {
-            log::warn!(group_id = part.group_id.as_str(); "The body of chord {} is sent by another worker", part.group_id);
-            return;
+        if !self.keeps(backend, claim).await {
+            return tell_of_another(claim);
         }
         fail_point!("chord.extended");
         let mut outbox = Outbox::new();
@@ -117,4 +125,9 @@ impl Runtime {
         mark.arg(key).arg(1).arg("NX").arg("EX").arg(MARK_SECONDS);
         mark
     }
+}
+
+fn tell_of_another(claim: &Claim) {
+    let group_id = claim.part.group_id.as_str();
+    log::warn!(group_id; "The body of chord {group_id} is sent by another worker");
 }

@@ -1,7 +1,6 @@
 //! Failing the body of a chord.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -13,10 +12,10 @@ use crate::task::Request;
 use crate::worker::errbacks::{Called, Failed};
 use crate::worker::runtime::Runtime;
 
-/// How often the claim of a chord is kept while errbacks of its body run: it lasts several times as long.
-const KEEP_CLAIM_EVERY: Duration = Duration::from_secs(5);
-
 impl Runtime {
+    /// Fails a chord that is claimed: its body with what waits for it.
+    ///
+    /// `exception` is that of the body, `cause` that of the part that failed.
     pub(super) async fn fail_chord(
         self: &Arc<Self>,
         claim: &Claim,
@@ -25,6 +24,11 @@ impl Runtime {
         request: &Request,
     ) {
         let part = &claim.part;
+        let Some(backend) = self.app.redis_backend() else { return };
+        if !self.keeps(backend, claim).await {
+            log::warn!(group_id = part.group_id.as_str(); "Chord {} is failed by another worker", part.group_id);
+            return;
+        }
         log::error!(group_id = part.group_id.as_str(), error = exception.repr().as_str(); "Chord {} raised: {}", part.group_id, exception.repr());
         let mut outbox = Outbox::new();
         let style = |errback: &Signature| self.errback_style(errback);
@@ -65,24 +69,12 @@ impl Runtime {
         request: &Request,
     ) -> bool {
         let Some(backend) = self.app.redis_backend() else { return false };
-        let keep = || self.insist(|| backend.extend_claim(&claim.part.group_id, &claim.token));
-        if !keep().await {
+        if !self.keeps(backend, claim).await {
             return false;
         }
-        let lost = async {
-            loop {
-                tokio::time::sleep(KEEP_CLAIM_EVERY).await;
-                if !keep().await {
-                    return;
-                }
-            }
-        };
         let definition = self.registry.get(request.task.as_str());
         let limits = self.limits(request, definition.map(|known| &**known), CancellationToken::new());
-        tokio::select! {
-            biased;
-            called = self.call_errbacks(errbacks, request, limits) => called == Called::Done,
-            () = lost => false,
-        }
+        let calls = self.call_errbacks(errbacks, request, limits);
+        self.while_claimed(backend, claim, calls).await == Some(Called::Done)
     }
 }

@@ -5,6 +5,8 @@ mod complete;
 mod fail;
 mod join;
 mod recover;
+mod renew;
 
 pub(super) use claim::Claim;
 pub(super) use recover::recover;
+pub(super) use renew::renew;

@@ -1,56 +1,92 @@
-//! Going on with the chords of workers that died.
+//! Going on with the chords of workers that died, and failing those whose counters are gone.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream;
+
 use super::Claim;
-use crate::backend::TaskState;
-use crate::backend::redis::RedisBackend;
+use crate::backend::redis::{Reclaimed, RedisBackend};
+use crate::backend::{ExceptionInfo, TaskState};
 use crate::broker::BrokerError;
 use crate::canvas;
 use crate::failpoints::fail_point;
-use crate::message::{Accept, Value, envelope};
+use crate::message::{Accept, ProtocolError, Value, envelope};
 use crate::task::Request;
 use crate::worker::runtime::Runtime;
 
 /// How often a worker looks for chords that another one has claimed and not ended.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How many chords are gone on with at a time.
+const AT_A_TIME: usize = 8;
 
-/// Goes on with the chords of workers that died between claiming one and sending its body, until the worker stops.
+/// Goes on with the chords of workers that died between claiming one and sending its body, and fails those whose size is
+/// gone, until the worker stops.
 pub(in crate::worker) async fn recover(runtime: Arc<Runtime>) {
     let Some(backend) = runtime.app.redis_backend().cloned() else { return };
+    let mut failures = 0;
     loop {
         tokio::select! {
             () = runtime.stopping.cancelled() => return,
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
-        let looked = async {
-            for group_id in backend.overdue_chords().await? {
-                let token = canvas::random_id();
-                if let Some(completing) = backend.reclaim_chord(&group_id, &token).await? {
-                    fail_point!("chord.reclaimed");
-                    recover_one(&runtime, &backend, token, &completing).await?;
-                }
+        match recover_all(&runtime, &backend).await {
+            Ok(()) if failures > 0 => {
+                log::info!(failures; "Chords of dead workers are looked for again, after {failures} failure(s)");
+                failures = 0;
             }
-            Ok::<(), BrokerError>(())
-        };
-        if let Err(error) = looked.await {
-            log::debug!(error:% = error; "Recovery of chords put off: {error}");
+            Ok(()) => {}
+            Err(error) => {
+                if failures == 0 {
+                    log::warn!(backend:% = backend.endpoint(), error:% = error; "Chords of dead workers cannot be looked for, trying again every {}s: {error}", LOOK_EVERY.as_secs());
+                }
+                failures += 1;
+            }
         }
     }
+}
+
+async fn recover_all(runtime: &Arc<Runtime>, backend: &RedisBackend) -> Result<(), BrokerError> {
+    let overdue = stream::iter(backend.overdue_chords().await?);
+    let recovered = overdue.map(|group_id| async move {
+        let error = match recover_one(runtime, backend, &group_id).await {
+            Err(error) if !error.is_retryable() => error,
+            outcome => return outcome,
+        };
+        log::error!(group_id = group_id.as_str(), error:% = error; "Nobody can go on with chord {group_id}, which is looked at again later: {error}");
+        backend.put_off_chord(&group_id).await
+    });
+    // One that cannot be read, or is refused, keeps none of the others waiting.
+    let outcomes: Vec<_> = recovered.buffer_unordered(AT_A_TIME).collect().await;
+    outcomes.into_iter().collect()
 }
 
 async fn recover_one(
     runtime: &Arc<Runtime>,
     backend: &RedisBackend,
-    token: String,
-    completing: &[u8],
+    group_id: &str,
 ) -> Result<(), BrokerError> {
-    let (message, body) = envelope::decode(completing)?.into_task(&Accept::default())?;
+    let token = canvas::random_id();
+    let Some(Reclaimed { completing, is_gone }) = backend.reclaim_chord(group_id, &token).await? else {
+        return Ok(());
+    };
+    fail_point!("chord.reclaimed");
+    let (message, body) = envelope::decode(&completing)?.into_task(&Accept::default())?;
     let request = Request::new(message.headers, message.properties, body, &runtime.state.hostname);
-    let Some(part) = canvas::chord_part(&request, TaskState::Success, Value::Null) else { return Ok(()) };
-    log::warn!(group_id = part.group_id.as_str(); "Chord {} was complete when its worker died: going on with it", part.group_id);
+    let Some(part) = canvas::chord_part(&request, TaskState::Success, Value::Null) else {
+        return Err(ProtocolError::bad_body("the part that completed it names no chord").into());
+    };
     let claim = Claim { part, token, completing: Vec::new(), redelivered: true };
-    runtime.complete_chord(backend, &claim, &request).await;
+    if is_gone {
+        let text = format!(
+            "The counters of chord {group_id} are gone: no part returned for longer than result_chord_expires (result_expires), or they were deleted"
+        );
+        let exception = ExceptionInfo::celery("ChordError", text);
+        runtime.fail_chord(&claim, &exception, &exception, &request).await;
+    } else {
+        log::warn!(group_id; "Chord {group_id} was complete when its worker died: going on with it");
+        runtime.complete_chord(backend, &claim, &request).await;
+    }
     Ok(())
 }
