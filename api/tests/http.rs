@@ -1,6 +1,6 @@
 //! The contract of the HTTP API, on PostgreSQL and on SQLite.
 
-use companion::{Companion, reminders, settings::Settings};
+use companion::{Companion, reminders, settings::Settings, store::Demo};
 use companion_api::{State, routes};
 use compat_tests::{Database, PostgresServer, RedisServer};
 use serde_json::{Value, json};
@@ -55,7 +55,7 @@ impl Api {
         let settings = Settings::from_vars(base.iter().chain(vars).copied()).expect("valid settings");
         let companion = Companion::open(settings).expect("a companion");
         companion.store.migrate().await.expect("migrate");
-        companion.store.seed(true).await.expect("seed");
+        companion.store.seed(Demo::Always).await.expect("seed");
         let state = State::new(companion.clone()).expect("a state");
         let routes = routes(state).boxed();
         Self { routes, companion, redis, database, _folder: folder }
@@ -438,7 +438,7 @@ async fn a_database_that_is_away_is_told_and_comes_back() {
     let vars = [("DATABASE_URL", database.url()), ("REDIS_URL", &redis.url()), ("NOTIFY_FILE", "")];
     let companion = Companion::open(Settings::from_vars(vars).expect("valid")).expect("a companion");
     companion.store.migrate().await.expect("migrate");
-    companion.store.seed(true).await.expect("seed");
+    companion.store.seed(Demo::Always).await.expect("seed");
     let routes = routes(State::new(companion).expect("a state"));
     let ask = async |request: RequestBuilder| parts(&request.reply(&routes).await);
     assert_eq!(ask(user(get("/reminders"))).await.0, 200);

@@ -20,6 +20,7 @@ on_both! {
     a_delivery_says_why_nothing_was_sent
     a_canceled_reminder_stays_canceled
     failed_attempts_are_repeated_and_then_given_up
+    the_file_never_hides_that_other_channels_fail
     what_a_dead_worker_left_is_taken_over_without_a_second_line
     an_operator_queues_chosen_reminders_again
     the_metrics_of_a_day_are_computed_from_what_users_did
@@ -181,19 +182,43 @@ async fn failed_attempts_are_repeated_and_then_given_up(on: On) {
     assert_eq!((counted.counters["reminder_error"], counted.counters["reminder_sent"]), (1.0, 0.0));
 }
 
+async fn the_file_never_hides_that_other_channels_fail(on: On) {
+    let dead = [("EXPO_PUSH_URL", "http://127.0.0.1:1/push"), ("RESEND_BASE_URL", "http://127.0.0.1:1")];
+    let resend = [("RESEND_API_KEY", "re"), ("RESEND_FROM_EMAIL", "me@example.com")];
+    let setup = Setup::with(on, &[dead, resend].concat()).await;
+    let user = setup.demo_user().await;
+    let id = setup.reminder("x", ago(1)).await;
+    // Without a push token only Resend is tried.
+    for token in [None, Some("ExponentPushToken[x]")] {
+        setup.companion.store.set_push_token(user.id, token).await.expect("token");
+        match deliver(&setup.companion, id, Utc::now(), 0).await.expect("deliver") {
+            Delivery::Retry { reason, .. } => {
+                assert!(reason.contains("resend is not available"), "{reason}");
+                assert_eq!(reason.contains("expo is not available"), token.is_some(), "{reason}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(setup.outbox(), [id], "the file keeps a copy, once");
+    let pushing = setup.another(&dead[..1]);
+    setup.companion.store.set_push_token(user.id, None).await.expect("token");
+    match deliver(&pushing, setup.reminder("y", ago(1)).await, Utc::now(), 0).await.expect("deliver") {
+        Delivery::Retry { reason, .. } => assert!(reason.contains("no configured channel"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+}
+
 async fn what_a_dead_worker_left_is_taken_over_without_a_second_line(on: On) {
-    let setup = Setup::with(on, &[("EXPO_PUSH_URL", "http://127.0.0.1:1/push")]).await;
+    let setup = Setup::new(on).await;
     let store = &setup.companion.store;
     let user = setup.demo_user().await;
     store.set_push_token(user.id, Some("ExponentPushToken[x]")).await.expect("token");
     let id = setup.reminder("x", ago(60)).await;
-    // A worker took the right to deliver, began to send by both channels, wrote the line, and died. Its right is over.
+    // A worker took the right to deliver, began to send, wrote the line, and died. Its right is over.
     let (token, now) = (Uuid::new_v4(), Utc::now());
     let begun = store.begin_delivery(id, token, now + Duration::milliseconds(300), now).await.expect("begin");
     assert!(begun.is_some());
-    for channel in ["expo", "file"] {
-        assert!(store.begin_channel(id, token, channel, now).await.expect("begin"));
-    }
+    assert!(store.begin_channel(id, token, "file", now).await.expect("begin"));
     std::fs::write(setup.folder.path().join("outbox.jsonl"), format!("{{\"reminder_id\":\"{id}\"}}\n"))
         .expect("write");
     let busy = deliver(&setup.companion, id, Utc::now(), 0).await.expect("deliver");

@@ -5,7 +5,7 @@ mod support;
 use companion::{
     auth,
     settings::Settings,
-    store::{ReminderStatus, Store},
+    store::{DEMO_EMAIL, Demo, ReminderStatus, Seeded, Store},
 };
 use compat_tests::PostgresServer;
 use support::{On, Setup};
@@ -13,6 +13,7 @@ use support::{On, Setup};
 on_both! {
     an_empty_database_is_migrated_once_even_by_many_at_once
     the_seed_may_run_again
+    the_demo_user_is_made_only_where_asked_for
     keys_that_begin_alike_are_told_apart
 }
 
@@ -30,9 +31,31 @@ async fn an_empty_database_is_migrated_once_even_by_many_at_once(on: On) {
     assert!(setup.companion.store.migrate().await.expect("migrate").applied.is_empty());
 }
 
+async fn the_demo_user_is_made_only_where_asked_for(on: On) {
+    let setup = Setup::bare(on, &[]);
+    let store = &setup.companion.store;
+    store.migrate().await.expect("migrate");
+    let demo = async || store.user_by_email(DEMO_EMAIL).await.expect("database").is_some();
+
+    assert!(!store.seed(Demo::Never).await.expect("seed").demo);
+    assert!(!demo().await, "a development database gets no public key either");
+    assert!(store.insert_user("ann@example.com", None).await.expect("database"));
+    assert!(!store.seed(Demo::IfEmpty).await.expect("seed").demo);
+    assert!(!demo().await, "somebody uses this database");
+    assert!(store.seed(Demo::Always).await.expect("seed").demo);
+    assert!(demo().await);
+
+    let empty = Setup::bare(on, &[]);
+    empty.companion.store.migrate().await.expect("migrate");
+    for _ in 0..2 {
+        assert!(empty.companion.store.seed(Demo::IfEmpty).await.expect("seed").demo);
+    }
+}
+
 async fn the_seed_may_run_again(on: On) {
     let setup = Setup::new(on).await;
-    assert_eq!(setup.companion.store.seed(true).await.expect("seed"), Default::default());
+    let nothing_new = Seeded { demo: true, ..Seeded::default() };
+    assert_eq!(setup.companion.store.seed(Demo::Always).await.expect("seed"), nothing_new);
     let flags = setup.companion.store.feature_flags().await.expect("flags");
     let keys: Vec<&str> = flags.iter().map(|flag| flag.key.as_str()).collect();
     assert_eq!(keys, ["calendar_integration", "multi_channel_notifications", "voice_mode"]);
@@ -130,7 +153,7 @@ async fn a_database_of_the_python_service_is_adopted_with_additions_only() {
     for column in before.lines() {
         assert!(after.lines().any(|line| line == column), "{column} was changed");
     }
-    store.seed(true).await.expect("seed");
+    store.seed(Demo::Always).await.expect("seed");
 
     let ada = auth::authenticate(store, "sk-live-ada").await.expect("database").expect("the old key works");
     assert_eq!(ada.email, "ada@example.com");

@@ -117,6 +117,19 @@ fn the_file_channel_gives_way_to_configured_channels_and_to_an_empty_name() {
 }
 
 #[test]
+fn the_file_channel_is_for_development_and_never_for_the_log() {
+    let problems = |vars: Vec<(&'static str, &'static str)>| {
+        Settings::from_vars(vars).expect_err("NOTIFY_FILE cannot be used").problems
+    };
+    let expected = "NOTIFY_FILE is set, but a file reaches nobody; unset it, or set APP_ENV=development on a developer's machine";
+    for path in ["/tmp/outbox.jsonl", "-"] {
+        assert_eq!(problems([&PRODUCTION[..], &[("NOTIFY_FILE", path)]].concat()), [expected]);
+    }
+    let expected = "NOTIFY_FILE is \"-\"; expected a path, since people's words belong in no log";
+    assert_eq!(problems(vec![("NOTIFY_FILE", "-")]), [expected]);
+}
+
+#[test]
 fn feature_flags_are_read_from_their_prefix() {
     let vars = [("FEATURE_FLAG_VOICE_MODE", "true"), ("FEATURE_FLAG_CALENDAR_INTEGRATION", "off")];
     let flags = Settings::from_vars(vars).expect("valid settings").feature_flags;

@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use companion::{
     logging,
     settings::Settings,
-    store::{DEMO_API_KEY, Store},
+    store::{DEMO_API_KEY, Demo, Store},
 };
 
 /// Prepares what the services of the companion need. Settings come from the environment.
@@ -21,14 +21,20 @@ struct Arguments {
 enum Command {
     /// Bring the database schema up to date; only adds, and may run several times or at once.
     Migrate,
-    /// Make personas, feature flags and, in development or with --demo, the demo user with its API key.
+    /// Make personas, feature flags and, with --demo, the demo user.
     Seed {
-        /// Make the demo user also outside development.
-        #[arg(long)]
-        demo: bool,
+        /// Make the demo user, whose API key is public; with `--demo=if-empty` only in a database without other users.
+        #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "always")]
+        demo: Option<WhenDemo>,
     },
     /// Read all settings and name what is wrong with them.
     CheckSettings,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum WhenDemo {
+    Always,
+    IfEmpty,
 }
 
 fn main() -> ExitCode {
@@ -66,14 +72,18 @@ async fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
         }
         Command::Seed { demo } => {
             let store = Store::open(&settings.database)?;
-            let demo = demo || settings.is_development();
+            let demo = match demo {
+                None => Demo::Never,
+                Some(WhenDemo::IfEmpty) => Demo::IfEmpty,
+                Some(WhenDemo::Always) => Demo::Always,
+            };
             let seeded = store.seed(demo).await?;
             store.close().await;
             println!(
                 "seeded {} users, {} API keys, {} personas, {} feature flags",
                 seeded.users, seeded.api_keys, seeded.personas, seeded.feature_flags
             );
-            if demo {
+            if seeded.demo {
                 println!("the demo user's API key is {DEMO_API_KEY}");
             }
         }

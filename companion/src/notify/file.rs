@@ -14,11 +14,11 @@ use super::{ChannelError, Notification};
 
 pub(super) const NAME: &str = "file";
 
-/// Appends each notification as a line of JSON to a file, or prints it on standard output.
+/// Appends each notification as a line of JSON to a file.
 ///
-/// The file is locked and looked into before a line is added, so that a reminder is in it once, whoever writes.
+/// The file is locked and searched before a line is added, so that it holds a reminder once, however many processes write.
 pub struct FileChannel {
-    outbox: Option<Arc<Mutex<Outbox>>>,
+    outbox: Arc<Mutex<Outbox>>,
 }
 
 struct Outbox {
@@ -31,18 +31,11 @@ struct Outbox {
 
 impl FileChannel {
     pub(super) fn open(path: &Path) -> Result<Self, ChannelError> {
-        if path == Path::new("-") {
-            return Ok(Self { outbox: None });
-        }
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(|error| unavailable(folder, &error))?;
         }
         let outbox = Outbox { path: path.to_owned(), read_to: 0, delivered: HashSet::new() };
-        Ok(Self { outbox: Some(Arc::new(Mutex::new(outbox))) })
-    }
-
-    pub(super) fn recognises_repetition(&self) -> bool {
-        self.outbox.is_some()
+        Ok(Self { outbox: Arc::new(Mutex::new(outbox)) })
     }
 
     pub(super) async fn send(&self, notification: &Notification) -> Result<(), ChannelError> {
@@ -54,9 +47,7 @@ impl FileChannel {
             "due": notification.due,
         });
         let id = notification.reminder_id;
-        let Some(outbox) = self.outbox.clone() else {
-            return writeln!(io::stdout(), "{line}").map_err(|error| unavailable(Path::new("-"), &error));
-        };
+        let outbox = Arc::clone(&self.outbox);
         let append = move || {
             let mut outbox = outbox.lock().unwrap_or_else(PoisonError::into_inner);
             outbox.append(id, &line).map_err(|error| unavailable(&outbox.path, &error))

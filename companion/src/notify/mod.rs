@@ -2,6 +2,7 @@
 
 mod expo;
 mod file;
+mod redact;
 mod resend;
 
 use std::time::Duration;
@@ -22,7 +23,7 @@ pub enum Channel {
     Resend(resend::Resend),
     /// A push message through Expo.
     Expo(expo::Expo),
-    /// A line in a file or on standard output.
+    /// A line in a file, for development.
     File(file::FileChannel),
 }
 
@@ -97,6 +98,14 @@ impl ChannelError {
     pub fn may_have_delivered(&self) -> bool {
         matches!(self, Self::Unknown { .. })
     }
+
+    /// Hides what belongs to the user: the reason is logged and kept in `failed_jobs`.
+    fn redacted(mut self, notification: &Notification) -> Self {
+        let (Self::Unavailable { reason, .. } | Self::Refused { reason, .. } | Self::Unknown { reason, .. }) =
+            &mut self;
+        *reason = redact::redact(reason, notification);
+        self
+    }
 }
 
 impl Channel {
@@ -136,26 +145,38 @@ impl Channel {
         }
     }
 
-    /// Whether a repeated message reaches the user only once: Resend knows its idempotency key, the file is looked
-    /// into. Expo has nothing of the kind.
-    pub fn recognises_repetition(&self) -> bool {
+    /// Whether this channel reaches people. The file does not: it stands in for the other channels during development,
+    /// and beside them it only keeps a copy, which never counts as a delivery.
+    pub fn reaches_people(&self) -> bool {
         match self {
-            Self::Resend(_) => true,
-            Self::Expo(_) => false,
-            Self::File(file) => file.recognises_repetition(),
+            Self::Resend(_) | Self::Expo(_) => true,
+            Self::File(_) => false,
         }
     }
 
-    /// Delivers, or says why not, within [`SEND_TIMEOUT`].
+    /// Whether a repeated message reaches the user only once: Resend honours an idempotency key, and the file channel
+    /// looks for the reminder in the file. Expo offers nothing of the kind.
+    pub fn recognises_repetition(&self) -> bool {
+        match self {
+            Self::Resend(_) | Self::File(_) => true,
+            Self::Expo(_) => false,
+        }
+    }
+
+    /// Delivers within [`SEND_TIMEOUT`].
+    ///
+    /// The reason in an error never repeats the user's words, address or push token, even if the server's answer does.
     ///
     /// # Errors
-    /// See [`ChannelError`].
+    /// [`ChannelError::Unavailable`] and [`ChannelError::Refused`] when nothing was delivered, [`ChannelError::Unknown`]
+    /// when the message may have been delivered.
     pub async fn send(&self, notification: &Notification) -> Result<(), ChannelError> {
-        match self {
+        let sent = match self {
             Self::Resend(resend) => resend.send(notification).await,
             Self::Expo(expo) => expo.send(notification).await,
             Self::File(file) => file.send(notification).await,
-        }
+        };
+        sent.map_err(|error| error.redacted(notification))
     }
 }
 

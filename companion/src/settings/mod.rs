@@ -39,8 +39,8 @@ pub struct Settings {
     pub resend: Option<ResendSettings>,
     /// Set outside development, and in development when `EXPO_ACCESS_TOKEN` or `EXPO_PUSH_URL` is.
     pub expo: Option<ExpoSettings>,
-    /// `NOTIFY_FILE`: the file to which notifications are appended as JSON lines, `-` for standard output. In
-    /// development it defaults to `.run/outbox.jsonl` when no other channel is configured; empty switches it off.
+    /// `NOTIFY_FILE`, for development only: the file to which notifications are appended as JSON lines. It defaults to
+    /// `.run/outbox.jsonl` when no other channel is configured; empty switches it off.
     pub notify_file: Option<PathBuf>,
     /// `ADMIN_API_KEY`; without it the admin routes are closed.
     pub admin_api_key: Option<Secret>,
@@ -138,7 +138,7 @@ impl Settings {
             database: database::read(&mut reader, development),
             redis_url: redis_url(&mut reader, development),
             openai: openai(&mut reader),
-            notify_file: notify_file(&reader, outbox_by_default),
+            notify_file: notify_file(&mut reader, development, outbox_by_default),
             admin_api_key: reader.secret("ADMIN_API_KEY"),
             secret_key: reader.secret("SECRET_KEY"),
             feature_flags: reader.flags("FEATURE_FLAG_"),
@@ -212,10 +212,16 @@ fn expo(reader: &mut Reader, development: bool) -> Option<ExpoSettings> {
     Some(ExpoSettings { access_token, push_url: push_url.unwrap_or_else(|| DEFAULT_EXPO_URL.to_owned()) })
 }
 
-fn notify_file(reader: &Reader, by_default: bool) -> Option<PathBuf> {
-    match reader.raw("NOTIFY_FILE") {
-        Some("") => None,
-        Some(path) => Some(PathBuf::from(path)),
-        None => by_default.then(|| PathBuf::from(".run/outbox.jsonl")),
-    }
+fn notify_file(reader: &mut Reader, development: bool, by_default: bool) -> Option<PathBuf> {
+    let problem = match reader.raw("NOTIFY_FILE") {
+        None => return by_default.then(|| PathBuf::from(".run/outbox.jsonl")),
+        Some("") => return None,
+        Some(_) if !development => {
+            "is set, but a file reaches nobody; unset it, or set APP_ENV=development on a developer's machine"
+        }
+        Some("-") => "is \"-\"; expected a path, since people's words belong in no log",
+        Some(path) => return Some(PathBuf::from(path)),
+    };
+    reader.problem("NOTIFY_FILE", problem);
+    None
 }

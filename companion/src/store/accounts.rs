@@ -31,6 +31,7 @@ pub struct ApiKeyRow {
 }
 
 const USER: &str = "SELECT id, email, push_token, current_persona_key, created_at FROM users WHERE id = $1";
+const HAS_USERS_BESIDES: &str = "SELECT EXISTS (SELECT 1 FROM users WHERE email <> $1)";
 const USER_BY_EMAIL: &str =
     "SELECT id, email, push_token, current_persona_key, created_at FROM users WHERE email = $1";
 const INSERT_USER: &str = "INSERT INTO users (id, email, plan, current_persona_key, created_at) \
@@ -52,7 +53,12 @@ impl Store {
         Ok(on_pool!(self, pool => sqlx::query_as(USER_BY_EMAIL).bind(email).fetch_optional(pool).await)?)
     }
 
-    /// Makes a user; whether the address was new.
+    /// Returns whether there is a user with another address.
+    pub(super) async fn has_users_besides(&self, email: &str) -> Result<bool, StoreError> {
+        Ok(on_pool!(self, pool => sqlx::query_scalar(HAS_USERS_BESIDES).bind(email).fetch_one(pool).await)?)
+    }
+
+    /// Makes a user; returns whether the address was new.
     pub async fn insert_user(&self, email: &str, persona_key: Option<&str>) -> Result<bool, StoreError> {
         let made = on_pool!(self, pool => sqlx::query(INSERT_USER)
             .bind(Uuid::new_v4())

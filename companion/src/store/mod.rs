@@ -28,7 +28,7 @@ pub use migrate::Migrated;
 pub use notes::{MemoryType, Task};
 pub use personas::Persona;
 pub use reminders::{ChannelDelivery, DueReminder, NewReminder, Reminder, ReminderStatus, StatusCount};
-pub use seed::{DEMO_API_KEY, DEMO_EMAIL, Seeded};
+pub use seed::{DEMO_API_KEY, DEMO_EMAIL, Demo, Seeded};
 
 use crate::settings::DatabaseUrl;
 

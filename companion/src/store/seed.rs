@@ -12,7 +12,18 @@ const FEATURES: [(&str, &str); 3] = [
     ("multi_channel_notifications", "Deliver reminders by every channel of the user"),
 ];
 
-/// What a run of the seed made; all zero when everything was there.
+/// When the seed makes the demo user, whose API key everybody knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Demo {
+    /// Never, as befits a database with people in it.
+    Never,
+    /// Only while the database has no other users.
+    IfEmpty,
+    /// Whoever else is there.
+    Always,
+}
+
+/// The rows that a run of the seed made; all zero when everything was there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Seeded {
     /// New users.
@@ -23,15 +34,17 @@ pub struct Seeded {
     pub personas: u32,
     /// New feature flags.
     pub feature_flags: u32,
+    /// Whether the demo user can be used from now on.
+    pub demo: bool,
 }
 
 impl Store {
-    /// Makes what a first request needs: personas, feature flags and, if `demo` is asked for, the demo user with the
-    /// API key `sk-demo-accountability`. What is there is left as it is.
+    /// Makes what a first request needs: personas, feature flags and, if `demo` asks for it, the demo user with the API
+    /// key [`DEMO_API_KEY`]. Rows that exist are left as they are.
     ///
     /// # Errors
-    /// When the database is not available or not migrated.
-    pub async fn seed(&self, demo: bool) -> Result<Seeded, StoreError> {
+    /// [`StoreError`] when the database is not available or not migrated.
+    pub async fn seed(&self, demo: Demo) -> Result<Seeded, StoreError> {
         let mut seeded = Seeded::default();
         for persona in personas::built_in() {
             seeded.personas += u32::from(self.seed_persona(&persona).await?);
@@ -39,7 +52,13 @@ impl Store {
         for (key, description) in FEATURES {
             seeded.feature_flags += u32::from(self.seed_feature_flag(key, description).await?);
         }
-        if demo {
+        let makes_demo = match demo {
+            Demo::Never => false,
+            Demo::IfEmpty => !self.has_users_besides(DEMO_EMAIL).await?,
+            Demo::Always => true,
+        };
+        if makes_demo {
+            seeded.demo = true;
             seeded.users += u32::from(self.insert_user(DEMO_EMAIL, Some("accountability")).await?);
             if let Some(user) = self.user_by_email(DEMO_EMAIL).await? {
                 seeded.api_keys += u32::from(auth::register(self, user.id, DEMO_API_KEY).await?);

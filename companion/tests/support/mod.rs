@@ -6,7 +6,7 @@ use chrono::{DateTime, Duration, SubsecRound, Utc};
 use companion::{
     Companion,
     settings::Settings,
-    store::{DEMO_EMAIL, NewReminder, User},
+    store::{DEMO_EMAIL, Demo, NewReminder, User},
 };
 pub(crate) mod peer;
 
@@ -39,7 +39,7 @@ impl Setup {
     pub(crate) async fn with(on: On, vars: &[(&str, &str)]) -> Self {
         let setup = Self::bare(on, vars);
         setup.companion.store.migrate().await.expect("migrate");
-        setup.companion.store.seed(true).await.expect("seed");
+        setup.companion.store.seed(Demo::Always).await.expect("seed");
         setup
     }
 

@@ -3,5 +3,6 @@
 mod bad_input;
 mod outage;
 mod runbook;
+mod smoke;
 mod stack;
 mod story;

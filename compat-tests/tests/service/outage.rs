@@ -42,7 +42,7 @@ async fn a_killed_database_comes_back_and_reminders_go_on() {
     let mut server = PostgresServer::start();
     let stack = Stack::on_server(&server);
     stack.exec("alembic upgrade head").run().success();
-    run(stack.command("companion").arg("seed"), crate::stack::SOON).success();
+    run(stack.command("companion").args(["seed", "--demo"]), crate::stack::SOON).success();
     let (_api, _worker) = stack.start_api_and_worker().await;
     let reminder = stack.remind("stretch in 1 second").await;
     stack.await_due(&reminder).await;

@@ -58,8 +58,8 @@ impl Stack {
     pub(crate) fn new(on: On) -> Self {
         let database = (on == On::Postgres).then(PostgresServer::database);
         let stack = Self::empty(database);
-        stack.companion("migrate");
-        stack.companion("seed");
+        stack.companion(&["migrate"]);
+        stack.companion(&["seed", "--demo"]);
         stack
     }
 
@@ -116,8 +116,8 @@ impl Stack {
     }
 
     #[track_caller]
-    fn companion(&self, what: &str) {
-        run(self.command("companion").arg(what), SOON).success();
+    fn companion(&self, arguments: &[&str]) {
+        run(self.command("companion").args(arguments), SOON).success();
     }
 
     /// A command of the runbook, as typed in the api container: `line` is split at spaces.
