@@ -6,6 +6,8 @@
 
 mod access;
 mod celery;
+mod connection;
+mod connections;
 mod error;
 mod request;
 mod routes;

@@ -89,6 +89,10 @@ impl Fields {
     }
 
     fn length(&mut self, name: &str, text: String, least: usize, most: usize) -> String {
+        // PostgreSQL keeps no NUL characters.
+        if text.contains('\0') {
+            return self.wrong(name, "string_nul", "String should not contain NUL characters");
+        }
         if text.trim().chars().count() < least {
             let plural = if least == 1 { "" } else { "s" };
             let message = format!("String should have at least {least} character{plural}");

@@ -275,3 +275,50 @@ fn no_text_makes_it_panic() {
         }
     }
 }
+
+#[test]
+fn the_time_of_a_long_message_stands_at_either_end() {
+    let story = "buy the things on the long list that hangs in the kitchen ".repeat(100);
+    let text = story.trim_end();
+    reminds(&[
+        (&format!("Remind me tomorrow at 9 to {story}"), text, "2026-01-15 09:00"),
+        (&format!("Remind me to {story} on Friday at 17:30"), text, "2026-01-16 17:30"),
+        (&format!("In 20 minutes, remind me to {story}"), text, "2026-01-14 10:40"),
+        (
+            &format!("Remind me to ß{} tomorrow", "ü".repeat(2000)),
+            &format!("ß{}", "ü".repeat(2000)),
+            "2026-01-15 09:00",
+        ),
+    ]);
+}
+
+/// The shortest of several tries, so that other work on the machine does not count.
+fn shortest(message: &str) -> std::time::Duration {
+    let once = || {
+        let start = std::time::Instant::now();
+        let _ = understand(message, now());
+        start.elapsed()
+    };
+    (0..3).map(|_| once()).min().unwrap_or_default()
+}
+
+#[test]
+fn the_time_to_understand_a_message_grows_no_faster_than_the_message() {
+    for piece in [
+        "to ",
+        "in 5 minutes ",
+        "at 9 to ",
+        "tomorrow, ",
+        "remind me ",
+        "a ",
+        "please ",
+        "add a task ",
+        "on monday ",
+    ] {
+        let message = |bytes: usize| format!("remind me {}", piece.repeat(bytes / piece.len()));
+        let (short, long) = (shortest(&message(2_000)), shortest(&message(32_000)));
+        // Sixteen times as long; a quadratic effort would be 256 times as much.
+        let bound = short.max(std::time::Duration::from_millis(2)) * 64;
+        assert!(long < bound, "{piece:?}: {short:?} and {long:?}");
+    }
+}

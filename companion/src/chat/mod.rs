@@ -1,5 +1,6 @@
 //! A turn of conversation: safe answers first, then the model where one is configured, else the rules.
 
+mod aside;
 mod model;
 mod offline;
 pub mod personas;
@@ -17,6 +18,7 @@ use crate::{
     Companion,
     store::{Persona, StoreError, Turn, User},
 };
+use aside::aside;
 use tools::{ToolError, Workbench};
 
 /// What a user says.
@@ -67,12 +69,14 @@ pub async fn chat(companion: &Companion, request: Request<'_>) -> Result<Reply, 
     let persona = persona(companion, &request).await?;
     // PostgreSQL keeps no NUL characters.
     let message = request.message.replace('\0', "");
-    let (reply, tokens) = match safety::check(&message) {
-        Some(subject) => {
+    let checked = message.clone();
+    let (reply, tokens) = match aside(move || safety::check(&checked)).await {
+        None => (too_long(), 0),
+        Some(Some(subject)) => {
             log::info!(user:% = request.user.id, subject:? = subject; "A message got the safe answer");
             (Reply { assistant_message: subject.answer().to_owned(), actions: Vec::new() }, 0)
         }
-        None => answer(companion, &request, &message, &persona).await?,
+        Some(None) => answer(companion, &request, &message, &persona).await?,
     };
     let turns = [turn("user", &message), turn("assistant", &reply.assistant_message)];
     let tokens = i32::try_from(tokens).unwrap_or(i32::MAX);
@@ -126,6 +130,13 @@ async fn persona(companion: &Companion, request: &Request<'_>) -> Result<Persona
     found.cloned().ok_or_else(|| ChatError::UnknownPersona(key.to_owned()))
 }
 
+/// The answer to a message that took too long to understand.
+fn too_long() -> Reply {
+    let assistant_message = "I could not follow that. Please say it again in fewer words.".to_owned();
+    Reply { assistant_message, actions: Vec::new() }
+}
+
 fn turn(role: &str, content: &str) -> Turn {
-    Turn { role: role.to_owned(), content: content.to_owned() }
+    // A model may answer with NUL characters, which PostgreSQL does not keep.
+    Turn { role: role.to_owned(), content: content.replace('\0', "") }
 }

@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use super::{
     Reply,
+    aside::aside,
+    too_long,
     tools::{Action, ToolError, Workbench, iso, now_in},
     understand::{Intent, understand},
 };
@@ -13,7 +15,11 @@ use super::{
 /// Answers a message. `before` is what the user said last, in case this is the answer to a question of ours.
 pub(super) async fn answer(bench: &Workbench<'_>, before: Option<&str>) -> Result<Reply, ToolError> {
     let now = now_in(bench.companion.settings.tz);
-    match with_question(understand(bench.message, now), bench.message, before, now) {
+    let (message, before) = (bench.message.to_owned(), before.map(str::to_owned));
+    let understood =
+        aside(move || with_question(understand(&message, now), &message, before.as_deref(), now)).await;
+    let Some(intent) = understood else { return Ok(too_long()) };
+    match intent {
         Intent::Remind { text, at, repeating } => {
             let arguments = json!({ "text": text, "run_ts": iso(at) });
             let action = bench.call("schedule_reminder", arguments).await?;

@@ -27,6 +27,8 @@ pub struct Settings {
     pub api_host: String,
     /// `PORT` where set (as on Render), else `API_PORT`, default 8000.
     pub api_port: u16,
+    /// `API_MAX_CONNECTIONS`, default 1000: connections that the api keeps open at a time.
+    pub api_max_connections: u32,
     /// `APP_LOG_LEVEL` with Python's level names, default `INFO`.
     pub log_level: LevelFilter,
     /// `APP_DATABASE__URL`, `DATABASE_URL` or `POSTGRES_*`; in development an SQLite file by default.
@@ -134,6 +136,7 @@ impl Settings {
         let settings = Self {
             api_host: reader.text("API_HOST").unwrap_or_else(|| "0.0.0.0".to_owned()),
             api_port: reader.port("PORT").or_else(|| reader.port("API_PORT")).unwrap_or(8000),
+            api_max_connections: reader.positive("API_MAX_CONNECTIONS").unwrap_or(1000),
             log_level: reader.level("APP_LOG_LEVEL").unwrap_or(LevelFilter::Info),
             database: database::read(&mut reader, development),
             redis_url: redis_url(&mut reader, development),

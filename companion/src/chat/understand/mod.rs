@@ -145,12 +145,16 @@ static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| {
     }
 });
 
+/// So many words such as "to" may stand before the one that begins what to be reminded of.
+const MOST_CONNECTORS: usize = 8;
+
 /// "BEFORE remind me AFTER": the time may stand in front, between "me" and "to", or at the end.
 fn remind(before: &str, after: &str, otherwise: &str, now: DateTime<Timezone>) -> Intent {
     let lower_after = after.to_ascii_lowercase();
     let whole = when::read(after, now);
     let within_time = |at: usize| whole.spans.iter().any(|span| span.contains(&at));
-    for connector in PATTERNS.connector.find_iter(&lower_after).filter(|found| !within_time(found.start())) {
+    let connectors = PATTERNS.connector.find_iter(&lower_after).filter(|found| !within_time(found.start()));
+    for connector in connectors.take(MOST_CONNECTORS) {
         let between = when::read(&after[..connector.start()], now);
         if !without_filler(&between.rest).is_empty() {
             break;

@@ -59,24 +59,43 @@ struct Rule {
     take: Take,
 }
 
+/// The bytes at either end of a long text in which words of time are looked for: a time stands at the beginning or at
+/// the end of what people say.
+const READ_AT_EITHER_END: usize = 500;
+
 /// Reads a text in lower case. Where several expressions of one kind are found, the last one counts, since people put
 /// the time of a reminder at its end.
 pub(super) fn scan(text: &str) -> Mentions {
     let mut mentions = Mentions::default();
-    for rule in RULES.iter() {
-        for captures in rule.pattern.captures_iter(text) {
-            let Some(whole) = captures.get(0) else { continue };
-            let overlaps =
-                mentions.spans.iter().any(|span| span.start < whole.end() && whole.start() < span.end);
-            // "monday's meeting" is a name and not a time.
-            let possessive = text[whole.end()..].starts_with(['\'', '’', '-', '%', '$', '€']);
-            if !overlaps && !possessive && (rule.take)(&mut mentions, &captures).is_some() {
-                mentions.spans.push(whole.range());
+    for part in ends(text) {
+        for rule in RULES.iter() {
+            for captures in rule.pattern.captures_iter(&text[part.clone()]) {
+                let Some(found) = captures.get(0) else { continue };
+                let found = part.start + found.start()..part.start + found.end();
+                let overlaps =
+                    mentions.spans.iter().any(|span| span.start < found.end && found.start < span.end);
+                // "monday's meeting" is a name and not a time.
+                let possessive = text[found.end..].starts_with(['\'', '’', '-', '%', '$', '€']);
+                if !overlaps && !possessive && (rule.take)(&mut mentions, &captures).is_some() {
+                    mentions.spans.push(found);
+                }
             }
         }
     }
     mentions.spans.sort_by_key(|span| span.start);
     mentions
+}
+
+/// The parts of a text that are read: all of it, or both ends of a long one, cut between words where there are any.
+fn ends(text: &str) -> [Range<usize>; 2] {
+    if text.len() <= 2 * READ_AT_EITHER_END {
+        return [0..text.len(), text.len()..text.len()];
+    }
+    let head = text.floor_char_boundary(READ_AT_EITHER_END);
+    let tail = text.ceil_char_boundary(text.len() - READ_AT_EITHER_END);
+    let head = text[..head].rfind(' ').unwrap_or(head);
+    let tail = text[tail..].find(' ').map_or(tail, |space| tail + space);
+    [0..head, tail..text.len()]
 }
 
 static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
