@@ -25,6 +25,15 @@ impl RedisCluster {
     /// When they do not.
     #[track_caller]
     pub fn start(options: &RedisOptions, with_replicas: bool) -> Self {
+        Self::with_ranges(options, with_replicas, SLOTS.div_ceil(3))
+    }
+
+    /// The same, with the slots scattered as after many moves: the masters have `length` slots in turn.
+    ///
+    /// # Panics
+    /// When the nodes do not agree.
+    #[track_caller]
+    pub fn with_ranges(options: &RedisOptions, with_replicas: bool, length: u16) -> Self {
         let count = if with_replicas { 6 } else { 3 };
         let buses: Vec<Port> = (0..count).map(|_| Port::free()).collect();
         let nodes = buses.iter().map(|bus| {
@@ -41,10 +50,14 @@ impl RedisCluster {
                 this.ask::<String>(0, &["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
             }
         }
-        for master in 0..3_u16 {
-            let [first, last] = [master, master + 1].map(|part| u32::from(part) * u32::from(SLOTS) / 3);
-            let [first, last] = [first, last - 1].map(|slot| slot.to_string());
-            this.ask::<String>(usize::from(master), &["CLUSTER", "ADDSLOTSRANGE", &first, &last]);
+        for master in 0..3_usize {
+            let mut add = vec!["CLUSTER".to_owned(), "ADDSLOTSRANGE".to_owned()];
+            for first in (0..SLOTS).step_by(usize::from(length)).skip(master).step_by(3) {
+                add.extend(
+                    [first, first.saturating_add(length - 1).min(SLOTS - 1)].map(|slot| slot.to_string()),
+                );
+            }
+            this.ask::<String>(master, &add.iter().map(String::as_str).collect::<Vec<_>>());
         }
         this.await_agreement();
         for replica in 3..count {
@@ -59,6 +72,11 @@ impl RedisCluster {
     pub fn url(&self) -> String {
         let of = |node: &RedisServer| format!("redis+cluster://127.0.0.1:{}", node.port());
         self.nodes.iter().take(2).map(of).collect::<Vec<_>>().join(";")
+    }
+
+    /// All nodes.
+    pub fn nodes(&self) -> &[RedisServer] {
+        &self.nodes
     }
 
     /// The node that serves the slot of a key now.

@@ -20,6 +20,9 @@ struct Path {
     generation: AtomicUsize,
     /// Connections of an earlier one are closed.
     cut: AtomicUsize,
+    /// How many connections there were so far, and how many of them drip.
+    connections: AtomicUsize,
+    dripping: AtomicUsize,
     ended: AtomicBool,
 }
 
@@ -60,6 +63,11 @@ impl Proxy {
         self.path.swallows.store(false, Ordering::SeqCst);
     }
 
+    /// From now on the connections that are open forward one byte at a time, twenty a second.
+    pub fn drip(&self) {
+        self.path.dripping.store(self.path.connections.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+
     /// Closes all connections.
     pub fn cut(&self) {
         self.path.cut.fetch_add(1, Ordering::SeqCst);
@@ -72,6 +80,8 @@ impl Drop for Proxy {
     }
 }
 
+/// How long a connection that drips takes for a byte.
+const DRIP: Duration = Duration::from_millis(50);
 const LOOK: Duration = Duration::from_millis(5);
 
 impl Path {
@@ -88,6 +98,7 @@ impl Path {
     }
 
     fn connect(self: Arc<Self>, client: TcpStream, target: u16) {
+        let number = self.connections.fetch_add(1, Ordering::SeqCst);
         let generation = self.generation.load(Ordering::SeqCst);
         let cut = self.cut.load(Ordering::SeqCst);
         while self.is_dead(generation) && self.is_open(cut) {
@@ -96,13 +107,14 @@ impl Path {
         let Ok(server) = TcpStream::connect(("127.0.0.1", target)) else { return };
         let (Ok(client_again), Ok(server_again)) = (client.try_clone(), server.try_clone()) else { return };
         let path = Arc::clone(&self);
-        std::thread::spawn(move || path.pump(client_again, server_again, generation, cut));
-        self.pump(server, client, generation, cut);
+        std::thread::spawn(move || path.pump(client_again, server_again, number, generation, cut));
+        self.pump(server, client, number, generation, cut);
     }
 
-    fn pump(&self, mut from: TcpStream, mut to: TcpStream, generation: usize, cut: usize) {
+    fn pump(&self, mut from: TcpStream, mut to: TcpStream, number: usize, generation: usize, cut: usize) {
         let mut buffer = vec![0; 64 * 1024];
         let _ = from.set_nodelay(true);
+        let _ = to.set_nodelay(true);
         let _ = from.set_read_timeout(Some(LOOK));
         while self.is_open(cut) {
             if self.is_dead(generation) {
@@ -116,7 +128,18 @@ impl Path {
                     while self.is_dead(generation) && self.is_open(cut) {
                         std::thread::sleep(LOOK);
                     }
-                    if !self.is_open(cut) || to.write_all(&buffer[..count]).is_err() {
+                    let mut rest = &buffer[..count];
+                    while self.drips(number)
+                        && self.is_open(cut)
+                        && let Some((byte, others)) = rest.split_first()
+                    {
+                        if to.write_all(&[*byte]).is_err() {
+                            break;
+                        }
+                        rest = others;
+                        std::thread::sleep(DRIP);
+                    }
+                    if !self.is_open(cut) || to.write_all(rest).is_err() {
                         break;
                     }
                 }
@@ -130,6 +153,10 @@ impl Path {
 
     fn is_open(&self, cut: usize) -> bool {
         self.cut.load(Ordering::SeqCst) == cut && !self.ended.load(Ordering::SeqCst)
+    }
+
+    fn drips(&self, number: usize) -> bool {
+        number < self.dripping.load(Ordering::SeqCst)
     }
 
     fn is_dead(&self, generation: usize) -> bool {

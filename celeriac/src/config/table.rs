@@ -358,6 +358,12 @@ settings! {
     celeriac_max_deliveries: u32 = 5;
     /// Where messages go that cannot be read or come back too often, with the reason; nothing drops them with a log line.
     celeriac_dead_letter_queue: Option<String> = Some("celeriac.dead".into());
+    /// How many of them are kept; each further one drops the oldest. 0 for no bound.
+    celeriac_dead_letter_max_count: u64 = 10_000;
+    /// How many bytes of the server's memory they may take; beyond that the oldest are dropped. 0 for no bound.
+    celeriac_dead_letter_max_bytes: u64 = 100 * 1024 * 1024;
+    /// Seconds after which one of them is dropped. 0 for never.
+    celeriac_dead_letter_expires: Duration = seconds(30 * 86_400);
     /// Whether messages that their task rejects go there too.
     celeriac_dead_letter_rejected: bool = false;
     /// Seconds that sending a task may take in all, retries included; 0 for no bound.

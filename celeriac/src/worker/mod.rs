@@ -51,7 +51,7 @@ pub(crate) use revoked::{KEPT, LIMIT};
 
 use crate::app::{Celery, Error, Result};
 use crate::broker::redis::{
-    Consumer, ConsumerOptions, Link, Persistence, Refusals, Sweeper, warn_of_eviction,
+    Consumer, ConsumerOptions, DeadLetterQueue, Link, Persistence, Refusals, Sweeper, warn_of_eviction,
 };
 use crate::config::{Concurrency, Config, NodeName, RateLimit, expand_node_format};
 use crate::control::{Commands, Revocations, Service, ServiceOptions};
@@ -294,10 +294,7 @@ impl Worker {
             queues: lists.map(|queue| Arc::from(queue.name.as_str())).collect(),
             visibility_timeout,
             hostname: hostname.clone(),
-            dead_letters: config
-                .celeriac_dead_letter_queue
-                .as_ref()
-                .map(|name| app.queues().keys().dead_letters(name)),
+            dead_letters: DeadLetterQueue::new(config, app.queues().keys()),
             persistence: Persistence::new(config),
             queue_order: config.broker_transport_options.queue_order(),
             refusals: Arc::clone(&refusals),

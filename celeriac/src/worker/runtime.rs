@@ -25,7 +25,8 @@ use super::state::{Known, Stage, WorkerState, lock};
 use crate::app::Celery;
 use crate::backend::{ExceptionInfo, TaskMeta, TaskState};
 use crate::broker::redis::{
-    ConsumerHandle, DeadLetter, DeadReason, Delivery, Disposition, Receiver, Settlement, Taken,
+    ConsumerHandle, DeadLetter, DeadLetterQueue, DeadReason, Delivery, Disposition, Receiver, Settlement,
+    Taken,
 };
 use crate::canvas::Effect;
 use crate::config::Config;
@@ -184,14 +185,14 @@ impl Runtime {
     /// Keeps a message among the dead letters that was acknowledged before anybody saw that it cannot be read.
     pub(crate) fn bury(&self, job: &Job) {
         let keys = self.app.queues().keys();
-        let Some(name) = &self.config().celeriac_dead_letter_queue else { return };
+        let Some(dead_letters) = DeadLetterQueue::new(self.config(), keys) else { return };
         let properties = &job.properties;
         let to = &properties.delivery_info;
         let queue = if to.exchange.is_empty() { &to.routing_key } else { &*job.queue };
         let list = keys.queue(queue, properties.priority.unwrap_or(0));
         let message = envelope::encode(&job.whole_message());
         let letter = DeadLetter::new(DeadReason::Malformed, list, &self.state.hostname, Vec::new(), &message);
-        self.commit_alone(vec![letter.command(&keys.dead_letters(name))]);
+        self.commit_alone(dead_letters.push(&letter).into());
     }
 
     /// Of a message that is no request: `result_extended` has nothing to add (sample `results_extended/unregistered`).

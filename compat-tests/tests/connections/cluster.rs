@@ -21,6 +21,31 @@ fn a_worker_and_clients_meet_in_a_cluster() {
 }
 
 #[test]
+fn a_node_with_many_ranges_of_slots_is_asked_once() {
+    let cluster = RedisCluster::with_ranges(&RedisServer::options(), false, 16);
+    let stage = stage(&cluster);
+    let mut worker = stage.worker("one", 4);
+    stage.call(1);
+    let accepted = || -> i64 {
+        let of = |node: &RedisServer| -> i64 {
+            let stats: String = redis::cmd("INFO").arg("stats").query(&mut node.connection()).unwrap();
+            let count = stats.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
+            count.unwrap().parse().unwrap()
+        };
+        cluster.nodes().iter().map(of).sum()
+    };
+    let before = accepted();
+    for node in cluster.nodes() {
+        let mut kill = redis::cmd("CLIENT");
+        kill.arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"]).exec(&mut node.connection()).unwrap();
+    }
+    worker.wait_for_line("reconnecting", SOON);
+    stage.call(2);
+    // There are 1,024 ranges.
+    assert!(accepted() - before < 200, "{} connections", accepted() - before);
+}
+
+#[test]
 fn slots_move_while_tasks_run_and_are_sent() {
     const EACH: i64 = 200;
     let cluster = RedisCluster::start(&RedisServer::options(), false);

@@ -166,6 +166,45 @@ fn writing_does_not_hide_that_nothing_is_answered() {
 }
 
 #[test]
+fn a_drip_of_bytes_is_no_sign_of_life() {
+    let redis = RedisServer::start();
+    let proxy = Proxy::to(redis.port());
+    let stage = Stage::at(format!("redis://127.0.0.1:{}/0", proxy.port()));
+    let straight = Stage::at(redis.url());
+    let mut worker = stage.worker("one", 4);
+    stage.call(0);
+    proxy.drip();
+    // At twenty bytes a second their messages would take ten minutes.
+    straight.send(1, 40, 0.0);
+    stage.await_done(1..41, SOON);
+    worker.wait_for_line("reconnecting", SOON);
+}
+
+#[test]
+fn those_who_ask_at_once_wait_together_for_a_server_that_swallows_everything() {
+    let redis = RedisServer::start();
+    let proxy = Proxy::to(redis.port());
+    proxy.black_hole();
+    let stage =
+        Stage::at(format!("redis://127.0.0.1:{}/0", proxy.port())).set("broker_connection_timeout", 2);
+    let client = stage.client();
+    let asked = Instant::now();
+    let asking: Vec<_> = (0..20)
+        .map(|_| {
+            let queues = client.queues().clone();
+            stage.runtime.spawn(async move { queues.length("celery").await })
+        })
+        .collect();
+    for answer in asking {
+        assert!(stage.runtime.block_on(answer).unwrap().is_err());
+    }
+    // One after another they would have waited for forty seconds.
+    assert!(asked.elapsed() < secs(20), "{:?}", asked.elapsed());
+    proxy.forget();
+    assert_eq!(stage.runtime.block_on(client.queues().length("celery")).unwrap(), 0);
+}
+
+#[test]
 fn a_server_that_loads_its_data_is_waited_for() {
     // Each key takes a while to load, so that the server answers `LOADING` for some seconds.
     let mut redis = RedisServer::options().append_only().argument("--key-load-delay", "500").start();

@@ -3,7 +3,7 @@
 use compat_tests::secs;
 use serde_json::{Value as Json, json};
 
-use crate::stage::{Stage, shape};
+use crate::stage::{SOON, Stage, shape};
 
 /// One worker of each kind with one slot, which runs a task while others wait for a slot or for their eta.
 const BUSY: &str = r#"
@@ -283,4 +283,39 @@ show(outputs)
         secs(10),
     );
     events.wait_for_line(r"rs@host \[.*\] shutdown", secs(10));
+}
+
+#[test]
+fn what_cannot_be_read_is_logged_once_and_the_next_command_is_answered() {
+    let stage = Stage::new();
+    let mut worker = stage.rust_worker("-n rs@host -c 1");
+    let mut redis = stage.redis.connection();
+    let body = r#"{"body": "bm8gSlNPTg==", "content-type": "application/json", "content-encoding": "utf-8", "headers": {}, "properties": {"body_encoding": "base64", "delivery_info": {"exchange": "celery.pidbox", "routing_key": ""}}}"#;
+    for _ in 0..200 {
+        for message in ["no message", body] {
+            redis::cmd("PUBLISH").arg("/0.celery.pidbox").arg(message).exec(&mut redis).unwrap();
+        }
+    }
+    worker.wait_for_line("cannot be read", SOON);
+    assert_eq!(stage.script("show(ask('ping'))"), json!({"rs@host": {"ok": "pong"}}));
+    assert!(worker.lines_with("cannot be read").len() <= 2, "{:?}", worker.lines_with("cannot be read"));
+}
+
+#[test]
+fn a_state_file_that_cannot_be_written_is_named_once_until_it_can() {
+    let stage = Stage::new();
+    let folder = compat_tests::scratch_dir("statedb");
+    let inner = folder.path().join("inner");
+    std::fs::create_dir(&inner).unwrap();
+    let mut worker =
+        stage.rust_worker(&format!("-n rs@host -c 1 --statedb {}", inner.join("state").display()));
+    std::fs::remove_dir_all(&inner).unwrap();
+    stage.script("ask('revoke', ['rs@host'], task_id=['one'])\nshow(1)");
+    worker.wait_for_line("Revoked tasks are not kept", SOON);
+    // It is tried each second.
+    std::thread::sleep(compat_tests::secs(3));
+    std::fs::create_dir(&inner).unwrap();
+    worker.wait_for_line(r"kept in .* again, after [2-9] failed attempt", SOON);
+    assert_eq!(worker.lines_with("Revoked tasks are not kept").len(), 1);
+    assert!(std::fs::read_to_string(inner.join("state")).unwrap().contains("one"));
 }

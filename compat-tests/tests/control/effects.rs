@@ -86,6 +86,24 @@ show([limited, time.monotonic() - started, registered])
 }
 
 #[test]
+fn a_raised_rate_limit_holds_at_once_for_what_waits_too() {
+    let stage = Stage::new();
+    let _worker = stage.rust_worker("-n rs@host -c 8");
+    let answers = stage.script(
+        r#"
+ask("rate_limit", ["rs@host"], task_name="tools.add", rate_limit="1/h")
+results = [add.delay(1, n) for n in range(4)]
+results[0].get(timeout=20)
+wait_until("the others wait", lambda: len(ask("reserved", ["rs@host"])["rs@host"]) == 3)
+ask("rate_limit", ["rs@host"], task_name="tools.add", rate_limit="100/s")
+results += [add.delay(1, n) for n in range(4, 8)]
+show([result.get(timeout=30) for result in results])
+"#,
+    );
+    assert_eq!(answers, json!([1, 2, 3, 4, 5, 6, 7, 8]));
+}
+
+#[test]
 fn rate_limits_that_are_disabled_are_shown_and_hold_nothing_up() {
     let stage = Stage::new();
     let _worker = stage.rust_worker("-n rs@host -c 2 --worker-disable-rate-limits true");

@@ -74,3 +74,18 @@ fn a_worker_that_goes_silent_is_missed_by_the_others() {
     eventually("it is missed", secs(12), || !one.lines_with("missed heartbeat from r2@host").is_empty());
     assert!(one.lines_with("missed heartbeat from r3@host").is_empty(), "who says goodbye is not missed");
 }
+
+#[test]
+fn workers_that_stop_together_claim_no_dropped_messages() {
+    let stage = Stage::new();
+    let names = ["r1", "r2", "r3", "r4", "r5", "r6"];
+    let start = |name: &&str| stage.rust_worker(&format!("-n {name}@host -c 1 --heartbeat-interval 0.02"));
+    let mut workers: Vec<_> = names.iter().map(start).collect();
+    for worker in &workers {
+        worker.signal(nix::sys::signal::Signal::SIGTERM);
+    }
+    for worker in &mut workers {
+        assert!(worker.wait(SOON).success());
+        assert_eq!(worker.lines_with("dropped"), Vec::<String>::new());
+    }
+}

@@ -67,6 +67,32 @@ async fn a_rust_client_revokes_also_while_no_worker_is_there() {
     .await;
 }
 
+#[test]
+fn revoking_very_many_at_once_keeps_no_answer_waiting_and_loses_none() {
+    let stage = Stage::new();
+    let _worker = stage.rust_worker("-n rs@host -c 2");
+    let answers = stage.script(
+        r#"
+import uuid
+ids = [str(uuid.uuid4()) for _ in range(30_000)]
+app.control.revoke(ids)
+waits = []
+for n in range(20):
+    started = time.monotonic()
+    assert app.control.ping(timeout=20, limit=1), n
+    waits.append(time.monotonic() - started)
+states = [add.apply_async((1, 1), task_id=id) for id in (ids[0], ids[-1])]
+wait_until("both are dropped", lambda: all(result.state == "REVOKED" for result in states), 30)
+wait_until("all are stored", lambda: app.AsyncResult(ids[15_000]).state == "REVOKED", 60)
+waits.sort()
+show([waits[10], waits[-1]])
+"#,
+    );
+    let [usual, longest] = [0, 1].map(|place: usize| answers[place].as_f64().unwrap());
+    println!("pings meanwhile: {usual} s, at most {longest} s");
+    assert!(longest < 3.0, "a ping took {longest} s");
+}
+
 /// The broadcast is lost while the connection is away; the broker remembers.
 #[test]
 fn a_worker_that_missed_the_broadcast_learns_of_it() {

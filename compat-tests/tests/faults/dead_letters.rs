@@ -186,3 +186,89 @@ fn a_message_of_an_unknown_task_is_kept_and_a_stock_worker_runs_it() {
     let _stock = stage.stock_worker(1);
     stage.await_runs("done", 1, REPAIRED);
 }
+
+/// Writes dead letters into the list, the newest last; each names its number and one of two tasks.
+fn fill(stage: &Stage, count: usize, date: &str) {
+    let mut fill = redis::pipe();
+    for number in 0..count {
+        let (id, task) =
+            (format!("00000000-0000-4000-8000-{number:012}"), ["shop.pay", "blog.post"][number % 2]);
+        let message = format!(
+            r#"{{"body": "W1tdLCB7fSwge31d", "content-type": "application/json", "content-encoding": "utf-8", "headers": {{"lang": "py", "task": "{task}", "id": "task-{number}"}}, "properties": {{"delivery_tag": "{number}", "delivery_mode": 2, "priority": 0, "body_encoding": "base64", "delivery_info": {{"exchange": "", "routing_key": "celery"}}}}}}"#
+        );
+        let message = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, message);
+        let letter = format!(
+            r#"{{"id":"{id}","reason":"unregistered","list":"celery","hostname":"w@host","deliveries":1,"date":"{date}","history":[],"message":"{message}"}}"#
+        );
+        fill.lpush("celeriac.dead", letter).ignore();
+    }
+    fill.exec(&mut stage.redis.connection()).unwrap();
+}
+
+#[test]
+fn thousands_of_dead_letters_are_requeued_and_dropped_in_one_pass_and_the_others_keep_their_order() {
+    const COUNT: usize = 2000;
+    let stage = Stage::new();
+    fill(&stage, COUNT, "2026-11-30T12:00:00+00:00");
+    let size = stage.ask(&["MEMORY", "USAGE", "celeriac.dead", "SAMPLES", "0"]);
+    let sent = || stage.figure("total_net_output_bytes");
+    let before = sent();
+    assert_eq!(dead(&stage, &["requeue", "--task", "shop."]), format!("requeued {}", COUNT / 2));
+    // It reads the list once to choose and once to deal with it.
+    assert!(sent() - before < 4 * size, "{} bytes were sent of a list of {size}", sent() - before);
+    let ids = |list: &str, from: &str| -> Vec<String> {
+        let all: Vec<String> =
+            redis::cmd("LRANGE").arg(list).arg(0).arg(-1).query(&mut stage.redis.connection()).unwrap();
+        all.iter()
+            .map(|item| item.split(from).nth(1).unwrap().split('"').next().unwrap().to_owned())
+            .collect()
+    };
+    let newest_first = |odd: usize| (0..COUNT).rev().filter(move |number| number % 2 == odd);
+    let paid: Vec<String> = newest_first(0).map(|number| format!("task-{number}")).collect();
+    assert_eq!(ids("celery", r#""id": ""#), paid, "the oldest is delivered first");
+    let posts: Vec<String> =
+        newest_first(1).map(|number| format!("00000000-0000-4000-8000-{number:012}")).collect();
+    assert_eq!(ids("celeriac.dead", r#""id":""#), posts, "the others keep their order");
+    let one = &posts[10];
+    assert_eq!(dead(&stage, &["drop", one, "task-3"]), "dropped 2");
+    assert_eq!(stage.ask(&["LLEN", "celeriac.dead"]), COUNT as i64 / 2 - 2);
+    assert_eq!(dead(&stage, &["drop", "--all"]), format!("dropped {}", COUNT / 2 - 2));
+    assert_eq!(stage.ask(&["EXISTS", "celeriac.dead"]), 0);
+}
+
+#[test]
+fn dead_letters_are_bounded_in_number_size_and_age() {
+    let mut stage = Stage::new();
+    stage.set("CELERIAC_DEAD_LETTER_MAX_COUNT", "20");
+    stage.set("CELERIAC_DEAD_LETTER_MAX_BYTES", "100000");
+    fill(&stage, 5, "2001-01-01T00:00:00+00:00");
+    let mut worker = stage.worker("one", 2);
+    eventually("old ones are dropped, but for the last", secs(30), || {
+        stage.ask(&["LLEN", "celeriac.dead"]) == 1
+    });
+    worker.wait_for_line("were given up", secs(30));
+    let send = |first: usize, count: usize, payload: usize| {
+        for number in first..first + count {
+            let task = Signature::new("no.such.task")
+                .arg("x".repeat(payload))
+                .option("task_id", format!("typo-{number}"));
+            stage.runtime.block_on(stage.client().apply(task)).unwrap();
+        }
+        let last = format!("typo-{}", first + count - 1);
+        eventually("the last one is a dead letter", secs(30), || dead(&stage, &["list"]).contains(&last));
+    };
+    send(0, 60, 1);
+    let list = dead(&stage, &["list"]);
+    let kept: Vec<bool> = [39, 40, 59]
+        .iter()
+        .map(|number| {
+            list.contains(&format!(" typo-{number}\n")) || list.ends_with(&format!(" typo-{number}"))
+        })
+        .collect();
+    assert_eq!((list.lines().count(), kept), (20, vec![false, true, true]), "{list}");
+    worker.wait_for_line("each further one drops the oldest", secs(30));
+    send(100, 20, 20_000);
+    let bytes = || stage.ask(&["MEMORY", "USAGE", "celeriac.dead", "SAMPLES", "0"]);
+    assert!(bytes() <= 100_000 && stage.ask(&["LLEN", "celeriac.dead"]) > 1, "{} bytes", bytes());
+    assert!(worker.lines_with("were given up").len() <= 3, "one line for each change of state");
+}

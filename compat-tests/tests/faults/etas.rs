@@ -63,6 +63,23 @@ fn tasks_beyond_the_bound_are_parked_and_start_once_when_they_are_due() {
 }
 
 #[test]
+fn parked_tasks_start_in_time_though_the_next_worker_has_another_visibility_timeout() {
+    let mut stage = Stage::with_parking();
+    let mut worker = stage.worker("leaving", 2);
+    stage.send_due(0, 30, 12.0, 1.0);
+    stage.await_parked(20);
+    assert!(worker.terminate(secs(20)).success());
+    stage.set("BROKER_TRANSPORT_OPTIONS", r#"{"visibility_timeout": 43200}"#);
+    let _heir = stage.worker("heir", 2);
+    // Whoever takes them for held by somebody else leaves them to a sweep, twelve hours later.
+    stage.await_runs("done", 30, REPAIRED);
+    stage.await_empty();
+    stage.report("parked etas, another visibility timeout", "done", 30);
+    assert!(stage.runs("started").values().all(|runs| *runs == 1));
+    assert!(*stage.runs("late_ms").keys().min().unwrap() >= 0, "nothing starts before its eta");
+}
+
+#[test]
 fn a_stock_worker_restores_parked_messages_and_what_is_left_of_them_does_no_harm() {
     let stage = Stage::with_parking();
     let mut worker = stage.worker("leaving", 2);

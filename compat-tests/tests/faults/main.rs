@@ -16,6 +16,7 @@ mod idle;
 mod kills;
 mod leftovers;
 mod look;
+mod many_queues;
 mod mix;
 mod mixed;
 mod outages;

@@ -1,10 +1,12 @@
 //! `dead`: the messages that workers have given up (`celeriac_dead_letter_queue`).
 
+use std::collections::HashSet;
 use std::io::Write;
 
 use celeriac::Celery;
-use celeriac::broker::redis::{DeadLetter, DeadLetters, DeadReason};
+use celeriac::broker::redis::{DeadLetter, DeadLetters, DeadReason, Fate};
 use clap::{Args, Subcommand};
+use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
@@ -75,22 +77,25 @@ impl Dead {
                 print([if json { whole(letter).to_string() } else { page(letter) }]);
             }
             Dead::Requeue(chosen) => {
-                let mut count = 0;
-                for letter in chosen.of(&all)? {
-                    count += u32::from(letters.requeue(&letter.id).await?);
-                }
+                let count = deal(&letters, chosen.of(&all)?, Fate::Requeue).await?;
                 print([format!("requeued {count}")]);
             }
             Dead::Drop(chosen) => {
-                let mut count = 0;
-                for letter in chosen.of(&all)? {
-                    count += u32::from(letters.drop(&letter.id).await?);
-                }
+                let count = deal(&letters, chosen.of(&all)?, Fate::Drop).await?;
                 print([format!("dropped {count}")]);
             }
         }
         Ok(())
     }
+}
+
+/// Deals with the letters of those ids, with a progress bar if somebody watches; returns how many there were still.
+async fn deal(letters: &DeadLetters, ids: HashSet<&str>, fate: Fate) -> Result<u64, Failure> {
+    let bar = ProgressBar::new(letters.count().await?);
+    let decide = |letter: &DeadLetter| if ids.contains(letter.id.as_str()) { fate } else { Fate::Keep };
+    let dealt = letters.sift(decide, |looked_at| bar.inc(looked_at)).await;
+    bar.finish_and_clear();
+    Ok(dealt?)
 }
 
 fn unknown(id: &str) -> Failure {
@@ -111,21 +116,29 @@ impl Search {
 }
 
 impl Chosen {
-    /// The ones that are meant, the oldest first, so that they are queued again in their order.
-    fn of<'a>(&self, all: &'a [DeadLetter]) -> Result<Vec<&'a DeadLetter>, Failure> {
+    /// The ids of those that are meant.
+    fn of<'a>(&self, all: &'a [DeadLetter]) -> Result<HashSet<&'a str>, Failure> {
         if self.ids.is_empty() && self.search.is_empty() && !self.all {
             return Err(Failure::failed(
                 "no dead letters are chosen\nhint: give ids, conditions such as --task NAME, or --all",
             ));
         }
-        if let Some(id) = self.ids.iter().find(|id| !all.iter().any(|letter| is_named(letter, id))) {
-            return Err(unknown(id));
+        let wanted: HashSet<&str> = self.ids.iter().map(String::as_str).collect();
+        let (mut named, mut meant) = (HashSet::new(), HashSet::new());
+        for letter in all {
+            let (task_id, _) = letter.task();
+            let names = [Some(letter.id.as_str()), task_id.as_deref()];
+            let found: Vec<&str> =
+                names.into_iter().flatten().filter_map(|name| wanted.get(name).copied()).collect();
+            if (wanted.is_empty() || !found.is_empty()) && self.search.matches(letter) {
+                meant.insert(letter.id.as_str());
+            }
+            named.extend(found);
         }
-        let is_meant = |letter: &&DeadLetter| {
-            self.search.matches(letter)
-                && (self.ids.is_empty() || self.ids.iter().any(|id| is_named(letter, id)))
-        };
-        Ok(all.iter().rev().filter(is_meant).collect())
+        match self.ids.iter().find(|id| !named.contains(id.as_str())) {
+            Some(id) => Err(unknown(id)),
+            None => Ok(meant),
+        }
     }
 }
 

@@ -1,140 +1,154 @@
-//! Messages that were given up: why, where and when, with their original bytes.
+//! The list of the messages that were given up: kept within bounds, read, put back into their queues, dropped.
 //!
 //! A list of JSON objects under the key of `celeriac_dead_letter_queue`, the newest first.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use redis::{Cmd, Pipeline, cmd};
-use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
-use super::Link;
-use super::script::{eval, texts};
+use redis::{Cmd, Pipeline, Value, cmd};
+
+use super::dead_letter::DeadLetter;
+use super::script::eval;
+use super::{Keys, Link};
 use crate::broker::BrokerError;
-use crate::message::envelope;
+use crate::config::Config;
 
 /// Takes a record out of the list and, if a list is named, puts its message there, to be delivered last.
 const TAKE: &str = r"
-if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
+if redis.call('LREM', KEYS[1], -1, ARGV[1]) == 0 then return 0 end
 if KEYS[2] then redis.call('LPUSH', KEYS[2], ARGV[2]) end
 return 1";
 
-/// Why a message was given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum DeadReason {
-    /// It cannot be read.
-    Malformed,
-    /// No worker here has its task.
-    Unregistered,
-    /// Its task rejected it (`celeriac_dead_letter_rejected`).
-    Rejected,
-    /// It was delivered as often as `celeriac_max_deliveries` allows, and its worker died each time.
-    Deliveries,
+/// Deals with the oldest records, each recognised by its beginning: puts a message into a list and removes the record,
+/// removes it (target 0), or moves it to the other end (target -1), so that a pass over the whole list keeps its order.
+/// Ends at a record that is not the expected one. Returns how many were dealt with.
+///
+/// Keys: the list, targets. Arguments: beginning, number of the target, message, for each record.
+const SIFT: &str = r"
+local done = 0
+for i = 1, #ARGV, 3 do
+  local record = redis.call('LINDEX', KEYS[1], -1)
+  if not record or string.sub(record, 1, #ARGV[i]) ~= ARGV[i] then return done end
+  local target = tonumber(ARGV[i + 1])
+  if target > 0 then redis.call('LPUSH', KEYS[target + 1], ARGV[i + 2]) end
+  redis.call('RPOP', KEYS[1])
+  if target < 0 then redis.call('LPUSH', KEYS[1], record) end
+  done = done + 1
+end
+return done";
+
+/// Drops the oldest records that are beyond the bounds, as far as their number, their bytes at the server and their date
+/// go. The newest is always kept. Returns how many there are, their bytes (-1 where the server does not say), and how
+/// many were dropped.
+///
+/// Arguments: most records, most bytes, oldest date (each 0 or empty for no bound), samples for the bytes.
+const TRIM: &str = r#"
+local count, most, most_bytes = redis.call('LLEN', KEYS[1]), tonumber(ARGV[1]), tonumber(ARGV[2])
+local before = count
+if count == 0 then return {0, 0, 0} end
+if most > 0 and count > most then
+  redis.call('LTRIM', KEYS[1], 0, most - 1)
+  count = most
+end
+local bytes = redis.pcall('MEMORY', 'USAGE', KEYS[1], 'SAMPLES', ARGV[4])
+if type(bytes) ~= 'number' then bytes = -1 end
+while count > 1 and before - count < 10000 do
+  local oldest = redis.call('LINDEX', KEYS[1], -1)
+  local date = string.match(oldest, '"date":"([^"]*)"')
+  local is_old = date and date < ARGV[3]
+  if not is_old and (most_bytes == 0 or bytes <= most_bytes) then break end
+  redis.call('RPOP', KEYS[1])
+  count = count - 1
+  if bytes > 0 then bytes = bytes - #oldest end
+end
+return {count, bytes, before - count}"#;
+
+/// How many records are read or dealt with at a time.
+const PAGE: usize = 100;
+/// How many bytes of a record it is recognised by: its id is among them.
+const BEGINNING: usize = 64;
+
+/// The list into which workers put the messages that they give up, and its bounds.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct DeadLetterQueue {
+    /// Key of the list.
+    pub(crate) key: String,
+    /// Most records; 0 for no bound.
+    pub(crate) max_count: u64,
+    /// Most bytes at the server; 0 for no bound.
+    pub(crate) max_bytes: u64,
+    /// How long a record is kept; `None` for ever.
+    expires: Option<Duration>,
 }
 
-impl std::fmt::Display for DeadReason {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(match self {
-            DeadReason::Malformed => "malformed",
-            DeadReason::Unregistered => "unregistered",
-            DeadReason::Rejected => "rejected",
-            DeadReason::Deliveries => "deliveries",
+/// How many dead letters there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct DeadLetterCount {
+    pub(crate) count: u64,
+    /// Bytes at the server; `None` where it does not say.
+    pub(crate) bytes: Option<u64>,
+    /// How many were dropped now, since they were beyond a bound.
+    pub(crate) dropped: u64,
+}
+
+impl DeadLetterQueue {
+    /// The one of those settings; `None` when messages that are given up are dropped.
+    pub(crate) fn new(config: &Config, keys: &Keys) -> Option<Self> {
+        let expires = config.celeriac_dead_letter_expires;
+        Some(Self {
+            key: keys.dead_letters(config.celeriac_dead_letter_queue.as_deref()?),
+            max_count: config.celeriac_dead_letter_max_count,
+            max_bytes: config.celeriac_dead_letter_max_bytes,
+            expires: (!expires.is_zero()).then_some(expires),
         })
     }
-}
 
-/// One start of a message that had come back, or the attempt at which it was given up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Start {
-    /// When, ISO 8601.
-    pub date: String,
-    /// Node name of the worker.
-    pub hostname: String,
-}
-
-impl Start {
-    /// One of now.
-    pub(crate) fn now(hostname: &str) -> Self {
-        Self { date: chrono::Utc::now().to_rfc3339(), hostname: hostname.to_owned() }
-    }
-}
-
-/// One message that was given up.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct DeadLetter {
-    /// By which it is named.
-    pub id: String,
-    /// Why it was given up.
-    pub reason: DeadReason,
-    /// The list that it came from.
-    pub list: String,
-    /// Node name of the worker that gave it up.
-    pub hostname: String,
-    /// How often it came to its start: the first time, and those of `history`.
-    pub deliveries: u32,
-    /// When it was given up, ISO 8601.
-    pub date: String,
-    /// Its starts after the first, which is not recorded: nothing was wrong then.
-    #[serde(default)]
-    pub history: Vec<Start>,
-    /// The message as it was delivered, in base64.
-    message: String,
-}
-
-impl DeadLetter {
-    /// A record of now.
-    pub(crate) fn new(
-        reason: DeadReason,
-        list: String,
-        hostname: &str,
-        history: Vec<Start>,
-        message: &[u8],
-    ) -> Self {
-        Self {
-            id: uuid::Uuid::new_v4().to_string(),
-            reason,
-            list,
-            hostname: hostname.to_owned(),
-            deliveries: u32::try_from(history.len()).unwrap_or(u32::MAX).saturating_add(1),
-            date: chrono::Utc::now().to_rfc3339(),
-            history,
-            message: STANDARD.encode(message),
-        }
-    }
-
-    /// The message as it was delivered.
-    pub fn message(&self) -> Vec<u8> {
-        STANDARD.decode(&self.message).unwrap_or_default()
-    }
-
-    /// The same in base64.
-    pub fn message_base64(&self) -> &str {
-        &self.message
-    }
-
-    /// Id and name of the task, if the message can be read so far.
-    pub fn task(&self) -> (Option<String>, Option<String>) {
-        match envelope::decode(&self.message()) {
-            Ok(message) => (message.headers.id, message.headers.task),
-            Err(error) => (error.task_id().map(str::to_owned), error.task_name().map(str::to_owned)),
-        }
-    }
-
-    /// The command that adds it to a list.
-    pub(crate) fn command(&self, key: &str) -> Cmd {
+    /// The commands that add a record and drop what is beyond the bounds then.
+    pub(crate) fn push(&self, letter: &DeadLetter) -> [Cmd; 2] {
         let mut push = cmd("LPUSH");
-        push.arg(key).arg(self.encode());
-        push
+        push.arg(&self.key).arg(letter.encode());
+        // A few samples: this may be one of thousands.
+        [push, self.trim_command(5)]
     }
 
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        // Texts and numbers always have a form in JSON.
-        serde_json::to_vec(self).unwrap_or_default()
+    fn trim_command(&self, samples: usize) -> Cmd {
+        let oldest = self.expires.and_then(|expires| {
+            let age = chrono::TimeDelta::from_std(expires).ok()?;
+            Some(chrono::Utc::now().checked_sub_signed(age)?.to_rfc3339())
+        });
+        let [count, bytes, samples] =
+            [self.max_count, self.max_bytes, samples as u64].map(|number| number.to_string());
+        let oldest = oldest.unwrap_or_default();
+        let arguments = [count.as_bytes(), bytes.as_bytes(), oldest.as_bytes(), samples.as_bytes()];
+        eval(TRIM, &[&self.key], &arguments)
     }
+
+    /// Drops what is beyond the bounds, and counts what is left.
+    ///
+    /// # Errors
+    /// Those of the server.
+    pub(crate) async fn trim(&self, link: &Link) -> Result<DeadLetterCount, BrokerError> {
+        let mut trim = Pipeline::new();
+        trim.add_command(self.trim_command(0));
+        let replies = link.call(&mut trim).await?;
+        let Some(Value::Array(numbers)) = replies.first() else { return Ok(DeadLetterCount::default()) };
+        let number = |index: usize| match numbers.get(index) {
+            Some(Value::Int(number)) => u64::try_from(*number).ok(),
+            _ => None,
+        };
+        let [count, dropped] = [0, 2].map(|index| number(index).unwrap_or(0));
+        Ok(DeadLetterCount { count, bytes: number(1), dropped })
+    }
+}
+
+/// What becomes of a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It stays.
+    Keep,
+    /// Its message goes back to the list that it came from, byte by byte as it was delivered.
+    Requeue,
+    /// It is removed for good.
+    Drop,
 }
 
 /// The messages that the workers of a broker have given up.
@@ -157,7 +171,20 @@ impl DeadLetters {
         Ok(self.records().await?.into_iter().map(|(letter, _)| letter).collect())
     }
 
-    /// Puts a message back where it came from, byte by byte as it was delivered; `false` when it is not there.
+    /// How many records the list has.
+    ///
+    /// # Errors
+    /// Those of the server.
+    pub async fn count(&self) -> Result<u64, BrokerError> {
+        let replies = self.link.call(Pipeline::new().cmd("LLEN").arg(&self.key)).await?;
+        Ok(match replies[0] {
+            Value::Int(count) => u64::try_from(count).unwrap_or(0),
+            _ => 0,
+        })
+    }
+
+    /// Puts one message back where it came from, byte by byte as it was delivered; `false` when it is not there. For
+    /// several, see [`DeadLetters::sift`].
     ///
     /// # Errors
     /// Those of the server.
@@ -168,7 +195,7 @@ impl DeadLetters {
         }
     }
 
-    /// Removes a message for good; `false` when it is not there.
+    /// Removes one message for good; `false` when it is not there. For several, see [`DeadLetters::sift`].
     ///
     /// # Errors
     /// Those of the server.
@@ -179,24 +206,107 @@ impl DeadLetters {
         }
     }
 
-    async fn take(&self, record: &str, to: Option<(&String, &[u8])>) -> Result<bool, BrokerError> {
-        let (mut keys, mut arguments) = (vec![&self.key], vec![record.as_bytes()]);
+    /// Decides on each of those that there are now, the oldest first, so that they are queued again in their order; a
+    /// hundred at a time, in one pass. `progress` is told how many of them were decided on. Returns how many do not stay.
+    ///
+    /// Records that are no dead letters stay. Somebody else may add and remove some meanwhile; the order of those that
+    /// stay is kept unless this is cancelled in the middle.
+    ///
+    /// # Errors
+    /// Those of the server. What was dealt with before stays so.
+    pub async fn sift(
+        &self,
+        mut decide: impl FnMut(&DeadLetter) -> Fate,
+        mut progress: impl FnMut(u64),
+    ) -> Result<u64, BrokerError> {
+        let (mut taken, mut left) = (0, self.count().await?);
+        while left > 0 {
+            let page = usize::try_from(left).unwrap_or(PAGE).min(PAGE);
+            let (mut keys, mut arguments) = (vec![self.key.clone()], Vec::new());
+            let mut fates = Vec::new();
+            for record in self.page(0, page).await?.iter().rev() {
+                let letter: Option<DeadLetter> = serde_json::from_slice(record).ok();
+                let fate = letter.as_ref().map_or(Fate::Keep, &mut decide);
+                let (target, message) = match (fate, letter) {
+                    (Fate::Requeue, Some(letter)) => {
+                        let known = keys.iter().skip(1).position(|key| *key == letter.list);
+                        let target = known.map_or(keys.len(), |known| known + 1);
+                        if target == keys.len() {
+                            keys.push(letter.list.clone());
+                        }
+                        (i64::try_from(target).unwrap_or(0), letter.message())
+                    }
+                    (Fate::Drop, _) => (0, Vec::new()),
+                    _ => (-1, Vec::new()),
+                };
+                fates.push(fate);
+                let beginning = record[..record.len().min(BEGINNING)].to_vec();
+                arguments.extend([beginning, target.to_string().into_bytes(), message]);
+            }
+            if fates.is_empty() {
+                break;
+            }
+            let keys: Vec<&String> = keys.iter().collect();
+            let arguments: Vec<&[u8]> = arguments.iter().map(Vec::as_slice).collect();
+            let mut sift = Pipeline::new();
+            sift.add_command(eval(SIFT, &keys, &arguments));
+            let done = match self.link.call(&mut sift).await?[0] {
+                Value::Int(done) => usize::try_from(done).unwrap_or(0),
+                _ => 0,
+            };
+            taken += fates.iter().take(done).filter(|fate| **fate != Fate::Keep).count() as u64;
+            // If somebody else took the oldest record meanwhile, there is one less to decide on.
+            let done = done.max(1) as u64;
+            left = left.saturating_sub(done);
+            progress(done);
+        }
+        Ok(taken)
+    }
+
+    async fn take(&self, record: &[u8], to: Option<(&String, &[u8])>) -> Result<bool, BrokerError> {
+        let (mut keys, mut arguments) = (vec![&self.key], vec![record]);
         if let Some((list, message)) = to {
             keys.push(list);
             arguments.push(message);
         }
         let mut pipeline = Pipeline::new();
         pipeline.add_command(eval(TAKE, &keys, &arguments));
-        Ok(self.link.call(&mut pipeline).await?[0] == redis::Value::Int(1))
+        Ok(self.link.call(&mut pipeline).await?[0] == Value::Int(1))
     }
 
-    async fn find(&self, id: &str) -> Result<Option<(DeadLetter, String)>, BrokerError> {
+    async fn find(&self, id: &str) -> Result<Option<(DeadLetter, Vec<u8>)>, BrokerError> {
         Ok(self.records().await?.into_iter().find(|(letter, _)| letter.id == id))
     }
 
-    async fn records(&self) -> Result<Vec<(DeadLetter, String)>, BrokerError> {
-        let found = self.link.call(Pipeline::new().cmd("LRANGE").arg(&self.key).arg(0).arg(-1)).await?;
-        let read = |record: String| Some((serde_json::from_str(&record).ok()?, record));
-        Ok(texts(&found[0]).into_iter().filter_map(read).collect())
+    /// The letters with their records, the newest first.
+    async fn records(&self) -> Result<Vec<(DeadLetter, Vec<u8>)>, BrokerError> {
+        let mut found = Vec::new();
+        // From the end, where nothing is added meanwhile.
+        for first in (0..).step_by(PAGE) {
+            let page = self.page(first, PAGE).await?;
+            let is_last = page.len() < PAGE;
+            let letter = |record: Vec<u8>| Some((serde_json::from_slice(&record).ok()?, record));
+            found.extend(page.into_iter().rev().filter_map(letter));
+            if is_last {
+                break;
+            }
+        }
+        found.reverse();
+        Ok(found)
+    }
+
+    /// Up to `count` records, the oldest last, behind the `first` oldest ones.
+    async fn page(&self, first: usize, count: usize) -> Result<Vec<Vec<u8>>, BrokerError> {
+        let mut read = Pipeline::new();
+        let [from, to] = [first + count, first + 1].map(|place| format!("-{place}"));
+        read.cmd("LRANGE").arg(&self.key).arg(from).arg(to);
+        let Some(Value::Array(records)) = self.link.call(&mut read).await?.pop() else {
+            return Ok(Vec::new());
+        };
+        let bytes = |record| match record {
+            Value::BulkString(bytes) => Some(bytes),
+            _ => None,
+        };
+        Ok(records.into_iter().filter_map(bytes).collect())
     }
 }

@@ -7,6 +7,7 @@ mod bindings;
 mod clock;
 mod connection;
 mod consumer;
+mod dead_letter;
 mod dead_letters;
 mod dial;
 mod endpoint;
@@ -32,7 +33,9 @@ mod url;
 pub(crate) use consumer::{
     Binding, Consumer, ConsumerHandle, ConsumerOptions, Delivery, Disposition, Receiver, Settlement, Taken,
 };
-pub use dead_letters::{DeadLetter, DeadLetters, DeadReason, Start};
+pub use dead_letter::{DeadLetter, DeadReason, Start};
+pub(crate) use dead_letters::{DeadLetterCount, DeadLetterQueue};
+pub use dead_letters::{DeadLetters, Fate};
 pub use endpoint::Endpoint;
 pub(crate) use eviction::warn_of_eviction;
 pub(crate) use exchange::guarded;

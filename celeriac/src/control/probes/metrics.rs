@@ -77,6 +77,13 @@ fn collect(registry: &Registry, watch: &Watch, events: &Dispatcher) -> prometheu
             .with_label_values(&[refusal.work.as_str(), refusal.subject.as_str()])
             .set(refusal.count as f64);
     }
+    if let Some(dead_letters) = watch.dead_letters() {
+        let help = "Messages of all workers that were given up and are kept (`celeriac dead`).";
+        gauge("celeriac_dead_letters", help, dead_letters.count as f64)?;
+        if let Some(bytes) = dead_letters.bytes {
+            gauge("celeriac_dead_letters_bytes", "Memory of the broker that they take.", bytes as f64)?;
+        }
+    }
     if let Some(bytes) = resident_bytes() {
         gauge("process_resident_memory_bytes", "Resident memory.", bytes)?;
     }

@@ -5,6 +5,7 @@
 //! the text format of Prometheus. All are answered from remote control's thread out of what is known there; a request
 //! asks neither the broker nor the worker's own threads.
 
+mod dead_letters;
 mod metrics;
 mod server;
 mod watch;

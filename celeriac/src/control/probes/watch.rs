@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use redis::{Pipeline, Value as Reply};
 use tokio_util::sync::CancellationToken;
 
+use super::dead_letters::DeadLetterWatch;
 use crate::broker::BrokerError;
-use crate::broker::redis::{Effect, Queues, refuses_everything};
+use crate::broker::redis::{DeadLetterCount, Effect, Queues, refuses_everything};
 use crate::control::worker_port::{Condition, WorkerPort};
 use crate::worker::state::lock;
 
@@ -15,6 +16,8 @@ use crate::worker::state::lock;
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// At which of these times the queues are looked at too; an idle worker is to cost the broker little.
 const LENGTHS_EVERY: u64 = 2;
+/// At which of these times the dead letters are counted, and those dropped that are beyond their bounds.
+const DEAD_LETTERS_EVERY: u64 = 5;
 /// How long the broker may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long the broker, or the consumer's loop, may be silent for a worker that is ready. A connected consumer makes a
@@ -37,6 +40,8 @@ struct Seen {
     broker: Option<Instant>,
     /// How many messages wait, by queue.
     lengths: Vec<(String, u64)>,
+    /// How many messages were given up and are kept; `None` where none are.
+    dead_letters: Option<DeadLetterCount>,
     /// Messages that had come, and when that number last changed or had no need to.
     received: (u64, Instant),
     /// Tasks that were started, and when that number last changed or had no need to.
@@ -51,6 +56,7 @@ impl Watch {
         let seen = Seen {
             broker: None,
             lengths: Vec::new(),
+            dead_letters: None,
             received: (0, now),
             started: (0, now),
             is_reported: false,
@@ -60,7 +66,14 @@ impl Watch {
 
     /// Looks again and again until told to stop.
     pub(crate) async fn run(self: Arc<Self>, queues: Queues, stop: CancellationToken) {
+        let mut dead_letters = DeadLetterWatch::new(self.worker.config(), queues.keys());
         for time in 0_u64.. {
+            if time.is_multiple_of(DEAD_LETTERS_EVERY)
+                && let Some(watch) = &mut dead_letters
+                && let Ok(Ok(count)) = tokio::time::timeout(PATIENCE, watch.look(queues.link())).await
+            {
+                lock(&self.seen).dead_letters = Some(count);
+            }
             let names = if time.is_multiple_of(LENGTHS_EVERY) { self.queues() } else { Vec::new() };
             let looked = tokio::time::timeout(PATIENCE, look(&queues, &names)).await;
             if let Ok(Ok(Some(lengths))) = looked {
@@ -149,6 +162,11 @@ impl Watch {
     /// How many messages waited when they were last looked at, by queue.
     pub(super) fn lengths(&self) -> Vec<(String, u64)> {
         lock(&self.seen).lengths.clone()
+    }
+
+    /// How many messages were given up and are kept, when they were last counted; `None` where none are.
+    pub(super) fn dead_letters(&self) -> Option<DeadLetterCount> {
+        lock(&self.seen).dead_letters
     }
 
     fn queues(&self) -> Vec<String> {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use redis::{Cmd, Pipeline, Value, cmd};
 
 use super::{Consumer, Disposition, Entry, Receiver, Settlement};
-use crate::broker::redis::dead_letters::DeadLetter;
+use crate::broker::redis::DeadLetter;
 use crate::broker::redis::exchange::is_full;
 use crate::broker::redis::transaction::{Part, Transaction};
 use crate::failpoints::fail_point;
@@ -57,23 +57,24 @@ impl<R: Receiver> Consumer<R> {
             self.park(transaction, entry, eta);
         }
         let mut part = Part { entry, commands, moves: false, replies };
-        if let Some(elsewhere) = part.entry.as_ref().and_then(|entry| self.elsewhere(disposition, entry)) {
+        let elsewhere =
+            part.entry.as_ref().map(|entry| self.elsewhere(disposition, entry)).unwrap_or_default();
+        if !elsewhere.is_empty() {
             part.moves = part.commands.is_empty();
-            part.commands.push(elsewhere);
+            part.commands.extend(elsewhere);
         }
         self.admit(transaction, part);
     }
 
-    /// The command that puts a message where it goes.
-    fn elsewhere(&self, disposition: Disposition, entry: &Entry) -> Option<Cmd> {
+    /// The commands that put a message where it goes.
+    fn elsewhere(&self, disposition: Disposition, entry: &Entry) -> Vec<Cmd> {
         let home = entry.home(&self.keys);
         match disposition {
-            Disposition::Ack | Disposition::Hold | Disposition::Park(_) => None,
-            Disposition::Requeue => Some(push("LPUSH", &home, entry.redelivered())),
-            Disposition::Restore => Some(push("RPUSH", &home, entry.redelivered())),
-            Disposition::Dead(reason, history) => self.dead_letters.as_ref().map(|list| {
-                let letter = DeadLetter::new(reason, home, &self.hostname, history, &entry.raw);
-                push("LPUSH", list, letter.encode())
+            Disposition::Ack | Disposition::Hold | Disposition::Park(_) => Vec::new(),
+            Disposition::Requeue => vec![push("LPUSH", &home, entry.redelivered())],
+            Disposition::Restore => vec![push("RPUSH", &home, entry.redelivered())],
+            Disposition::Dead(reason, history) => self.dead_letters.as_ref().map_or_else(Vec::new, |list| {
+                list.push(&DeadLetter::new(reason, home, &self.hostname, history, &entry.raw)).into()
             }),
         }
     }

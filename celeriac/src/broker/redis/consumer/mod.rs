@@ -32,7 +32,7 @@ use super::exchange::is_full;
 use super::inflight::Slots;
 use super::refusals::{Refusal, Refusals, Work, is_passing};
 use super::transaction::Transaction;
-use super::{Keys, Link, Persistence};
+use super::{DeadLetterQueue, Keys, Link, Persistence};
 use crate::backoff::Backoff;
 use crate::broker::BrokerError;
 use crate::config::QueueOrder;
@@ -92,7 +92,7 @@ pub(crate) struct Consumer<R> {
     worker: String,
     visibility_timeout: Duration,
     hostname: String,
-    dead_letters: Option<String>,
+    dead_letters: Option<DeadLetterQueue>,
     persistence: Persistence,
     receiver: Arc<R>,
     handle: ConsumerHandle,
@@ -131,7 +131,7 @@ pub(crate) struct ConsumerOptions {
     /// Node name.
     pub(crate) hostname: String,
     /// Where messages go that are given up; `None` drops them.
-    pub(crate) dead_letters: Option<String>,
+    pub(crate) dead_letters: Option<DeadLetterQueue>,
     /// How long a lost broker is tried.
     pub(crate) persistence: Persistence,
     /// In which order queues of equal priority are served.
