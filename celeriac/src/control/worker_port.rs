@@ -85,7 +85,7 @@ pub(crate) trait WorkerPort: Send + Sync + 'static {
 }
 
 /// How a worker is doing, for its probes.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Condition {
     /// Whether it has begun to consume.
     pub(crate) consumes: bool,
@@ -105,6 +105,8 @@ pub(crate) struct Condition {
     pub(crate) consumer_age: Duration,
     /// Time since the worker's runtime last gave a turn to a task that was due.
     pub(crate) runtime_age: Duration,
+    /// Why no task can begin on this host; `None` while they can.
+    pub(crate) shortage: Option<String>,
 }
 
 /// What runs the tasks of a worker, for `stats`.

@@ -69,5 +69,6 @@ impl Autoscale {
 fn resize(runtime: &Arc<Runtime>, from: usize, to: usize) {
     log::info!(from, to; "Scaling from {from} to {to} slots");
     runtime.slots.resize(to);
+    runtime.processes.resize(to);
     runtime.consumer.wake();
 }

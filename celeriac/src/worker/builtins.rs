@@ -4,10 +4,11 @@
 
 use std::sync::Arc;
 
+use super::layers::call;
 use crate::backend::ExceptionInfo;
 use crate::canvas;
 use crate::message::{Body, Value};
-use crate::task::{Context, Handler, TaskDefinition, TaskError, TaskResult};
+use crate::task::{Context, TaskDefinition, TaskError, TaskResult};
 
 /// The name of a task, and the arguments of each call.
 type Calls = (String, Vec<Vec<Value>>);
@@ -51,15 +52,7 @@ async fn run_all(
         request.task.clone_from(&task);
         request.body = Body { args, ..Body::default() };
         let inner = context.for_inner(Arc::clone(definition), request);
-        results.push(match &definition.handler {
-            Handler::Async(function) => function(inner).await?,
-            Handler::Blocking(function) => {
-                let function = Arc::clone(function);
-                tokio::task::spawn_blocking(move || function(inner))
-                    .await
-                    .map_err(|error| TaskError::unexpected(error.to_string()))??
-            }
-        });
+        results.push(call(&definition.handler, None, inner).await?);
     }
     Ok(Value::List(results))
 }

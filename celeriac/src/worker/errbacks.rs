@@ -81,7 +81,7 @@ impl Runtime {
         own.body.kwargs = merged.kwargs;
         own.task.clone_from(&errback.task);
         let context = Context::for_run(Arc::clone(&definition), own, self.states.clone(), self.app.clone());
-        if let Err(error) = call(&definition.handler, context).await {
+        if let Err(error) = call(&definition.handler, None, context).await {
             let name = errback.task.as_str();
             log::error!(task_id = id, task_name = name, error:? = error; "Errback {name} failed");
         }

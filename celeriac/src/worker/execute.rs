@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::layers::Layers;
+use super::threads::Seat;
 use crate::message::Value;
 use crate::task::{Context, Handler, TaskError, TaskResult};
 
@@ -38,8 +39,14 @@ pub(crate) struct Limits {
 /// Runs the function until it ends or is ended.
 ///
 /// An async function is dropped when it is ended; a blocking one goes on in its thread, but nobody waits for it.
-pub(crate) async fn execute(layers: &Layers, handler: &Handler, context: Context, limits: Limits) -> Ended {
-    let run = async { Ended::Returned(layers.run(handler, context.clone()).await) };
+pub(crate) async fn execute(
+    layers: &Layers,
+    handler: &Handler,
+    seat: Option<Seat>,
+    context: Context,
+    limits: Limits,
+) -> Ended {
+    let run = async { Ended::Returned(layers.run(handler, seat, context.clone()).await) };
     if limits.hard.is_none() && limits.soft.is_none() {
         return tokio::select! {
             biased;

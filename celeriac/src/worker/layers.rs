@@ -1,11 +1,14 @@
 //! Layers around the runs of tasks: functions of the program that see a call go in and its outcome come out.
 
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
+use super::threads::Seat;
 use super::{Worker, panics};
 use crate::message::Value;
 use crate::task::{Context, Handler, TaskError, TaskResult};
@@ -47,17 +50,19 @@ impl Worker {
 }
 
 impl Layers {
-    /// Runs a task within the layers.
-    pub(crate) async fn run(&self, handler: &Handler, context: Context) -> TaskResult<Value> {
+    /// Runs a task within the layers; a blocking one in the thread that it has.
+    pub(crate) async fn run(
+        &self,
+        handler: &Handler,
+        seat: Option<Seat>,
+        context: Context,
+    ) -> TaskResult<Value> {
         if self.0.is_empty() {
-            return call(handler, context).await;
+            return call(handler, seat, context).await;
         }
-        let next = Next { layers: self.clone(), position: 0, handler: handler.clone() };
+        let next = Next { layers: self.clone(), position: 0, handler: handler.clone(), seat };
         // The task itself cannot panic any more; a layer can.
-        AssertUnwindSafe(next.run(context))
-            .catch_unwind()
-            .await
-            .unwrap_or_else(|payload| Err(panics::failure(&*payload)))
+        caught(next.run(context)).await
     }
 }
 
@@ -66,6 +71,7 @@ pub struct Next {
     layers: Layers,
     position: usize,
     handler: Handler,
+    seat: Option<Seat>,
 }
 
 impl Next {
@@ -79,28 +85,34 @@ impl Next {
                 self.position += 1;
                 layer(context, self).await
             }
-            None => call(&self.handler, context).await,
+            None => call(&self.handler, self.seat, context).await,
         }
     }
 }
 
-/// Calls the function of a task; a panic in it is a failure.
-pub(super) async fn call(handler: &Handler, context: Context) -> TaskResult<Value> {
+/// Calls the function of a task; a panic in it is a failure. A blocking function without a thread waits for one.
+pub(super) async fn call(handler: &Handler, seat: Option<Seat>, context: Context) -> TaskResult<Value> {
     match handler {
-        Handler::Async(function) => {
-            let run = AssertUnwindSafe(async { function(context).await });
-            run.catch_unwind().await.unwrap_or_else(|payload| Err(panics::failure(&*payload)))
-        }
+        Handler::Async(function) => caught(async { function(context).await }).await,
         Handler::Blocking(function) => {
-            let function = Arc::clone(function);
+            let seat = match seat {
+                Some(seat) => seat,
+                None => Seat::wait().await,
+            };
+            let (function, own) = (Arc::clone(function), context.clone());
             let run = move || {
-                catch_unwind(AssertUnwindSafe(|| function(context)))
+                panics::watched(|| catch_unwind(AssertUnwindSafe(|| function(own))))
                     .unwrap_or_else(|payload| Err(panics::failure(&*payload)))
             };
-            // It cannot panic; the runtime ends only after its tasks.
-            tokio::task::spawn_blocking(run)
-                .await
-                .unwrap_or_else(|error| Err(TaskError::unexpected(error.to_string())))
+            let ended = seat.run(&context, run).await;
+            ended.unwrap_or_else(|| Err(TaskError::unexpected("the thread of the task has ended")))
         }
     }
+}
+
+/// Runs a task's code; a panic in it is a failure.
+async fn caught(run: impl Future<Output = TaskResult<Value>>) -> TaskResult<Value> {
+    let mut run = pin!(AssertUnwindSafe(run).catch_unwind());
+    let ended = poll_fn(|context| panics::watched(|| run.as_mut().poll(context))).await;
+    ended.unwrap_or_else(|payload| Err(panics::failure(&*payload)))
 }

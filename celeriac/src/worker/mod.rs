@@ -16,6 +16,7 @@ mod layers;
 mod learn;
 mod metrics;
 mod panics;
+mod place;
 mod poison;
 mod port;
 mod processes;
@@ -26,11 +27,13 @@ mod revocation;
 mod revoked;
 mod runtime;
 mod schedule;
+mod shortage;
 mod shutdown;
 mod signals;
 mod slots;
 pub mod state;
 mod statedb;
+mod threads;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -96,6 +99,7 @@ pub struct Worker {
     queues: Option<Vec<String>>,
     stop: CancellationToken,
     handles_signals: bool,
+    hooks_panics: bool,
     parts: Parts,
     commands: Commands,
     autoscale: Option<Bounds>,
@@ -139,6 +143,7 @@ impl Worker {
             queues: None,
             stop: CancellationToken::new(),
             handles_signals: true,
+            hooks_panics: true,
             parts: Parts {
                 without_gossip: false,
                 without_mingle: false,
@@ -228,6 +233,16 @@ impl Worker {
         self
     }
 
+    /// Leaves the program's panic hook as it is.
+    ///
+    /// By default the worker puts a hook in front of it that notes the place and backtrace of a panic in a task, which
+    /// become the traceback of its failure, and then calls the program's hook. Without it, failures by panics have no
+    /// traceback.
+    pub fn without_panic_hook(mut self) -> Self {
+        self.hooks_panics = false;
+        self
+    }
+
     /// Runs until it is shut down: warm by TERM, cold by QUIT.
     ///
     /// For tasks of the pool `process` the program starts itself again, with the same arguments: `main` comes to this
@@ -241,7 +256,9 @@ impl Worker {
     /// `broker_connection_retry`, `broker_connection_retry_on_startup` and `broker_connection_max_retries` say, by default
     /// for ever; then it is [`BrokerError::GaveUp`](crate::broker::BrokerError::GaveUp).
     pub async fn run(self) -> Result<Stopped> {
-        panics::install();
+        if self.hooks_panics {
+            panics::install();
+        }
         let Self {
             app,
             states,
@@ -249,6 +266,7 @@ impl Worker {
             queues,
             stop,
             handles_signals,
+            hooks_panics: _,
             parts,
             commands,
             autoscale,
@@ -333,7 +351,7 @@ impl Worker {
                 hooks,
                 layers,
                 counters,
-                processes: Processes::new(app.config()),
+                processes: Processes::new(app.config(), concurrency),
                 rate_limits: RateLimits::default(),
                 decoding: Semaphore::new(Concurrency::Auto.slots()),
                 schedule: Schedule::default(),

@@ -61,6 +61,7 @@ impl WorkerPort for Runtime {
 
     fn resize_pool(&self, slots: usize) {
         self.slots.resize(slots);
+        self.processes.resize(slots);
         self.consumer.wake();
     }
 
@@ -171,6 +172,7 @@ impl WorkerPort for Runtime {
             started: self.state.processed(),
             consumer_age: self.health.consumer_age(),
             runtime_age: self.health.runtime_age(),
+            shortage: self.shortage(),
         }
     }
 }

@@ -13,6 +13,7 @@ use super::execute::{Ended, Limits, execute};
 use super::hooks;
 use super::metrics::TaskCounters;
 use super::panics;
+use super::place::Place;
 use super::runtime::Runtime;
 use super::state::Stage;
 use crate::broker::redis::{Disposition, Settlement};
@@ -33,6 +34,8 @@ pub(crate) struct Job {
     pub(crate) serial: u64,
     pub(crate) acknowledged: bool,
     pub(crate) terminate: CancellationToken,
+    /// Where it runs, as soon as that is known.
+    pub(crate) place: Option<Place>,
 }
 
 impl Job {
@@ -65,6 +68,13 @@ impl Job {
         if runtime.drop_if_unwanted(&self) {
             return;
         }
+        if self.place.is_none() {
+            self.place = runtime.place_now(&self.definition);
+        }
+        if self.place.is_none() {
+            let Some(job) = Box::pin(self.await_place()).await else { return };
+            self = job;
+        }
         let late = self.acks_late();
         if !late && !self.acknowledged {
             self.acknowledged = true;
@@ -88,7 +98,7 @@ impl Job {
                 }
             },
         };
-        let Self { definition, counters, serial, acknowledged, terminate, body, .. } = *self;
+        let Self { definition, counters, serial, acknowledged, terminate, body, place, .. } = *self;
         drop(body);
         runtime.state.count(&definition.name);
         if let Some(known) = runtime.state.requests().get_mut(&serial) {
@@ -132,10 +142,13 @@ impl Job {
             return;
         }
         fail_point!("run.before");
-        let ended = if runtime.runs_in_process(&definition) {
-            Box::pin(runtime.execute_in_process(&definition, &context, limits, serial)).await
-        } else {
-            execute(&runtime.layers, &definition.handler, context.clone(), limits).await
+        let (layers, handler) = (&runtime.layers, &definition.handler);
+        let ended = match place {
+            Some(Place::Child(child)) => {
+                Box::pin(runtime.execute_in_process(*child, &definition, &context, limits, serial)).await
+            }
+            Some(Place::Thread(seat)) => execute(layers, handler, Some(seat), context.clone(), limits).await,
+            Some(Place::Runtime) | None => execute(layers, handler, None, context.clone(), limits).await,
         };
         fail_point!("run.after");
         match ended {

@@ -117,6 +117,9 @@ impl Runtime {
 
     /// How many more messages may be held.
     pub(crate) fn room(&self) -> usize {
+        if self.is_short() {
+            return 0;
+        }
         let Some(limit) = self.prefetch_limit() else { return usize::MAX };
         self.window(limit).saturating_sub(self.state.requests().len())
     }
@@ -305,6 +308,7 @@ impl Receiver for Runtime {
             serial,
             acknowledged: false,
             terminate,
+            place: None,
         });
         if let Err(error) = job.headers.eta(Timezone::UTC).and(job.headers.expires(Timezone::UTC)) {
             let headers = job.headers.clone();

@@ -62,10 +62,14 @@ impl Slots {
         (inner.limit.saturating_sub(begun), inner.waiting.len() + inner.ready.len())
     }
 
-    /// Starts a job if there is a free slot and nothing waits for one; else gives it back.
-    pub(crate) fn start_now(self: &Arc<Self>, job: Box<Job>) -> Result<(), Box<Job>> {
+    /// Starts a job if there are a free slot, for which nothing waits, and a place for it; else gives it back.
+    pub(crate) fn start_now(self: &Arc<Self>, mut job: Box<Job>) -> Result<(), Box<Job>> {
         let mut inner = lock(&self.inner);
         if inner.running >= inner.limit || inner.closed || !inner.waiting.is_empty() {
+            return Err(job);
+        }
+        job.place = job.runtime.place_now(&job.definition);
+        if job.place.is_none() {
             return Err(job);
         }
         inner.running += 1;

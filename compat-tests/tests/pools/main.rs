@@ -6,3 +6,4 @@ mod hooks;
 mod many;
 mod messages;
 mod processes;
+mod sick_host;

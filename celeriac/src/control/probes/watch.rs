@@ -100,6 +100,7 @@ impl Watch {
         } else if !condition.consumes {
             reasons.push("the worker is starting".to_owned());
         }
+        reasons.extend(condition.shortage);
         let seen = lock(&self.seen);
         match seen.broker.map(|answered| answered.elapsed()) {
             None => reasons.push("the broker has not answered yet".to_owned()),

@@ -10,8 +10,8 @@ pub(super) struct Answer {
     pub(super) ended: Ended,
     /// What the task has sent.
     pub(super) children: Vec<ResultRef>,
-    /// Most memory that the child had resident so far, in KiB.
-    pub(super) resident_kib: i64,
+    /// Most memory that the child had resident so far, in KiB; 0 if there is no limit of it.
+    pub(super) resident_kib: u64,
 }
 
 impl Answer {
@@ -24,7 +24,8 @@ impl Answer {
             // The worker keeps the limits, so that a child ends no run for them.
             other => raised(&TaskError::unexpected(format!("the run ended as {other:?}"))),
         };
-        let answer = list([kind.into(), content, children, self.resident_kib.into()]);
+        let resident = i64::try_from(self.resident_kib).unwrap_or(i64::MAX);
+        let answer = list([kind.into(), content, children, resident.into()]);
         json::dumps(&answer).into_bytes()
     }
 
@@ -40,7 +41,8 @@ impl Answer {
         };
         let children =
             children.as_list().unwrap_or_default().iter().filter_map(ResultRef::from_value).collect();
-        Ok(Self { ended, children, resident_kib: resident.as_i64().unwrap_or_default() })
+        let resident_kib = resident.as_i64().and_then(|kib| u64::try_from(kib).ok()).unwrap_or_default();
+        Ok(Self { ended, children, resident_kib })
     }
 }
 

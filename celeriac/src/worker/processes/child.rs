@@ -6,18 +6,20 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use nix::sys::resource::{UsageWho, getrusage};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::Answer;
+use super::memory::PeakMemory;
 use super::wire::{self, Kind};
 use crate::app::Celery;
 use crate::message::{Accept, envelope};
-use crate::task::{Context, Request, States, TaskError};
+use crate::task::{Context, Handler, Request, States, TaskError};
 use crate::worker::builtins::Registry;
 use crate::worker::execute::{Ended, Limits, execute};
 use crate::worker::layers::Layers;
+use crate::worker::threads::Seat;
 
 /// Set for child processes to the process id of their worker.
 pub(super) const VARIABLE: &str = "CELERIAC_WORKER_OF_CHILD";
@@ -47,9 +49,13 @@ impl Child {
         // Programs that a task starts must not read from the worker.
         nix::unistd::dup2_stdin(File::open("/dev/null")?)?;
         let mut runs = receive_runs(socket.try_clone()?)?;
+        outlive_signals_of_the_worker()?;
+        let limit = self.app.config().worker_max_memory_per_child.filter(|most| *most > 0);
+        let memory = limit.map(|_| PeakMemory::new());
         wire::send_blocking(&socket, &wire::frame(Kind::Ready, &[])?)?;
         while let Some((soft, message)) = runs.recv().await {
-            let answer = self.run(soft, &message).await;
+            let mut answer = self.run(soft, &message).await;
+            answer.resident_kib = memory.as_ref().map_or(0, PeakMemory::kib);
             wire::send_blocking(&socket, &wire::frame(Kind::Done, &[&answer.encode()])?)?;
         }
         Ok(())
@@ -67,16 +73,20 @@ impl Child {
                 };
                 let running = context.clone();
                 let layers = self.layers.clone();
-                let run =
-                    tokio::spawn(async move { execute(&layers, &definition.handler, running, limits).await });
+                let seat = match definition.handler {
+                    Handler::Blocking(_) => Some(Seat::wait().await),
+                    Handler::Async(_) => None,
+                };
+                let run = tokio::spawn(async move {
+                    execute(&layers, &definition.handler, seat, running, limits).await
+                });
                 let ended = run.await.unwrap_or_else(|error| failed(error.to_string()));
                 children = context.children();
                 ended
             }
             Err(reason) => failed(reason),
         };
-        let resident_kib = getrusage(UsageWho::RUSAGE_SELF).map_or(0, |usage| usage.max_rss());
-        Answer { ended, children, resident_kib }
+        Answer { ended, children, resident_kib: 0 }
     }
 
     fn context(&self, message: &[u8]) -> Result<(Arc<crate::task::TaskDefinition>, Context), String> {
@@ -93,6 +103,15 @@ impl Child {
     }
 }
 
+/// Keeps signals that mean something to a worker, and are often sent to all processes of a name, from ending a task.
+fn outlive_signals_of_the_worker() -> io::Result<()> {
+    for kind in [SignalKind::hangup(), SignalKind::user_defined1(), SignalKind::user_defined2()] {
+        let mut signals = signal(kind)?;
+        tokio::spawn(async move { while signals.recv().await.is_some() {} });
+    }
+    Ok(())
+}
+
 fn failed(reason: String) -> Ended {
     Ended::Returned(Err(TaskError::unexpected(reason)))
 }
@@ -103,8 +122,12 @@ type Run = (Option<f64>, Vec<u8>);
 fn receive_runs(socket: UnixStream) -> io::Result<mpsc::UnboundedReceiver<Run>> {
     // At most one waits: the worker sends the next run after the answer to the last.
     let (sender, receiver) = mpsc::unbounded_channel();
+    let begun = wire::frame(Kind::Begun, &[])?;
     std::thread::Builder::new().name("celeriac-parent".to_owned()).spawn(move || {
         while let Ok((Kind::Run, content)) = wire::receive_blocking(&socket) {
+            if wire::send_blocking(&socket, &begun).is_err() {
+                break;
+            }
             let Some((soft, message)) = content.split_first_chunk() else { break };
             let soft = f64::from_be_bytes(*soft);
             if sender.send(((!soft.is_nan()).then_some(soft), message.to_vec())).is_err() {

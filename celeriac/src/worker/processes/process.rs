@@ -4,11 +4,15 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
+use tokio::io::BufReader;
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
@@ -22,12 +26,23 @@ const GRACE: Duration = Duration::from_secs(3);
 /// A child process; killed when dropped.
 pub(super) struct Process {
     child: Child,
-    stream: UnixStream,
+    stream: BufReader<UnixStream>,
     pub(super) pid: u32,
     /// How many tasks it has run.
     pub(super) runs: u32,
+    /// Whether it was sent a task and has not answered.
+    pub(super) is_busy: bool,
     /// Which restart of the pool it belongs to.
     pub(super) generation: u64,
+}
+
+/// Why a child did not run a task to its end.
+#[derive(Debug)]
+pub(super) enum Died {
+    /// It has ended, or was lost, before it began the task.
+    Idle(io::Error),
+    /// It has ended, or was lost, while it ran the task.
+    Running(io::Error),
 }
 
 impl Process {
@@ -37,7 +52,8 @@ impl Process {
         ours.set_nonblocking(true)?;
         let child = command(theirs)?.spawn()?;
         let pid = child.id().unwrap_or_default();
-        let mut process = Self { child, stream: UnixStream::from_std(ours)?, pid, runs: 0, generation };
+        let stream = BufReader::new(UnixStream::from_std(ours)?);
+        let mut process = Self { child, stream, pid, runs: 0, is_busy: false, generation };
         match tokio::time::timeout(patience, wire::receive(&mut process.stream)).await {
             Ok(Ok((Kind::Ready, _))) => Ok(process),
             Ok(Ok(_)) => Err(io::Error::other("it does not say that it is ready")),
@@ -57,23 +73,44 @@ impl Process {
     /// Runs a task.
     ///
     /// # Errors
-    /// The child has ended, or does not answer as it should.
-    pub(super) async fn run(&mut self, soft: Option<f64>, message: &[u8]) -> io::Result<Answer> {
-        self.runs += 1;
+    /// [`Died`] when the child has ended, or does not answer as it should.
+    pub(super) async fn run(&mut self, soft: Option<f64>, message: &[u8]) -> Result<Answer, Died> {
+        self.is_busy = true;
         let soft = soft.unwrap_or(f64::NAN).to_be_bytes();
-        let run = wire::frame(Kind::Run, &[&soft, message])?;
+        let run = wire::frame(Kind::Run, &[&soft, message]).map_err(Died::Running)?;
         let (child, stream) = (&mut self.child, &mut self.stream);
-        let conversation = async {
+        let begun = AtomicBool::new(false);
+        let mut conversation = pin!(async {
             wire::send(stream, &run).await?;
+            while !matches!(wire::receive(stream).await?, (Kind::Begun, _)) {}
+            begun.store(true, Ordering::Relaxed);
             wire::receive(stream).await
-        };
-        let (_, content) = tokio::select! {
+        });
+        let answer = tokio::select! {
             biased;
-            answer = conversation => answer?,
+            answer = conversation.as_mut() => answer,
             // A program that the task started may keep the connection open.
-            status = child.wait() => return Err(io::Error::other(describe(status?))),
+            status = child.wait() => match conversation.now_or_never() {
+                // It came after the first look and before the end.
+                Some(Ok(answer)) => Ok(answer),
+                _ => Err(status.map_or_else(|error| error, |status| io::Error::other(describe(status)))),
+            },
         };
-        Answer::decode(&content).map_err(io::Error::other)
+        let answer = answer.and_then(|(_, content)| Answer::decode(&content).map_err(io::Error::other));
+        match answer {
+            Ok(answer) => {
+                self.runs += 1;
+                self.is_busy = false;
+                Ok(answer)
+            }
+            Err(error) if begun.load(Ordering::Relaxed) => Err(Died::Running(error)),
+            Err(error) => Err(Died::Idle(error)),
+        }
+    }
+
+    /// How it has ended, if it has.
+    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
     }
 
     /// Sends a signal and waits for the end; a child that survives is killed.

@@ -14,6 +14,8 @@ pub(super) enum Kind {
     Ready = b'y' as isize,
     /// To the child: the soft limit in seconds (`f64`, big-endian, NaN for none), and the message as in a queue.
     Run = b'r' as isize,
+    /// To the worker: the child has received the run. Empty.
+    Begun = b'b' as isize,
     /// To the worker: how the run ended, see [`super::answer`].
     Done = b'd' as isize,
 }
@@ -70,6 +72,7 @@ fn parse([kind, length @ ..]: [u8; HEADER]) -> io::Result<(Kind, usize)> {
     let kind = match kind {
         b'y' => Kind::Ready,
         b'r' => Kind::Run,
+        b'b' => Kind::Begun,
         b'd' => Kind::Done,
         other => {
             return Err(io::Error::new(io::ErrorKind::InvalidData, format!("no frame begins with {other}")));

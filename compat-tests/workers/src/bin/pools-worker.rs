@@ -102,6 +102,26 @@ fn grow(mebibytes: usize) -> u32 {
     std::process::id()
 }
 
+/// Makes the worker's own process large for a moment.
+#[celeriac::task(name = "pools.grow_here")]
+fn grow_here(mebibytes: usize) {
+    std::hint::black_box(vec![1u8; mebibytes * 1024 * 1024]);
+}
+
+/// Never returns, in a thread of the worker.
+#[celeriac::task(name = "pools.stick")]
+fn stick() {
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Returns what it is given, in a thread of the worker.
+#[celeriac::task(name = "pools.here")]
+fn here(value: Value) -> Value {
+    value
+}
+
 /// State that the program makes before it runs the worker: each child has its own.
 struct Made(u32);
 
@@ -146,6 +166,9 @@ async fn main() -> anyhow::Result<()> {
         .task(send)
         .task(comes_back)
         .task(grow)
+        .task(grow_here)
+        .task(stick)
+        .task(here)
         .task(made_in)
         .task(late)
         .layer(async |context, next| {
