@@ -10,6 +10,7 @@ mod build;
 mod builtins;
 mod chords;
 mod completion;
+mod ending;
 mod error;
 mod failure;
 mod freeze;
@@ -22,6 +23,7 @@ mod routing;
 mod send;
 mod sender;
 mod stamp;
+mod waiting;
 
 pub use apply::{apply, freeze};
 pub use build::{chain, chord, chunks, group, map, starmap};
@@ -29,8 +31,11 @@ pub use builtins::{accumulate, map_calls, starmap_calls};
 pub(crate) use chords::waiting_chords;
 pub(crate) use completion::is_followed;
 pub use completion::{chord_part, chord_ready, on_success};
+pub use ending::Ending;
 pub use error::CanvasError;
-pub use failure::{BodyErrback, ErrbackStyle, chord_error, dependency_error, join_error, on_failure};
+pub use failure::{
+    BodyErrback, ErrbackStyle, Errbacks, chord_error, dependency_error, join_error, never_completes,
+};
 pub use replace::{add_to_chord, replace};
 pub use retry::{RetryError, autoretry, retry};
 pub use sender::{Effect, Outbox, Sender, random_id};

@@ -150,7 +150,7 @@ impl Message {
 }
 
 impl Encoded<'_> {
-    fn payload(self, accept: &Accept) -> Result<Value, ProtocolError> {
+    pub(super) fn payload(self, accept: &Accept) -> Result<Value, ProtocolError> {
         if let Some(content) = self.unwrapped(accept)? {
             return super::serializer::loads(&content.body, &content.content_type, &content.content_encoding);
         }

@@ -14,6 +14,7 @@ mod iso8601;
 mod msgpack;
 mod parts;
 mod reader;
+mod remains;
 mod signature;
 mod typed;
 mod value;

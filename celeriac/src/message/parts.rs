@@ -39,13 +39,6 @@ impl Parts {
     }
 }
 
-impl Message {
-    /// Whether decoding the body may take long.
-    pub(crate) fn is_large(&self) -> bool {
-        Encoded::of(self).is_large()
-    }
-}
-
 /// A message's body as it came, and how it is to be read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EncodedBody {
@@ -77,7 +70,7 @@ impl EncodedBody {
         }
     }
 
-    fn encoded(&self) -> Encoded<'_> {
+    pub(super) fn encoded(&self) -> Encoded<'_> {
         Encoded {
             content_type: &self.content_type,
             content_encoding: &self.content_encoding,

@@ -179,6 +179,15 @@ impl Accept {
         Err(ProtocolError::BodyTooLarge { size, limit: self.max_bytes })
     }
 
+    /// The same, of every serializer if it is of any; one that takes signed or encrypted bodies only stays so.
+    pub(super) fn of_any_serializer(&self) -> Self {
+        let mut accept = self.clone();
+        if !accept.serializers.is_empty() {
+            accept.serializers = Accept::all().serializers;
+        }
+        accept
+    }
+
     /// Whether a message of that mime type is read.
     pub fn allows(&self, content_type: &str) -> bool {
         is_trusted(content_type)

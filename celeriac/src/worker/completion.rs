@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use tokio_util::sync::CancellationToken;
+
 use super::execute::Ended;
 use super::failure::Reported;
 use super::hooks::{self, Revocation};
 use super::metrics::TaskCounters;
-use super::revocation::revoked_exception;
 use super::runtime::Runtime;
 use crate::backend::{ExceptionInfo, TaskMeta, TaskState};
 use crate::broker::redis::{Disposition, Settlement};
-use crate::canvas::{self, Effect, Outbox, RetryError};
+use crate::canvas::{self, Effect, Ending, Outbox, RetryError};
 use crate::events::TaskEvents;
 use crate::failpoints::fail_point;
 use crate::message::{Parts, Signature, Value};
@@ -71,7 +72,7 @@ impl Completion<'_> {
                 log::error!(task_id = request.id.as_str(), task_name = request.task.as_str(); "Hard time limit ({limit}s) exceeded for {}[{}]", request.display_name(), request.id);
                 let limit = if limit.fract() == 0.0 { Value::Int(limit as i64) } else { Value::Float(limit) };
                 let exception = ExceptionInfo::new("billiard.exceptions", "TimeLimitExceeded", vec![limit]);
-                self.report_failure(context, &exception, None, Reported::OnTimeout).await;
+                self.report_failure(context, &Ending::failed(exception, None), Reported::OnTimeout).await;
             }
             Ended::Lost(text) => self.lost(context, text).await,
             Ended::Terminated => {
@@ -80,10 +81,17 @@ impl Completion<'_> {
                 self.counters.revoked.inc();
                 let revocation = Revocation { terminated: true, signum, expired: false };
                 hooks::each(&self.runtime.hooks.task_revoked, |hook| hook(&request.headers, revocation));
-                let meta = (!self.ignores_result(request)).then(|| {
-                    self.meta(request, TaskState::Revoked, revoked_exception("terminated").to_value())
-                });
-                self.conclude_revoked(request, meta).await;
+                let meta = |ending: &Ending| {
+                    let stores = !self.ignores_result(request);
+                    stores.then(|| self.meta(request, ending.state.clone(), ending.exception.to_value()))
+                };
+                // What ended the run is not to end its errbacks.
+                let limits = self.runtime.limits(request, Some(self.definition), CancellationToken::new());
+                let ending = Ending::revoked("terminated");
+                let Some(effects) = self.follow_ending(context, &ending, meta(&ending), limits).await else {
+                    return;
+                };
+                self.finish(Disposition::Ack, effects, Some(request)).await;
             }
             Ended::Cancelled => self.give_up(context).await,
         }
@@ -277,15 +285,6 @@ impl Completion<'_> {
                 log::error!(task_id = request.id.as_str(), task_name = request.task.as_str(), error:% = error; "Task {}[{}] was ended by the shutdown and is lost: {error}", request.display_name(), request.id);
             }
         }
-    }
-
-    async fn conclude_revoked(&self, request: &Request, meta: Option<TaskMeta>) {
-        let result = revoked_exception("terminated").to_value();
-        let mut effects: Vec<Effect> = meta.into_iter().map(|meta| Effect::Store(Box::new(meta))).collect();
-        if let Some(part) = canvas::chord_part(request, TaskState::Revoked, result) {
-            effects.push(Effect::ChordPart(Box::new(part)));
-        }
-        self.finish(Disposition::Ack, effects, Some(request)).await;
     }
 
     pub(super) async fn finish(

@@ -3,14 +3,12 @@
 use std::sync::atomic::Ordering;
 
 use super::completion::{Completion, correlation_id};
-use super::errbacks::{Called, Failed};
+use super::errbacks::Called;
 use super::execute::Limits;
 use super::hooks;
-use crate::backend::{ExceptionInfo, TaskMeta, TaskState};
+use crate::backend::{TaskMeta, TaskState};
 use crate::broker::redis::{DeadReason, Disposition, Start};
-use crate::canvas::{self, Effect, Outbox};
-use crate::failpoints::fail_point;
-use crate::message::{Signature, Value};
+use crate::canvas::{Effect, Ending};
 use crate::task::{Context, Failure, Request};
 
 /// Who reports a failure: the task itself, or the worker about it.
@@ -35,72 +33,46 @@ impl Completion<'_> {
         } else {
             log::error!(task_id = request.id.as_str(), task_name = request.task.as_str(), correlation_id = correlation_id(request), error = error.as_str(); "Task {}[{}] raised unexpected: {error}", request.display_name(), request.id);
         }
-        self.report_failure(context, &exception, Some(&traceback), reported).await;
+        self.report_failure(context, &Ending::failed(exception, Some(traceback)), reported).await;
     }
 
-    pub(super) async fn report_failure(
-        &self,
-        context: &Context,
-        exception: &ExceptionInfo,
-        traceback: Option<&str>,
-        reported: Reported<'_>,
-    ) {
+    pub(super) async fn report_failure(&self, context: &Context, ending: &Ending, reported: Reported<'_>) {
         let request = context.request();
+        let Ending { exception, traceback, .. } = ending;
         let meta = self.stores_errors(request).then(|| {
             let mut meta = self.meta(request, TaskState::Failure, exception.to_value());
-            meta.traceback = traceback.map(str::to_owned);
+            meta.traceback.clone_from(traceback);
             meta.children = Some(context.children());
             meta
         });
-        let Some(effects) = self.follow_failure(context, exception, traceback, meta).await else { return };
+        let Some(effects) = self.follow_ending(context, ending, meta, self.limits(request)).await else {
+            return;
+        };
         let disposition = self.disposition_after_failure(request, reported);
         self.finish(disposition, effects, Some(request)).await;
-        self.events().failed(&request.id, exception, traceback);
+        self.events().failed(&request.id, exception, traceback.as_deref());
         self.counters.fail(&exception.exc_type);
         hooks::each(&self.runtime.hooks.task_failure, |hook| hook(request, exception));
     }
 
-    /// Calls the errbacks of a failure that are called here; returns what is to be committed with the acknowledgement, or
-    /// nothing when a cold shutdown ended the errbacks and the message has gone back.
-    async fn follow_failure(
+    /// Does what follows from the end of a task; returns what is to be committed with the acknowledgement, or nothing
+    /// when a cold shutdown ended its errbacks and the message has gone back.
+    pub(super) async fn follow_ending(
         &self,
         context: &Context,
-        exception: &ExceptionInfo,
-        traceback: Option<&str>,
+        ending: &Ending,
         meta: Option<TaskMeta>,
+        limits: Limits,
     ) -> Option<Vec<Effect>> {
-        let request = context.request();
-        let stores = meta.is_some();
-        let mut effects: Vec<Effect> = meta.into_iter().map(|meta| Effect::Store(Box::new(meta))).collect();
-        if let Some(part) = canvas::chord_part(request, TaskState::Failure, exception.to_value()) {
-            effects.push(Effect::ChordPart(Box::new(part)));
-        }
-        let mut outbox = Outbox::new();
-        let style = |errback: &Signature| self.runtime.errback_style(errback);
-        let in_process = self.runtime.app.with_sender(Some(request), |sender| {
-            canvas::on_failure(request, exception, traceback, stores, &style, sender, &mut outbox)
-        });
-        effects.append(&mut outbox.effects);
-        let errbacks = in_process.unwrap_or_else(|error| {
-            log::error!(task_id = request.id.as_str(), error:% = error; "An errback cannot be sent: {error}");
-            Vec::new()
-        });
-        if errbacks.is_empty() {
-            return Some(effects);
-        }
-        let failed = Failed { id: &request.id, task: &request.task, exception, traceback };
-        let errbacks: Vec<_> = errbacks.iter().map(|errback| (errback, failed)).collect();
-        let left = self.runtime.store_ahead(effects, request).await;
-        fail_point!("errbacks.stored");
-        let called = self.runtime.call_errbacks(&errbacks, request, self.limits(request)).await;
+        let followed = self.runtime.follow_ending(context.request(), ending, meta, limits);
+        let (called, effects) = Box::pin(followed).await;
         // What is not acknowledged runs again with its errbacks.
         let comes_back = !self.acknowledged || self.runtime.gives_back_all.load(Ordering::Relaxed);
         if called == Called::Cancelled && comes_back {
             self.give_up(context).await;
             return None;
         }
-        fail_point!("errbacks.called");
-        Some(left)
+        Some(effects)
     }
 
     /// What may end the errbacks that are called after the run.
@@ -122,33 +94,32 @@ impl Completion<'_> {
             tell();
             return self.finish(Disposition::Requeue, Vec::new(), Some(request)).await;
         }
-        let exception = ExceptionInfo::new(
-            "celery.exceptions",
-            "Reject",
-            vec![if reason.is_empty() { Value::Null } else { Value::Str(reason) }, Value::Bool(false)],
-        );
+        let ending = Ending::rejected(&reason);
+        let exception = &ending.exception;
         let stores = self.stores_errors(request);
         let meta = stores.then(|| self.meta(request, TaskState::Failure, exception.to_value()));
-        let Some(effects) = self.follow_failure(context, &exception, None, meta).await else { return };
+        let Some(effects) = self.follow_ending(context, &ending, meta, self.limits(request)).await else {
+            return;
+        };
         let disposition = match self.runtime.config().celeriac_dead_letter_rejected {
             true => Disposition::Dead(DeadReason::Rejected, Vec::new()),
             false => Disposition::Ack,
         };
         self.finish(disposition, effects, Some(request)).await;
         // In this order, so that monitors keep the task as rejected.
-        self.events().failed(&request.id, &exception, Some(&exception.traceback(None)));
+        self.events().failed(&request.id, exception, Some(&exception.traceback(None)));
         self.counters.fail(&exception.exc_type);
         tell();
-        hooks::each(&self.runtime.hooks.task_failure, |hook| hook(request, &exception));
+        hooks::each(&self.runtime.hooks.task_failure, |hook| hook(request, exception));
     }
 
     /// Gives a message up of which the worker died too often.
     pub(crate) async fn give_to_the_dead(&self, context: &Context, history: &[Start]) {
         let request = context.request();
-        let text = format!("Worker died at each of {} deliveries", history.len());
-        log::error!(task_id = request.id.as_str(), task_name = request.task.as_str(), deliveries = history.len() + 1; "Task {}[{}] is given to the dead letters: {text}", request.display_name(), request.id);
-        let exception = ExceptionInfo::new("billiard.exceptions", "WorkerLostError", vec![text.into()]);
-        self.report_failure(context, &exception, None, Reported::Poison(history)).await;
+        let ending = Ending::poisonous(history.len());
+        let error = ending.exception.repr();
+        log::error!(task_id = request.id.as_str(), task_name = request.task.as_str(), deliveries = history.len() + 1; "Task {}[{}] is given to the dead letters: {error}", request.display_name(), request.id);
+        self.report_failure(context, &ending, Reported::Poison(history)).await;
     }
 
     fn stores_errors(&self, request: &Request) -> bool {

@@ -6,6 +6,7 @@ mod chords;
 mod commit;
 mod completion;
 mod deduplicate;
+mod ending;
 mod errbacks;
 mod execute;
 mod failure;

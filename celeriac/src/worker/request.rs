@@ -93,7 +93,7 @@ impl Job {
                     if self.acknowledged {
                         runtime.bury(&self);
                     }
-                    return Box::pin(runtime.refuse(self.serial, self.acknowledged, &self.headers, &error))
+                    return Box::pin(runtime.refuse(self.serial, self.acknowledged, self.parts(), &error))
                         .await;
                 }
             },
@@ -161,11 +161,15 @@ impl Job {
         runtime.forget(serial);
     }
 
-    /// The message as it came.
-    pub(crate) fn whole_message(&self) -> Message {
+    /// The message in its parts.
+    pub(crate) fn parts(&self) -> Parts {
         let Self { headers, properties, body, .. } = self;
         Parts { headers: Arc::clone(headers), properties: Arc::clone(properties), body: Arc::clone(body) }
-            .message()
+    }
+
+    /// The message as it came.
+    pub(crate) fn whole_message(&self) -> Message {
+        self.parts().message()
     }
 
     /// Gives the message back to its queue, to be delivered next.

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::autoscale::Autoscale;
+use super::ending::Unstarted;
 use super::health::Health;
 use super::hooks::{self, Hooks, Revocation};
 use super::layers::Layers;
@@ -28,14 +29,14 @@ use crate::broker::redis::{
     ConsumerHandle, DeadLetter, DeadLetterQueue, DeadReason, Delivery, Disposition, Receiver, Settlement,
     Taken,
 };
-use crate::canvas::Effect;
+use crate::canvas::Ending;
 use crate::config::Config;
 use crate::control::Revocations;
 use crate::events::Dispatcher;
 use crate::failpoints::fail_point;
 use crate::heavy::aside;
-use crate::message::{Accept, EncodedBody, Headers, Parts, ProtocolError, TimeLimit, Value, envelope};
-use crate::task::{States, TaskDefinition};
+use crate::message::{Accept, EncodedBody, Parts, ProtocolError, TimeLimit, Value, envelope};
+use crate::task::{Request, States, TaskDefinition};
 
 /// A running worker.
 pub(crate) struct Runtime {
@@ -142,10 +143,11 @@ impl Runtime {
             (headers.id.clone().unwrap_or_default(), headers.task.as_deref().unwrap_or_default());
         log::info!(task_id = id.as_str(), task_name = name; "Discarding {reason} task: {name}[{id}]");
         self.events.task_events(job.definition.options.send_events).revoked(&id, false, None, expired);
-        let (definition, message) = (Arc::clone(&job.definition), job.whole_message());
+        let (definition, parts) = (Arc::clone(&job.definition), job.parts());
+        let unstarted = Unstarted { parts, serial, acknowledged, disposition: Disposition::Ack };
         self.background.spawn(async move {
             fail_point!("revoke.decided");
-            super::revocation::revoke(&runtime, &definition, message, serial, acknowledged, reason).await;
+            runtime.end_unwanted(unstarted, &definition, reason).await;
             fail_point!("revoke.completed");
             runtime.forget(serial);
             if revoked && let Err(error) = runtime.revocations.message_gone(&id).await {
@@ -158,31 +160,26 @@ impl Runtime {
         true
     }
 
-    /// Rejects a message of which nothing can be made; stores the failure when its id is known.
+    /// Rejects a message of which nothing can be made; all that wait for its task are told, as far as they are known.
     pub(crate) async fn refuse(
         self: &Arc<Self>,
         serial: u64,
         acknowledged: bool,
-        headers: &Headers,
+        parts: Parts,
         error: &ProtocolError,
     ) {
-        let id = headers.id.as_deref().or(error.task_id());
+        let headers = Arc::clone(&parts.headers);
+        let id = headers.id.as_deref().or(error.task_id()).map(str::to_owned);
         let name = headers.task.as_deref().or(error.task_name()).unwrap_or("unknown");
-        log::error!(task_id = id.unwrap_or(""), task_name = name, error:% = error; "Message rejected: {error}");
-        self.counters.refuse(Refusal::of(error, headers));
-        hooks::each(&self.hooks.task_rejected, |hook| hook(headers, error));
-        let meta = id.map(|id| {
-            let exception = ExceptionInfo::celery("InvalidTaskError", error.to_string());
-            self.failure(id, &exception)
-        });
-        let (number, serial) = (serial, (!acknowledged).then_some(serial));
-        self.finish(
-            serial,
-            Disposition::Dead(DeadReason::Malformed, Vec::new()),
-            meta.into_iter().map(|meta| Effect::Store(Box::new(meta))).collect(),
-        )
-        .await;
-        self.forget(number);
+        log::error!(task_id = id.as_deref().unwrap_or(""), task_name = name, error:% = error; "Message rejected: {error}");
+        self.counters.refuse(Refusal::of(error, &headers));
+        hooks::each(&self.hooks.task_rejected, |hook| hook(&headers, error));
+        let disposition = Disposition::Dead(DeadReason::Malformed, Vec::new());
+        let unstarted = Unstarted { parts, serial, acknowledged, disposition };
+        let ending = Ending::refused(error);
+        let meta = |_: &Request| id.map(|id| self.failure(&id, &ending.exception));
+        self.end_unstarted(unstarted, &ending, meta).await;
+        self.forget(serial);
     }
 
     /// Keeps a message among the dead letters that was acknowledged before anybody saw that it cannot be read.
@@ -208,27 +205,24 @@ impl Runtime {
         meta
     }
 
-    fn unknown_task(&self, serial: u64, headers: &Headers) {
+    fn unknown_task(&self, serial: u64, parts: Parts) {
+        let headers = &parts.headers;
         let name = headers.task.as_deref().unwrap_or_default();
         let id = headers.id.as_deref().unwrap_or_default();
         log::error!(task_id = id, task_name = name; "Received unregistered task of type {name:?}: the message is rejected\nhint: add the task with Worker::task, or send it to a queue of a worker that has it");
         self.counters.refuse(Refusal::Unregistered);
         hooks::each(&self.hooks.task_unknown, |hook| hook(headers));
-        let exception = ExceptionInfo::celery("NotRegistered", name);
-        self.events.task_events(true).failed(id, &exception, None);
-        let effects = if id.is_empty() {
-            Vec::new()
-        } else {
-            vec![Effect::Store(Box::new(self.failure(id, &exception)))]
-        };
-        self.settle_later(Some(serial), effects);
-    }
-
-    /// Commits effects without anybody waiting for it.
-    fn settle_later(&self, serial: Option<u64>, effects: Vec<Effect>) {
+        let ending = Ending::unregistered(name);
+        self.events.task_events(true).failed(id, &ending.exception, None);
         let Some(runtime) = self.this.upgrade() else { return };
         let disposition = Disposition::Dead(DeadReason::Unregistered, Vec::new());
-        self.background.spawn(async move { runtime.finish(serial, disposition, effects).await });
+        let unstarted = Unstarted { parts, serial, acknowledged: false, disposition };
+        self.background.spawn(async move {
+            let meta = |request: &Request| {
+                (!request.id.is_empty()).then(|| runtime.failure(&request.id, &ending.exception))
+            };
+            runtime.end_unstarted(unstarted, &ending, meta).await;
+        });
     }
 
     /// Takes a job that may be started: now, at its eta, or when its rate limit allows.
@@ -269,24 +263,24 @@ impl Receiver for Runtime {
             Ok(parts) => parts,
             Err(error) => {
                 self.background
-                    .spawn(async move { runtime.refuse(serial, false, &Headers::default(), &error).await });
+                    .spawn(async move { runtime.refuse(serial, false, Parts::default(), &error).await });
                 return Taken::Held;
             }
         };
         let parts = match self.upgraded(parts) {
             Ok(parts) => parts,
             Err(refused) => {
-                let (headers, error) = *refused;
-                self.background.spawn(async move { runtime.refuse(serial, false, &headers, &error).await });
+                let (parts, error) = *refused;
+                self.background.spawn(async move { runtime.refuse(serial, false, parts, &error).await });
                 return Taken::Held;
             }
         };
-        let Parts { headers, properties, body } = parts;
-        let Some(definition) = headers.task.as_deref().and_then(|name| self.registry.get(name)).cloned()
-        else {
-            self.unknown_task(serial, &headers);
+        let name = parts.headers.task.as_deref();
+        let Some(definition) = name.and_then(|name| self.registry.get(name)).cloned() else {
+            self.unknown_task(serial, parts);
             return Taken::Held;
         };
+        let Parts { headers, properties, body } = parts;
         let terminate = CancellationToken::new();
         let known = Known {
             headers: Arc::clone(&headers),
@@ -311,9 +305,8 @@ impl Receiver for Runtime {
             place: None,
         });
         if let Err(error) = job.headers.eta(Timezone::UTC).and(job.headers.expires(Timezone::UTC)) {
-            let headers = job.headers.clone();
-            let runtime = job.runtime;
-            self.background.spawn(async move { runtime.refuse(serial, false, &headers, &error).await });
+            let (parts, runtime) = (job.parts(), job.runtime);
+            self.background.spawn(async move { runtime.refuse(serial, false, parts, &error).await });
             return Taken::Held;
         }
         if job.runtime.drop_if_unwanted(&job) {
@@ -354,13 +347,13 @@ impl Receiver for Runtime {
 
 impl Runtime {
     /// A message of protocol 1 as one of protocol 2.
-    fn upgraded(&self, parts: Parts) -> Result<Parts, Box<(Arc<Headers>, ProtocolError)>> {
+    fn upgraded(&self, parts: Parts) -> Result<Parts, Box<(Parts, ProtocolError)>> {
         if parts.headers.task.is_some() {
             return match parts.headers.id {
                 Some(_) => Ok(parts),
                 None => {
                     let error = ProtocolError::bad_body("the message has a task name and no id");
-                    Err(Box::new((parts.headers, error)))
+                    Err(Box::new((parts, error)))
                 }
             };
         }
@@ -370,6 +363,6 @@ impl Runtime {
             Ok(message.into())
         };
         let upgraded = if parts.body.is_large() { aside(upgrade) } else { upgrade() };
-        upgraded.map_err(|error| Box::new((parts.headers, error)))
+        upgraded.map_err(|error| Box::new((parts, error)))
     }
 }

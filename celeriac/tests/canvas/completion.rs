@@ -1,7 +1,7 @@
 //! What follows the end of a task.
 
 use celeriac::backend::{ChordPart, ExceptionInfo, TaskMeta, TaskState};
-use celeriac::canvas::{self, CanvasError, Effect, ErrbackStyle, Outbox, chain, chord, group};
+use celeriac::canvas::{self, CanvasError, Effect, Ending, ErrbackStyle, Outbox, chain, chord, group};
 use celeriac::message::{Message, Signature, Value};
 use celeriac::task::Request;
 use celeriac::value;
@@ -21,10 +21,11 @@ fn fail(desk: &Desk, request: &Request) -> (Outbox, Vec<Signature>) {
         "vec.errback_new" => ErrbackStyle::InProcess,
         _ => ErrbackStyle::Message,
     };
-    let in_process = desk.with(None, |sender| {
-        canvas::on_failure(request, &exception, Some("trace"), true, &style, sender, &mut outbox)
-    });
-    (outbox, in_process.unwrap())
+    let ending = Ending::failed(exception, Some("trace".to_owned()));
+    let errbacks =
+        desk.with(None, |sender| canvas::never_completes(request, &ending, &style, sender, &mut outbox));
+    assert_eq!(errbacks.unsent, []);
+    (outbox, errbacks.in_process)
 }
 
 fn stored(outbox: &Outbox) -> Vec<TaskMeta> {
@@ -154,7 +155,8 @@ fn a_failed_chain_reaches_the_body_of_a_chord_in_it() {
     let (outbox, _) = fail(&desk, &request(&only_message(&outbox)));
     let metas = stored(&outbox);
     assert_eq!(metas[0].task_id, result.id, "the end of the chain comes first");
-    assert_eq!(metas.len(), 3, "the end, the chord, its body");
+    assert_eq!(metas.len(), 5, "the end, the chord, its header and its body");
+    assert_eq!(parts(&outbox), [], "nobody counts the parts of a chord that was never sent");
 }
 
 #[test]

@@ -288,8 +288,9 @@ def described(metas, events, results):
     for event in events:
         if event["type"] == "task-sent":
             labels.setdefault(event["uuid"], event["name"] + event["args"])
+    ran = {event["uuid"] for event in events if event["type"].startswith("task-")}
     for meta in metas:
-        if meta.get("name"):
+        if meta.get("name") and meta["task_id"] in ran:
             labels.setdefault(meta["task_id"], meta["name"] + repr(meta["args"]))
 
     # A chord's body has parent and root of whichever part ended last, which is chance.
@@ -329,7 +330,8 @@ def described(metas, events, results):
             record["traceback"] = record["traceback"].strip().splitlines()[-1]
         return record
 
-    lines = ["stored " + json.dumps(tidy(meta), sort_keys=True) for meta in metas]
+    lines = [("stored " if meta["task_id"] in ran else "never ran ") + json.dumps(tidy(meta), sort_keys=True)
+             for meta in metas]
     by_task = {}
     for event in events:
         if event["type"].startswith("task-"):

@@ -18,6 +18,17 @@ fn random_canvases_give_the_same_results_and_events_at_celerys_worker_and_at_our
     theirs.iter().for_each(|line| *differences.entry(line).or_default() -= 1);
     ours.iter().for_each(|line| *differences.entry(line).or_default() += 1);
     differences.retain(|_, count| *count != 0);
+    // Celery leaves what waits for a failed task PENDING in some canvases; here all of it ends.
+    let is_pending = |line: &str| line.starts_with("result ") && line.contains("\"PENDING\"");
+    assert_eq!(ours.iter().find(|line| is_pending(line)), None, "a result that never comes");
+    let number = |line: &str| line.split(' ').nth(1).map(str::to_owned);
+    let pending: Vec<_> = theirs.iter().filter(|line| is_pending(line)).map(|line| number(line)).collect();
+    differences.retain(|line, count| {
+        let is_of_pending = line.starts_with("result ") && pending.contains(&number(line));
+        let is_errback = line.starts_with("events ") && line.contains("\"name\": \"canvas.errback\"");
+        let is_end = line.starts_with("never ran ") || is_errback && !pending.is_empty();
+        !(is_of_pending || *count > 0 && is_end)
+    });
     let shown: Vec<String> = differences
         .iter()
         .map(|(line, count)| format!("{} {line}", if *count > 0 { "ours  " } else { "theirs" }))

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Claim;
 use crate::backend::ExceptionInfo;
-use crate::canvas::{self, Effect, Outbox};
+use crate::canvas::{self, Effect, Errbacks, Outbox};
 use crate::message::Signature;
 use crate::task::Request;
 use crate::worker::errbacks::{Called, Failed};
@@ -32,13 +32,16 @@ impl Runtime {
         log::error!(group_id = part.group_id.as_str(), error = exception.repr().as_str(); "Chord {} raised: {}", part.group_id, exception.repr());
         let mut outbox = Outbox::new();
         let style = |errback: &Signature| self.errback_style(errback);
-        let in_process = self.app.with_sender(Some(request), |sender| {
+        let errbacks = self.app.with_sender(Some(request), |sender| {
             canvas::chord_error(&part.body, exception, cause, request, &style, sender, &mut outbox)
         });
-        let errbacks = in_process.unwrap_or_else(|error| {
+        let Errbacks { in_process: errbacks, unsent } = errbacks.unwrap_or_else(|error| {
             log::error!(error:% = error; "The body of chord {} cannot be failed: {error}", part.group_id);
-            Vec::new()
+            Errbacks { in_process: Vec::new(), unsent: Vec::new() }
         });
+        for error in unsent {
+            log::error!(group_id = part.group_id.as_str(), error:% = error; "An errback of the body of chord {} cannot be sent: {error}", part.group_id);
+        }
         // Failing the body may complete an outer chord: its parts are returned as those of any task.
         outbox.effects.push(Effect::ChordFailed { group_id: part.group_id.clone() });
         if errbacks.is_empty() {

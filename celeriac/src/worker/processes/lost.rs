@@ -4,6 +4,7 @@
 
 use crate::backend::ExceptionInfo;
 use crate::broker::redis::Disposition;
+use crate::canvas::Ending;
 use crate::message::Value;
 use crate::task::{Context, Retry};
 use crate::worker::completion::Completion;
@@ -33,6 +34,6 @@ impl Completion<'_> {
         }
         let traceback =
             format!("Traceback (most recent call last):\nbilliard.exceptions.WorkerLostError: {text}\n");
-        self.report_failure(context, &exception, Some(&traceback), Reported::ByTask).await;
+        self.report_failure(context, &Ending::failed(exception, Some(traceback)), Reported::ByTask).await;
     }
 }

@@ -1,0 +1,73 @@
+//! The part of a refused body that can still be read: what was to follow its task.
+//!
+//! Whoever waits for a task that is refused has to be told, and who that is stands in the body.
+
+use super::parts::Encoded;
+use super::reader::{Fallible, Kind, Reader};
+use super::{Accept, Body, Embed, EncodedBody, Serializer, Signature, Value};
+
+/// The keys of what follows a task.
+const KEYS: [&str; 4] = ["callbacks", "errbacks", "chain", "chord"];
+
+impl EncodedBody {
+    /// What was to follow the task: all that is readable of it, without the arguments.
+    ///
+    /// A serializer that is not in `accept` is read all the same where its bodies prove no more about their sender than
+    /// those that are; where all must be signed or encrypted, nothing else is believed.
+    pub(crate) fn remains(&self, accept: &Accept) -> Body {
+        let accept = accept.of_any_serializer();
+        let encoded = self.encoded();
+        let embed = match embed_of_triple(encoded, &accept) {
+            Ok(embed) => embed,
+            // Anything but a list in JSON is read as a whole.
+            Err(_) => match encoded.payload(&accept) {
+                Ok(Value::List(items)) => items.into_iter().nth(2).map(embed_of).unwrap_or_default(),
+                Ok(object) => embed_of(object),
+                Err(_) => Embed::default(),
+            },
+        };
+        Body { embed, ..Body::default() }
+    }
+}
+
+/// The third of the values in a JSON list; the two before it may be anything.
+fn embed_of_triple(encoded: Encoded<'_>, accept: &Accept) -> Fallible<Embed> {
+    accept.check(encoded.content_type)?;
+    if encoded.content_type != Serializer::Json.content_type() {
+        return Err(super::ProtocolError::ContentDisallowed {
+            content_type: encoded.content_type.to_owned(),
+        }
+        .into());
+    }
+    let bytes = encoded.uncompressed(accept)?;
+    let mut reader = Reader::new(&bytes)?;
+    if reader.peek()? != Kind::List {
+        return Ok(embed_of(reader.value()?));
+    }
+    let (mut embed, mut count) = (Embed::default(), 0);
+    reader.list(|reader| {
+        match count {
+            2 => embed = embed_of(reader.value()?),
+            _ => reader.skip()?,
+        }
+        count += 1;
+        Ok(())
+    })?;
+    Ok(embed)
+}
+
+/// The signatures that can be read; the others are left out.
+fn embed_of(value: Value) -> Embed {
+    let Value::Map(mut entries) = value else { return Embed::default() };
+    let [callbacks, errbacks, chain, chord] =
+        KEYS.map(|key| signatures_of(entries.swap_remove(key).unwrap_or_default()));
+    Embed { callbacks, errbacks, chain, chord: chord.into_iter().next().map(Box::new) }
+}
+
+fn signatures_of(value: Value) -> Vec<Signature> {
+    let items = match value {
+        Value::List(items) => items,
+        item => vec![item],
+    };
+    items.into_iter().filter_map(|item| Signature::take_value(item).ok()).collect()
+}
