@@ -17,7 +17,7 @@ pub mod schema;
 pub mod task;
 pub mod worker;
 
-pub use app::{AsyncResult, Celery, Error, Result};
+pub use app::{AsyncResult, Celery, Error, Recovered, Result};
 pub use celeriac_macros::task;
 pub use celeriac_timezone::{Timezone, TimezoneOffset, UnknownTimezone};
 pub use message::Value;

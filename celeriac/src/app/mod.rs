@@ -3,6 +3,7 @@
 mod commit;
 mod error;
 mod group;
+mod recover;
 mod result;
 
 use std::collections::HashMap;
@@ -12,6 +13,7 @@ use chrono::Utc;
 
 pub(crate) use commit::Lowered;
 pub use error::{Error, Result};
+pub use recover::Recovered;
 pub use result::AsyncResult;
 
 use crate::backend::ResultRef;

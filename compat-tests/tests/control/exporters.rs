@@ -48,7 +48,7 @@ impl Exporter {
     }
 
     fn numbers(&self) -> Option<Numbers> {
-        let page = crate::probes::get(self.port.number(), "/metrics").ok()?.1;
+        let page = compat_tests::http_get(self.port.number(), "/metrics").ok()?.1;
         let is_time = |name: &str| {
             let inner_bucket =
                 name.contains("_bucket{") && !name.contains("le=\"+Inf\"") && !name.contains("le=\"10.0\"");

@@ -24,6 +24,8 @@ pub(crate) struct Stage {
     pub(crate) runtime: Runtime,
     /// The database of the broker's server that keeps the results; 0 is the broker's own.
     pub(crate) results: u8,
+    /// The queues of the Rust workers.
+    pub(crate) queues: String,
     folder: TempDir,
 }
 
@@ -45,6 +47,7 @@ impl Stage {
                 .build()
                 .unwrap(),
             results: 0,
+            queues: "celery".to_owned(),
             folder,
         }
     }
@@ -85,11 +88,24 @@ impl Stage {
         self.spawn(&command, &format!("victim of {faults}"))
     }
 
+    /// A worker of the previous release that is ready: `PREVIOUS_WORKER`, its `faults-worker`. Before the second release
+    /// that is this release.
+    #[track_caller]
+    pub(crate) fn previous_worker(&self, name: &str, concurrency: usize) -> Process {
+        let program =
+            std::env::var_os("PREVIOUS_WORKER").map_or_else(|| binary("faults-worker"), PathBuf::from);
+        self.spawn(&self.command_of(program, &self.redis.url(), name, concurrency), name)
+    }
+
     /// What starts a worker in Rust.
     pub(crate) fn command(&self, url: &str, name: &str, concurrency: usize) -> Command {
-        let mut command = Command::new(binary("faults-worker"));
+        self.command_of(binary("faults-worker"), url, name, concurrency)
+    }
+
+    fn command_of(&self, program: PathBuf, url: &str, name: &str, concurrency: usize) -> Command {
+        let mut command = Command::new(program);
         command.args(["-n", &format!("{name}@host"), "-c", &concurrency.to_string(), "-l", "info"]);
-        command.args(["--without-mingle", "--without-gossip"]);
+        command.args(["--without-mingle", "--without-gossip", "-Q", &self.queues]);
         command.env("CELERY_BROKER_URL", url).env("CELERY_RESULT_BACKEND", self.results_url(url));
         command.env("FAULTS_RECORD_URL", self.record.url());
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
@@ -109,6 +125,15 @@ impl Stage {
         broker
             .strip_suffix("/0")
             .map_or_else(|| broker.to_owned(), |server| format!("{server}/{}", self.results))
+    }
+
+    /// `celeriac ARGUMENTS`
+    pub(crate) fn celeriac(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary("celeriac"));
+        command.args(arguments).env("CELERY_BROKER_URL", self.redis.url());
+        command.env("CELERY_RESULT_BACKEND", self.results_url(&self.redis.url()));
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        command
     }
 
     /// A worker of Celery that is ready.

@@ -196,6 +196,16 @@ impl RedisBackend {
         self.run(vec![command]).await.map(drop)
     }
 
+    /// Returns how many chords are registered: only a celeriac worker goes on with them.
+    ///
+    /// # Errors
+    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].
+    pub(crate) async fn unsent_chords(&self) -> Result<u64, BrokerError> {
+        let [registered, _] = self.registered_keys();
+        let replies = self.link.call(Pipeline::new().cmd("ZCARD").arg(registered)).await?;
+        Ok(if let Reply::Int(count) = replies[0] { u64::try_from(count).unwrap_or(0) } else { 0 })
+    }
+
     /// Claims an overdue chord and returns what is known of it; `None` when somebody else is at it, or nothing is left to
     /// do.
     pub(crate) async fn reclaim_chord(

@@ -1,6 +1,6 @@
 //! The command line beside `celery`'s, without Python: `inspect`, `control`, `status`, `call`, `result` and `purge` take
 //! Celery's options, print what Celery prints and end with its exit codes (69 when no worker replies); `dead` looks
-//! after the messages that workers have given up; `schema` tells what tasks take and return.
+//! after the messages that workers have given up; `recover` brings back what dead workers held; `schema` tells what tasks take and return.
 //!
 //! Broker and result backend are those of the settings: `CELERY_BROKER_URL`, `CELERY_RESULT_BACKEND`, a file, `-b`.
 
@@ -8,6 +8,7 @@ mod commands;
 mod dead;
 mod failure;
 mod purge;
+mod recover;
 mod remote;
 mod schema;
 mod show;
@@ -70,6 +71,8 @@ enum Subject {
     /// The messages that workers have given up
     #[command(subcommand)]
     Dead(dead::Dead),
+    /// Put what dead workers held back into their queues, without a worker
+    Recover(recover::Recover),
     /// What the tasks of the workers take and return, as JSON schemas
     Schema(schema::Schema),
 }
@@ -105,6 +108,7 @@ async fn run(global: &Global, subject: Subject) -> Result<(), Failure> {
         Subject::Result(outcome) => outcome.run(&app()?).await,
         Subject::Purge(purge) => purge.run(&app()?).await,
         Subject::Dead(dead) => dead.run(&app()?).await,
+        Subject::Recover(recover) => recover.run(&app()?).await,
         Subject::Schema(schema) => schema.run(&app()?).await,
     }
 }

@@ -45,6 +45,6 @@ pub use link::Link;
 pub(crate) use persistence::Persistence;
 pub use queue::Queues;
 pub(crate) use refusals::{Effect, Refusal, Refusals, refuses_everything};
-pub(crate) use restore::Sweeper;
+pub(crate) use restore::{Sweeper, Unsettled};
 pub(crate) use script::{eval, texts};
 pub use timing::Timing;

@@ -11,6 +11,7 @@ use redis::{Pipeline, Value};
 
 use super::{Consumer, Receiver};
 use crate::broker::redis::Keys;
+use crate::broker::redis::bindings::matching_queues;
 use crate::broker::redis::connection::server_error;
 use crate::broker::redis::exchange::is_full;
 use crate::broker::redis::refusals::Work;
@@ -83,6 +84,14 @@ impl Bindings {
             known.bindings.retain(|(name, _)| *name != queue);
             known.bindings.push((queue, member));
         }
+    }
+
+    /// Returns the queues to which an exchange leads with a routing key.
+    pub(super) fn queues(&self, exchange: &str, routing_key: &str, keys: &Keys) -> Vec<Arc<str>> {
+        let known = self.exchanges.iter().find(|known| known.name == exchange);
+        let bindings = known.map(|known| known.bindings.as_slice()).unwrap_or_default();
+        let members: Vec<String> = bindings.iter().map(|(_, member)| member.clone()).collect();
+        matching_queues(keys, &members, routing_key).into_iter().map(Arc::from).collect()
     }
 
     /// Notes that somebody changed those keys, or any.

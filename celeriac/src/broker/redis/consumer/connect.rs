@@ -11,6 +11,7 @@ use crate::broker::redis::connection::{Connection, replies, server_error};
 use crate::broker::redis::inflight::SLOTS;
 use crate::broker::redis::refusals::{Work, code, is_passing};
 use crate::broker::redis::rights::{Missing, Need, Rights};
+use crate::message::envelope;
 
 /// What follows when the server may not be asked to end an earlier connection.
 const UNENDED: &str =
@@ -74,6 +75,7 @@ impl<R: Receiver> Consumer<R> {
         self.sources.forget();
         self.bindings.note_changes(None);
         self.adopt_inflight(lists);
+        self.unanswered = None;
         Ok(connection)
     }
 
@@ -144,12 +146,31 @@ impl<R: Receiver> Consumer<R> {
                     && !known.iter().any(|held| held[..] == raw[..])
                     && !self.slots.is_settled(slot, raw)
                 {
-                    let queue = self.handle.queues().first().cloned().unwrap_or_else(|| Arc::from(""));
+                    let queue = self.queue_of(slot, raw);
                     self.slots.add(slot);
                     self.arrived.push(Arrival { raw: raw.clone().into(), queue, slot: Some(slot) });
                 }
             }
         }
+    }
+
+    /// Returns the queue from which a message was moved: by the message, among the queues that were asked for the messages
+    /// of that in-flight list.
+    fn queue_of(&self, slot: usize, raw: &[u8]) -> Arc<str> {
+        let asked = match &self.unanswered {
+            Some((asked, queues)) if *asked == slot => queues.as_slice(),
+            _ => &[],
+        };
+        let info = envelope::decode(raw).ok().map(|message| message.properties.delivery_info);
+        let named: Vec<Arc<str>> = match info {
+            Some(info) if !info.exchange.is_empty() => {
+                self.bindings.queues(&info.exchange, &info.routing_key, &self.keys)
+            }
+            Some(info) if !info.routing_key.is_empty() => vec![info.routing_key.into()],
+            _ => Vec::new(),
+        };
+        let queue = named.iter().find(|queue| asked.contains(queue)).or(named.first()).or(asked.first());
+        queue.or(self.handle.queues().first()).cloned().unwrap_or_else(|| Arc::from(""))
     }
 
     /// Takes the worker's name off the server.

@@ -121,6 +121,8 @@ pub(crate) struct Consumer<R> {
     refusals: Arc<Refusals>,
     /// The key of a result, if results are kept in the same database.
     result_key: Option<String>,
+    /// The queues that the last round trip asked for messages, and the in-flight list for them, if its reply was lost.
+    unanswered: Option<(usize, Vec<Arc<str>>)>,
 }
 
 /// How a consumer is set up.
@@ -211,6 +213,7 @@ impl<R: Receiver> Consumer<R> {
             is_leased: true,
             refusals: options.refusals,
             result_key: options.result_key,
+            unanswered: None,
         }
     }
 
@@ -306,6 +309,8 @@ impl<R: Receiver> Consumer<R> {
             match found {
                 Ok(found) => self.absorb(trip, found)?,
                 Err(error) => {
+                    self.unanswered =
+                        trip.fetch.map(|fetch| (fetch.slot, self.sources.queues_of(&fetch.lists)));
                     self.keep_transaction(&trip.commands);
                     return Err(error.to_string());
                 }

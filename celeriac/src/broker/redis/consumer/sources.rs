@@ -287,6 +287,14 @@ impl Sources {
         taken.push(list);
     }
 
+    /// The queues of lists.
+    pub(super) fn queues_of(&self, lists: &[usize]) -> Vec<Arc<str>> {
+        let mut queues: Vec<Arc<str>> =
+            lists.iter().map(|list| Arc::clone(&self.lists[*list].queue)).collect();
+        queues.dedup();
+        queues
+    }
+
     /// Notes that the server has moved a message from a list; returns its queue.
     pub(super) fn note_moved(&mut self, list: usize) -> Arc<str> {
         let source = &mut self.lists[list];

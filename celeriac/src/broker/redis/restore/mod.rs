@@ -9,6 +9,7 @@
 mod abandoned;
 mod round;
 mod unacked;
+mod unsettled;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,13 +21,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock::ServerClock;
 use super::exchange::is_full;
-use super::refusals::{Refusal, Refusals, Work, is_passing};
+use super::refusals::{Effect, Refusal, Refusals, Work, is_passing};
 use super::script::eval;
 use super::{Keys, Link, Queues};
 use crate::broker::BrokerError;
 use crate::failpoints::fail_point;
 use round::Round;
 pub(crate) use unacked::split_unacked;
+pub(crate) use unsettled::Unsettled;
 
 /// Gives the lock of a sweep back.
 const RELEASE: &str = r"
@@ -195,8 +197,11 @@ impl Sweeper {
         }
         self.refusals.replace(Work::Restore, refused);
         self.refusals.replace(Work::Sweep, unread);
-        let foreign = foreign
-            .map(|(count, tag)| Refusal { count, ..Refusal::new(Work::Read, &self.keys.unacked, tag) });
+        // They are another program's: that keeps nobody from anything.
+        let foreign = foreign.map(|(count, tag)| {
+            let refusal = Refusal::new(Work::Read, &self.keys.unacked, tag).with(Effect::None);
+            Refusal { count, ..refusal }
+        });
         self.refusals.replace(Work::Read, foreign.into_iter().collect());
         Ok(restored)
     }

@@ -1,0 +1,54 @@
+//! Bringing back what dead workers held, without a worker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Celery, Result};
+use crate::broker::redis::{Refusals, Sweeper, Unsettled};
+
+/// What one sweep without a worker found; see [`Celery::recover`].
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Recovered {
+    /// Messages of dead workers that went back to their queues.
+    pub restored: u64,
+    /// What could not go back, and why: one sentence for each queue or key.
+    pub refused: Vec<String>,
+    /// Workers whose lease has not ended. They live, or died less than 40 s ago.
+    pub workers: u64,
+    /// The time until the last of these leases ends, unless it is renewed.
+    pub lease: Option<Duration>,
+    /// Messages in `unacked`: held by workers, or put aside until their eta.
+    pub unacked: u64,
+    /// Chords that only a celeriac worker goes on with: those whose body is about to be sent, or whose size is unknown.
+    pub chords: u64,
+}
+
+impl Celery {
+    /// Makes one sweep without a worker: messages that dead workers held go back to their queues.
+    ///
+    /// Safe beside running workers of any kind: what a living worker holds is renewed, and stays. Not safe within 40 s
+    /// after the broker was away for all of them, when nobody has renewed yet.
+    ///
+    /// # Errors
+    /// [`Error::Broker`](super::Error::Broker) when the broker cannot be reached or refuses everything for now.
+    pub async fn recover(&self) -> Result<Recovered> {
+        let config = self.config();
+        let refusals = Arc::<Refusals>::default();
+        let mut sweeper = Sweeper::new(
+            self.queues().clone(),
+            config.broker_transport_options.visibility_timeout(),
+            None,
+            config.task_default_queue.clone(),
+            Arc::clone(&refusals),
+        );
+        let restored = sweeper.sweep().await?;
+        let Unsettled { workers, lease, unacked } = sweeper.unsettled().await?;
+        let chords = match self.redis_backend() {
+            Some(backend) => backend.unsent_chords().await?,
+            None => 0,
+        };
+        let refused = refusals.all().iter().map(ToString::to_string).collect();
+        Ok(Recovered { restored, refused, workers, lease, unacked, chords })
+    }
+}
