@@ -14,6 +14,7 @@ mod heavy;
 pub mod message;
 mod repeats;
 pub mod schema;
+mod stack;
 pub mod task;
 pub mod worker;
 

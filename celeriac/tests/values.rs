@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use celeriac::message::{Map, ProtocolError, Serializer, Value, from_value, from_value_ref, json, to_value};
+use celeriac::message::{
+    Map, ProtocolError, Serializer, Value, envelope, from_value, from_value_ref, json, repr, to_value,
+};
 use celeriac::value;
 use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -243,7 +245,6 @@ fn what_is_not_json_is_an_error() {
         "'a'",
         "01",
         "1 2",
-        "\"\\ud800\"",
         "\"a\nb\"",
         "{1: 2}",
         "\u{feff}1",
@@ -257,6 +258,29 @@ fn what_is_not_json_is_an_error() {
     assert!(json::loads("9".repeat(4300).as_bytes()).is_ok());
 }
 
+/// A type that nests as deep as its value does.
+#[derive(Deserialize, Serialize)]
+#[serde(untagged)]
+enum Tree {
+    Leaf(i64),
+    List(Vec<Tree>),
+    Map { a: Box<Tree> },
+}
+
+impl Tree {
+    fn depth(&self) -> usize {
+        let (mut depth, mut tree) = (0, self);
+        loop {
+            tree = match tree {
+                Tree::Leaf(_) => return depth,
+                Tree::List(items) => &items[0],
+                Tree::Map { a } => a,
+            };
+            depth += 1;
+        }
+    }
+}
+
 #[test]
 fn deep_nesting_is_an_error_and_not_a_crash() {
     std::thread::Builder::new()
@@ -264,24 +288,35 @@ fn deep_nesting_is_an_error_and_not_a_crash() {
         .spawn(|| {
             for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
                 let nested = |depth: usize| format!("{}1{}", open.repeat(depth), close.repeat(depth));
-                let value = json::loads(nested(256).as_bytes()).unwrap();
+                let value = json::loads(nested(1_200).as_bytes()).unwrap();
                 assert_eq!(json::loads(json::dumps(&value).as_bytes()).unwrap(), value);
                 assert_eq!(to_value(&value).unwrap(), value);
                 assert_eq!(from_value::<Value>(value.clone()).unwrap(), value);
+                assert_eq!(from_value::<Tree>(value.clone()).unwrap().depth(), 1_200);
+                assert_eq!(to_value(&from_value::<Tree>(value.clone()).unwrap()).unwrap(), value);
+                assert!(repr(&value).len() >= 2_400);
+                assert!(!format!("{value:?}").is_empty());
+                assert_eq!(serde_json::to_string(&value).unwrap().replace(' ', ""), nested(1_200));
+                let value = json::loads(nested(1_000).as_bytes()).unwrap();
                 for serializer in [Serializer::Msgpack, Serializer::Yaml] {
                     let bytes = serializer.dumps(&value).unwrap();
-                    let _ = serializer.loads(&bytes);
+                    assert_eq!(serializer.loads(&bytes).unwrap(), value);
                 }
-                for depth in [257, 100_000] {
-                    assert_eq!(
-                        json::loads(nested(depth).as_bytes()),
-                        Err(ProtocolError::TooDeep { limit: 256 })
+                for depth in [1_201, 100_000] {
+                    let text = nested(depth);
+                    assert_eq!(json::loads(text.as_bytes()), Err(ProtocolError::TooDeep { limit: 1_200 }));
+                    assert!(Serializer::Yaml.loads(text.as_bytes()).is_err());
+                    assert!(
+                        envelope::mark_redelivered(format!("{{\"headers\": {text}}}").as_bytes()).is_err()
                     );
-                    assert!(Serializer::Yaml.loads(nested(depth).as_bytes()).is_err());
+                    let entry =
+                        format!(r#"{{"x": {text}, "headers": {{"y": {text}, "id": "a", "task": "t"}}}}"#);
+                    let error = envelope::decode(entry.as_bytes()).unwrap_err();
+                    assert_eq!((error.task_id(), error.task_name()), (Some("a"), Some("t")), "{error}");
                 }
             }
             let msgpack = [vec![0x91; 100_000], vec![0xc0]].concat();
-            assert_eq!(Serializer::Msgpack.loads(&msgpack), Err(ProtocolError::TooDeep { limit: 128 }));
+            assert_eq!(Serializer::Msgpack.loads(&msgpack), Err(ProtocolError::TooDeep { limit: 1_200 }));
         })
         .unwrap()
         .join()

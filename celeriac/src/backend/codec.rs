@@ -51,7 +51,7 @@ impl TaskMeta {
         let Value::Map(mut fields) = record else { return Err(bad("fields")) };
         let mut take = |name: &str| fields.shift_remove(name).unwrap_or_default();
         let status = TaskState::from_name(take("status").as_str().ok_or_else(|| bad("status"))?);
-        let text = |value: Value| if let Value::Str(text) = value { Some(text) } else { None };
+        let text = Value::into_carried;
         let result = take("result");
         let traceback = text(take("traceback"));
         let children =
@@ -122,6 +122,7 @@ impl ExceptionInfo {
         match self.exc_message.as_slice() {
             [] => String::new(),
             [Value::Str(text)] => text.clone(),
+            [Value::Surrogates(text)] => text.to_string(),
             [single] => crate::message::repr(single),
             args => crate::message::repr_args(args),
         }

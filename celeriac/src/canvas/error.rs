@@ -1,5 +1,6 @@
 //! What can be wrong with a canvas.
 
+use crate::message::repr::saferepr;
 use crate::message::{ProtocolError, Value};
 
 /// Why a signature cannot be applied.
@@ -68,6 +69,6 @@ pub enum CanvasError {
 
 impl CanvasError {
     pub(super) fn bad_option(option: &'static str, value: &Value, expected: &'static str) -> Self {
-        Self::BadOption { option, value: format!("{value:?}"), expected }
+        Self::BadOption { option, value: saferepr(value, 120, 2), expected }
     }
 }

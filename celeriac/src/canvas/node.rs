@@ -3,7 +3,10 @@
 //! Source: celery 5.7 `celery/canvas.py`, the `from_dict`, `clone` and `_merge` of its classes.
 
 use super::CanvasError;
-use crate::message::{Map, Signature, Value};
+use crate::message::{Map, ProtocolError, Signature, Value};
+
+/// How deep canvases may be nested in one signature; Celery's worker ends earlier.
+const MAX_DEPTH: usize = 128;
 
 /// A signature with its members.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,7 +68,19 @@ impl Node {
         Self::from_signature(Signature::from_value(value)?)
     }
 
+    /// Reads a signature and its members.
+    ///
+    /// # Errors
+    /// A member is no signature, or canvases are nested deeper than what works on the tree may recur.
     pub(super) fn from_signature(signature: Signature) -> Result<Self, CanvasError> {
+        Self::at_depth(signature, 0)
+    }
+
+    fn at_depth(signature: Signature, depth: usize) -> Result<Self, CanvasError> {
+        if depth > MAX_DEPTH {
+            return Err(ProtocolError::TooDeep { limit: MAX_DEPTH }.into());
+        }
+        let members = |value| members(value, depth + 1);
         let Signature { task, args, mut kwargs, options, subtask_type, immutable } = signature;
         let kind = match subtask_type.as_deref() {
             Some("chain") => Kind::Chain(members(kwargs.shift_remove("tasks"))?),
@@ -74,7 +89,7 @@ impl Node {
                 let header = members(kwargs.shift_remove("header"))?;
                 let body = match kwargs.shift_remove("body") {
                     None | Some(Value::Null) => None,
-                    Some(body) => Some(Self::from_value(&body)?),
+                    Some(body) => Some(Self::at_depth(Signature::from_value(&body)?, depth + 1)?),
                 };
                 Kind::Chord(Box::new(Chord { header, header_options: None, body }))
             }
@@ -285,12 +300,13 @@ pub(super) fn extend(options: &mut Map, key: &str, values: Vec<Value>) {
 
 /// The members of a canvas; a canvas in their place stands for its own, another signature for itself
 /// (`_maybe_group`).
-fn members(value: Option<Value>) -> Result<Vec<Node>, CanvasError> {
+fn members(value: Option<Value>, depth: usize) -> Result<Vec<Node>, CanvasError> {
+    let read = |value: &Value| Node::at_depth(Signature::from_value(value)?, depth);
     match value {
         None | Some(Value::Null) => Ok(Vec::new()),
-        Some(Value::List(items)) => items.iter().map(Node::from_value).collect(),
+        Some(Value::List(items)) => items.iter().map(read).collect(),
         Some(signature) => {
-            let node = Node::from_value(&signature)?;
+            let node = read(&signature)?;
             Ok(match node.kind {
                 Kind::Group(tasks) | Kind::Chain(tasks) => tasks,
                 _ => vec![node],

@@ -40,6 +40,7 @@ pub fn replace(
     {
         tasks.push(last.or(accumulate()));
     }
+    hide(&mut node, [("argsrepr", request.hidden_args()), ("kwargsrepr", request.hidden_kwargs())]);
     let on_headers = sender.config.task_allow_error_cb_on_chord_header;
     embed.callbacks.iter().for_each(|callback| node.link(callback.to_value()));
     embed.errbacks.iter().for_each(|errback| node.link_error(&errback.to_value(), on_headers));
@@ -91,6 +92,23 @@ pub fn add_to_chord(
     outbox.push(Effect::ChordGrow { group_id: group_id.clone(), by: 1 });
     let outcome = apply_node(node, Vec::new(), &Map::new(), Map::new(), sender, outbox)?;
     outcome.map(|outcome| outcome.to_ref()).ok_or(CanvasError::EmptyChain)
+}
+
+/// Shows the texts that hid the arguments of a replaced task for each task that takes its place and shows none of its own.
+fn hide(node: &mut Node, texts: [(&str, Option<&str>); 2]) {
+    match &mut node.kind {
+        Kind::Task => {
+            for (option, text) in texts {
+                if let Some(text) = text {
+                    node.options.entry(option.to_owned()).or_insert_with(|| Value::from(text));
+                }
+            }
+        }
+        Kind::Chain(tasks) | Kind::Group(tasks) => tasks.iter_mut().for_each(|task| hide(task, texts)),
+        Kind::Chord(chord) => {
+            chord.header.iter_mut().chain(&mut chord.body).for_each(|task| hide(task, texts))
+        }
+    }
 }
 
 fn accumulate() -> Node {

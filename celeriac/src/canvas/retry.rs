@@ -52,15 +52,9 @@ pub fn retry(
     let max_retries = retry.max_retries.unwrap_or(task.max_retries);
     if max_retries.is_some_and(|max_retries| retries > max_retries) {
         let exception = retry.exception.clone().unwrap_or_else(|| {
-            let shown: Vec<String> = args.iter().map(repr).collect();
-            let comma = if shown.len() == 1 { "," } else { "" };
-            let kwargs = repr(&Value::Map(kwargs));
-            let text = format!(
-                "Can't retry {}[{}] args:({}{comma}) kwargs:{kwargs}",
-                request.task,
-                request.id,
-                shown.join(", ")
-            );
+            let args = request.hidden_args().map_or_else(|| tuple(&args), str::to_owned);
+            let kwargs = request.hidden_kwargs().map_or_else(|| repr(&Value::Map(kwargs)), str::to_owned);
+            let text = format!("Can't retry {}[{}] args:{args} kwargs:{kwargs}", request.task, request.id);
             ExceptionInfo::celery("MaxRetriesExceededError", text)
         });
         return Err(RetryError::MaxRetriesExceeded(exception));
@@ -76,6 +70,9 @@ pub fn retry(
         None => set(&mut options, "countdown", retry.countdown.unwrap_or(task.default_retry_delay)),
     }
     set(&mut options, "retries", retries);
+    for (option, hidden) in [("argsrepr", request.hidden_args()), ("kwargsrepr", request.hidden_kwargs())] {
+        hidden.into_iter().for_each(|hidden| set(&mut options, option, hidden));
+    }
     options.extend(retry.options.clone());
     let has_queue = options.get("queue").is_some_and(|queue| !queue.is_null());
     let delivery = request.delivery_info();
@@ -88,6 +85,13 @@ pub fn retry(
     }
     send(&request.task, args, kwargs, options, ShownArgs::Tuple, sender, outbox)?;
     Ok(())
+}
+
+/// Python's `repr` of a tuple.
+fn tuple(items: &[Value]) -> String {
+    let shown: Vec<String> = items.iter().map(repr).collect();
+    let comma = if shown.len() == 1 { "," } else { "" };
+    format!("({}{comma})", shown.join(", "))
 }
 
 /// The retry that a task's own options ask for after that exception; `None` when they ask for none.

@@ -63,6 +63,9 @@ pub(super) fn send(
     }
     UNSENT.iter().for_each(|option| drop(options.shift_remove(*option)));
     let adds_to_parent = take_add_to_parent(&mut options);
+    if let Some(id @ Value::Surrogates(_)) = options.get("task_id") {
+        return Err(CanvasError::bad_option("task_id", id, "text without lone surrogates"));
+    }
     let id = take_text(&mut options, "task_id").unwrap_or_else(|| (sender.new_id)());
     let shadow = take_text(&mut options, "shadow");
     let route_name = take_text(&mut options, "route_name");
@@ -127,8 +130,8 @@ pub(super) fn send(
         ("argsrepr", &mut headers.argsrepr),
         ("kwargsrepr", &mut headers.kwargsrepr),
     ] {
-        if let Some(Value::Str(text)) = options.get(option) {
-            *header = Some(text.clone());
+        if let Some(text) = options.get(option).cloned().and_then(Value::into_carried) {
+            *header = Some(text);
         }
     }
     headers.ignore_result = ignore_result;
@@ -285,8 +288,7 @@ fn take_stamps(options: &mut Map, headers: &mut Headers) {
     let Some(names) = options.shift_remove("stamped_headers").filter(|names| !names.is_null()) else {
         return;
     };
-    let names: Vec<String> =
-        maybe_list(Some(names)).iter().filter_map(|name| name.as_str().map(str::to_owned)).collect();
+    let names: Vec<String> = maybe_list(Some(names)).into_iter().filter_map(Value::into_carried).collect();
     for name in &names {
         if let Some(stamp) = options.shift_remove(name) {
             headers.stamps.insert(name.clone(), stamp);
@@ -325,9 +327,8 @@ fn take_signatures(options: &mut Map, option: &str) -> Result<Vec<Signature>, Ca
 
 fn take_text(options: &mut Map, option: &str) -> Option<String> {
     match options.shift_remove(option) {
-        Some(Value::Str(text)) if !text.is_empty() => Some(text),
         Some(Value::Uuid(id)) => Some(id.to_string()),
-        _ => None,
+        other => other?.into_carried().filter(|text| !text.is_empty()),
     }
 }
 

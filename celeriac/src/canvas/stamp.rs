@@ -34,7 +34,7 @@ impl Node {
     fn with_own_stamps(&self, stamps: &Map) -> Map {
         let mut all = stamps.clone();
         for name in maybe_list(self.options.get("stamped_headers").cloned()) {
-            let Value::Str(name) = name else { continue };
+            let Some(name) = name.into_carried() else { continue };
             let Some(own) = self.options.get(&name) else { continue };
             match (all.get_mut(&name), own) {
                 (Some(Value::List(items)), Value::List(own)) => {

@@ -1,6 +1,7 @@
 //! The messages of remote control: requests and replies.
 
 use super::Matcher;
+use super::matcher::MatchError;
 use crate::broker::BrokerError;
 use crate::message::{Accept, Codec, DeliveryInfo, Headers, Map, Message, Properties, Value};
 
@@ -55,12 +56,12 @@ impl Request {
             other => return wrong("method", &other, "text"),
         };
         let destination = match take("destination") {
-            Value::List(nodes) => nodes.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            Value::List(nodes) => nodes.iter().map(super::python::str).collect(),
             Value::Str(node) if !node.is_empty() => vec![node],
             _ => Vec::new(),
         };
         let mut text = |name: &str| match take(name) {
-            Value::Str(text) if !text.is_empty() => Some(text),
+            value if super::python::is_true(&value) => Some(super::python::str(&value)),
             _ => None,
         };
         let (pattern, matcher) = (text("pattern"), text("matcher"));
@@ -108,15 +109,18 @@ impl Request {
         envelope(&Value::Map(body), headers, 2, exchange, "", codec)
     }
 
-    /// Whether the node of that name is meant; `Err` names a matcher that nobody knows.
-    pub(super) fn is_for(&self, hostname: &str) -> Result<bool, &str> {
+    /// Whether the node of that name is meant.
+    ///
+    /// # Errors
+    /// The matcher is not known, or the pattern is none of its patterns.
+    pub(super) fn is_for(&self, hostname: &str) -> Result<bool, MatchError> {
         if !self.destination.is_empty() {
             return Ok(self.destination.iter().any(|node| node == hostname));
         }
         match (&self.pattern, &self.matcher) {
             (Some(pattern), Some(matcher)) => match Matcher::from_name(matcher) {
-                Some(matcher) => Ok(matcher.matches(hostname, pattern)),
-                None => Err(matcher),
+                Some(matcher) => matcher.matches(hostname, pattern),
+                None => Err(MatchError::Unknown { matcher: matcher.clone() }),
             },
             _ => Ok(true),
         }

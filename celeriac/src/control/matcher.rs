@@ -1,6 +1,9 @@
 //! Choosing workers by a pattern.
 
-use regex::Regex;
+use fancy_regex::Regex;
+
+use super::python;
+use crate::message::{Map, Value};
 
 /// How a pattern is matched against node names.
 ///
@@ -32,14 +35,98 @@ impl Matcher {
         }
     }
 
-    /// Whether a node name matches; a pattern that is no regular expression matches nothing.
-    pub fn matches(self, name: &str, pattern: &str) -> bool {
+    /// Whether a node name matches.
+    ///
+    /// # Errors
+    /// [`MatchError::Pattern`] when the pattern is no regular expression, [`MatchError::TooSlow`] when matching it takes
+    /// too many steps.
+    pub fn matches(self, name: &str, pattern: &str) -> Result<bool, MatchError> {
         let expression = match self {
             Matcher::Glob => glob_expression(pattern),
-            Matcher::Pcre => format!("^(?:{pattern})"),
+            Matcher::Pcre => python_expression(pattern),
         };
-        Regex::new(&expression).is_ok_and(|expression| expression.is_match(name))
+        let bad = |reason: fancy_regex::Error| MatchError::Pattern {
+            pattern: pattern.to_owned(),
+            reason: reason.to_string(),
+        };
+        let found = Regex::new(&expression).map_err(bad)?.find(name);
+        let found = found.map_err(|_| MatchError::TooSlow { pattern: pattern.to_owned() })?;
+        Ok(found.is_some_and(|found| found.start() == 0))
     }
+}
+
+/// Why a name cannot be matched.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MatchError {
+    /// No matcher has that name.
+    #[error("no matcher {matcher:?}\nhint: glob and pcre are known")]
+    Unknown {
+        /// The name.
+        matcher: String,
+    },
+    /// The pattern is no regular expression.
+    #[error("the pattern {pattern:?} is no regular expression: {reason}")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Matching was given up after too many steps.
+    #[error("the pattern {pattern:?} takes too many steps\nhint: nested repetitions such as (a*)* do")]
+    TooSlow {
+        /// The pattern.
+        pattern: String,
+    },
+}
+
+impl MatchError {
+    /// The answer to a command that came with such a pattern: an error of the class that Celery's worker logs.
+    pub(super) fn answer(&self) -> Value {
+        let class = match self {
+            MatchError::Unknown { .. } => "MatcherNotInstalled",
+            MatchError::Pattern { .. } | MatchError::TooSlow { .. } => "error",
+        };
+        let error = python::exception(class, &self.to_string());
+        Value::Map(Map::from([("error".to_owned(), Value::Str(error))]))
+    }
+}
+
+/// The regular expression for a pattern of Python's `re`: brackets and operators within a class are characters there,
+/// a repetition may lack its lower bound, and `\Z` is the very end.
+fn python_expression(pattern: &str) -> String {
+    let mut expression = String::with_capacity(pattern.len() + 8);
+    let mut rest = pattern.chars().peekable();
+    let mut class_length = None;
+    while let Some(character) = rest.next() {
+        let in_class = class_length.is_some();
+        class_length = class_length.map(|length: usize| length + 1);
+        match character {
+            '\\' => {
+                let escaped = rest.next();
+                match escaped {
+                    Some('Z') if !in_class => expression.push_str("\\z"),
+                    escaped => expression.extend(['\\'].into_iter().chain(escaped)),
+                }
+            }
+            '[' if !in_class => {
+                expression.push('[');
+                expression.extend(rest.next_if_eq(&'^'));
+                class_length = Some(0);
+            }
+            // A bracket that comes first is a member.
+            ']' if class_length == Some(1) => expression.push_str("\\]"),
+            ']' => {
+                expression.push(']');
+                class_length = None;
+            }
+            '[' | '&' | '~' if in_class => expression.extend(['\\', character]),
+            '{' if !in_class && rest.peek() == Some(&',') => expression.push_str("{0"),
+            other => expression.push(other),
+        }
+    }
+    expression
 }
 
 /// The regular expression of a pattern of Python's `fnmatch`.
@@ -102,14 +189,51 @@ mod tests {
             ("w.@host", "wx@host", false),
             ("w1", "w1@host", false),
         ] {
-            assert_eq!(Matcher::Glob.matches(name, pattern), expected, "{pattern} {name}");
+            assert_eq!(Matcher::Glob.matches(name, pattern), Ok(expected), "{pattern} {name}");
+        }
+    }
+
+    /// The right column is what Python 3.11 says of `re.match(pattern, name) is not None`.
+    #[test]
+    fn regular_expressions_match_as_pythons_do() {
+        for (pattern, name, expected) in [
+            ("w[0-9]", "w1@host", true),
+            ("host", "w1@host", false),
+            ("a|w1", "w1@host", true),
+            (r"(?!w2@).*@host$", "w1@host", true),
+            (r"(?!w2@).*@host$", "w2@host", false),
+            (r"w(?=1)", "w1@host", true),
+            (r".*(?<=@)host", "w1@host", true),
+            (r".*(?<!@)host", "w1@host", false),
+            (r"(?P<letter>.)(?P=letter)@", "ww@host", true),
+            (r"(.)\1@", "wx@host", false),
+            (r"(?i)W1", "w1@host", true),
+            (r"w[[1]", "w[@host", true),
+            (r"w[&~1]", "w~@host", true),
+            (r"w[]1]@", "w]@host", true),
+            (r"w[^]1]@", "w2@host", true),
+            (r"w[1]]@", "w1]@host", true),
+            (r"w1{,2}@", "w11@host", true),
+            (r"w1{,2}@", "w111@host", false),
+            (r"w1@host\Z", "w1@host", true),
+            (r"w1@hos\Z", "w1@host", false),
+            (r"(?x) w 1 @ # a comment", "w1@host", true),
+            (r"w\d@\w+$", "w1@host", true),
+            (r"(?>w1*)@", "w11@host", true),
+            ("", "w1@host", true),
+        ] {
+            assert_eq!(Matcher::Pcre.matches(name, pattern), Ok(expected), "{pattern} {name}");
         }
     }
 
     #[test]
-    fn regular_expressions_match_from_the_start() {
-        assert!(Matcher::Pcre.matches("w1@host", "w[0-9]"));
-        assert!(!Matcher::Pcre.matches("w1@host", "host"));
-        assert!(!Matcher::Pcre.matches("w1@host", "("));
+    fn patterns_that_are_none_are_errors() {
+        for pattern in ["(", "w[", "*", "(?P<a", r"(?P=missing)", ")"] {
+            let outcome = Matcher::Pcre.matches("w1@host", pattern);
+            assert!(matches!(outcome, Err(MatchError::Pattern { .. })), "{pattern}: {outcome:?}");
+        }
+        let outcome = Matcher::Pcre.matches(&"a".repeat(40), r"(?=a)(a*)*\1b");
+        assert!(!matches!(outcome, Ok(true)), "{outcome:?}");
+        assert!(Matcher::from_name("regex").is_none());
     }
 }

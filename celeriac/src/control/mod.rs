@@ -37,7 +37,7 @@ pub use info::{
     AutoscalerInfo, DeliveryInfo, ExchangeInfo, QueueInfo, ScheduledTask, StoredTask, TaskInfo, WorkerStats,
 };
 pub use inspect::{Answers, Inspect};
-pub use matcher::Matcher;
+pub use matcher::{MatchError, Matcher};
 
 pub(crate) use mingle::mingle;
 pub(crate) use revocations::Revocations;

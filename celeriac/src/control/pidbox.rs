@@ -44,9 +44,12 @@ impl Pidbox {
         match request.is_for(&self.panel.state().hostname) {
             Ok(true) => self.carry_out(request).await,
             Ok(false) => {}
-            Err(matcher) => {
+            Err(error) => {
                 if let Some(count) = lock(&self.unreadable).note("matcher") {
-                    log::error!(matcher, count; "Control command error ({count} so far): no matcher {matcher:?}, there are glob and pcre");
+                    log::error!(error:% = error, count; "Control command error ({count} such pattern(s) so far): {error}");
+                }
+                if let Some(reply_to) = request.reply_to {
+                    self.answer(&reply_to, error.answer()).await;
                 }
             }
         }

@@ -44,6 +44,7 @@ pub(super) fn is_true(value: &Value) -> bool {
 pub(super) fn str(value: &Value) -> String {
     match value {
         Value::Str(text) => text.clone(),
+        Value::Surrogates(text) => text.to_string(),
         other => repr(other),
     }
 }

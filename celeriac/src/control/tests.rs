@@ -4,6 +4,7 @@ use serde_json::Value as Json;
 
 use super::info::{QueueInfo, ScheduledTask, StoredTask, TaskInfo, WorkerStats};
 use super::mailbox::{ReplyTo, Request};
+use super::matcher::MatchError;
 use crate::message::{Accept, Serializer, Value, envelope, from_value, to_value};
 
 fn samples() -> Vec<(String, Json)> {
@@ -112,5 +113,5 @@ fn only_those_who_are_meant_act() {
     assert_eq!(pattern.is_for("w2@vectors.example"), Ok(true));
     assert_eq!(pattern.is_for("w1@vectors.example"), Ok(false));
     let strange = Request { matcher: Some("sql".to_owned()), ..pattern };
-    assert_eq!(strange.is_for("w1@vectors.example"), Err("sql"));
+    assert_eq!(strange.is_for("w1@vectors.example"), Err(MatchError::Unknown { matcher: "sql".to_owned() }));
 }

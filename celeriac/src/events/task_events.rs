@@ -121,7 +121,11 @@ fn display_name(headers: &Headers) -> &str {
 
 /// Python's `str` of a value.
 fn python_str(value: &Value) -> String {
-    value.as_str().map_or_else(|| repr::repr(value), str::to_owned)
+    match value {
+        Value::Str(text) => text.clone(),
+        Value::Surrogates(text) => text.to_string(),
+        other => repr::repr(other),
+    }
 }
 
 /// Python's `datetime.isoformat`.

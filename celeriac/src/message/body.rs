@@ -6,9 +6,9 @@ use super::codec::{Codec, Content};
 use super::compression::Compression;
 use super::error::ProtocolError;
 use super::headers::WrongType;
-use super::iso8601::{self, Moment};
 use super::json;
 use super::parts::Encoded;
+use super::protocol1;
 use super::reader::{Fallible, Kind, Reader};
 use super::repr;
 use super::serializer::{Accept, Serializer};
@@ -132,10 +132,9 @@ impl Message {
     pub fn into_task(mut self, accept: &Accept) -> Result<(Message, Body), ProtocolError> {
         let body = match Encoded::of(&self).task_body(accept)? {
             TaskBody::Triple(body) => body,
-            TaskBody::Object(mut entries) => {
-                let body = Body::take_object(&mut entries)?;
-                let headers = std::mem::take(&mut self.headers);
-                self.headers = upgrade(headers, entries, &body)?;
+            TaskBody::Object(entries) => {
+                let (headers, body) = protocol1::upgrade(std::mem::take(&mut self.headers), entries)?;
+                self.headers = headers;
                 body
             }
         };
@@ -247,23 +246,11 @@ impl Body {
         }
         out.extend_from_slice(b"}]");
     }
-
-    /// Takes the call out of a body of protocol 1.
-    fn take_object(entries: &mut Map) -> Result<Self, ProtocolError> {
-        let mut take = |key: &str| entries.swap_remove(key);
-        let args = take("args").map_or_else(|| Ok(Vec::new()), args_of)?;
-        let kwargs = take("kwargs").map_or_else(|| Ok(Map::new()), kwargs_of)?;
-        let mut embed = Embed::default();
-        for key in ["callbacks", "errbacks", "chord"] {
-            embed.set(key, take(key).unwrap_or_default())?;
-        }
-        Ok(Body { args, kwargs, embed })
-    }
 }
 
 impl Embed {
     /// Takes what stands under that key; other keys than the four are tolerated.
-    fn set(&mut self, key: &str, value: Value) -> Result<(), ProtocolError> {
+    pub(super) fn set(&mut self, key: &str, value: Value) -> Result<(), ProtocolError> {
         match key {
             "callbacks" => self.callbacks = signatures_of(value)?,
             "errbacks" => self.errbacks = signatures_of(value)?,
@@ -311,14 +298,14 @@ fn write_signatures(list: &[Signature], out: &mut Vec<u8>) {
     out.push(b']');
 }
 
-fn args_of(value: Value) -> Result<Vec<Value>, ProtocolError> {
+pub(super) fn args_of(value: Value) -> Result<Vec<Value>, ProtocolError> {
     match value {
         Value::List(args) => Ok(args),
         other => Err(ProtocolError::bad_task_body("a list of positional arguments", &other)),
     }
 }
 
-fn kwargs_of(value: Value) -> Result<Map, ProtocolError> {
+pub(super) fn kwargs_of(value: Value) -> Result<Map, ProtocolError> {
     match value {
         Value::Map(kwargs) => Ok(kwargs),
         other => Err(ProtocolError::bad_task_body("an object of keyword arguments", &other)),
@@ -354,53 +341,6 @@ fn signatures_of(value: Value) -> Result<Vec<Signature>, ProtocolError> {
 
 fn wrong_count(count: usize) -> ProtocolError {
     ProtocolError::BadBody { expected: TRIPLE, found: format!("a list of {count}") }
-}
-
-/// Headers of protocol 2 from a body of protocol 1; headers that the message has win (`celery/worker/strategy.py`).
-fn upgrade(headers: Headers, mut entries: Map, body: &Body) -> Result<Headers, ProtocolError> {
-    let is_protocol_1 = headers.task.is_none();
-    if is_protocol_1 && let Some(taskset) = entries.swap_remove("taskset") {
-        entries.insert("group".to_owned(), taskset);
-    }
-    if entries.get("utc") != Some(&Value::Bool(false)) {
-        for key in ["eta", "expires"] {
-            entries.entry(key.to_owned()).and_modify(mark_utc);
-        }
-    }
-    let known = [
-        "lang",
-        "task",
-        "id",
-        "root_id",
-        "parent_id",
-        "group",
-        "group_index",
-        "shadow",
-        "eta",
-        "expires",
-        "retries",
-        "timelimit",
-        "argsrepr",
-        "kwargsrepr",
-        "origin",
-    ];
-    entries.retain(|key, _| known.contains(&key.as_str()));
-    let mut upgraded = Headers::from_map(entries)?;
-    if is_protocol_1 {
-        upgraded.argsrepr = Some(repr::repr_args(&body.args));
-        upgraded.kwargsrepr = Some(repr::repr_kwargs(&body.kwargs));
-    }
-    upgraded.override_with(headers);
-    Ok(upgraded)
-}
-
-/// Says that a time without an offset is in UTC.
-fn mark_utc(value: &mut Value) {
-    if let Value::Str(text) = value
-        && let Some(Moment::Naive(moment)) = iso8601::parse_moment(text)
-    {
-        *text = iso8601::format_iso8601(moment.and_utc());
-    }
 }
 
 /// `gen<pid>@<host>`, as Celery's clients name themselves.

@@ -9,8 +9,9 @@ use std::sync::LazyLock;
 use base64::Engine;
 use bytes::Bytes;
 
-use super::error::{ProtocolError, shown};
+use super::error::{ProtocolError, shorten, shown};
 use super::headers::WrongType;
+use super::identity;
 use super::json;
 use super::reader::{Fallible, Kind, Reader};
 use super::{DeliveryInfo, Headers, Message, Properties, Value};
@@ -34,9 +35,11 @@ pub fn decode(raw: &[u8]) -> Result<Message, ProtocolError> {
     let mut reader = Reader::new(raw)?;
     expect_object(&mut reader)?;
     let mut parts = Parts::default();
-    reader.object(|reader, key| parts.read(&key, reader))?;
-    reader.finish()?;
-    parts.finish()
+    let read = reader.object(|reader, key| parts.read(&key, reader)).and_then(|()| reader.finish());
+    match read {
+        Ok(()) => parts.finish(),
+        Err(error) => Err(identity::unreadable(*error, raw)),
+    }
 }
 
 /// Writes a queue entry, its body in base64.
@@ -88,7 +91,7 @@ pub fn mark_redelivered(raw: &[u8]) -> Result<Vec<u8>, ProtocolError> {
     Ok(apply(raw, &edits))
 }
 
-fn expect_object(reader: &mut Reader<'_>) -> Fallible<()> {
+pub(super) fn expect_object(reader: &mut Reader<'_>) -> Fallible<()> {
     if reader.peek()? == Kind::Object {
         return Ok(());
     }
@@ -192,6 +195,8 @@ impl<'a> Parts<'a> {
                 self.message.content_encoding = self.text("content-encoding", reader.value()?)
             }
             ("body", _) => self.wrong("body", &reader.value()?),
+            // Clients of protocol 1 in other languages have none.
+            ("headers", Kind::Null) => reader.skip()?,
             ("headers", _) => self.wrong("headers", &reader.value()?),
             ("properties", _) => self.wrong("properties", &reader.value()?),
             _ => reader.skip()?,
@@ -264,7 +269,7 @@ impl<'a> Parts<'a> {
     fn optional_text(&mut self, field: &'static str, value: Value) -> Option<String> {
         match value {
             Value::Null => None,
-            Value::Str(text) => Some(text),
+            Value::Str(_) | Value::Surrogates(_) => value.into_carried(),
             other => {
                 self.wrong(field, &other);
                 None
@@ -307,9 +312,15 @@ impl<'a> Parts<'a> {
             },
             None | Some("" | "utf-8" | "utf8") => Bytes::from(self.body.into_owned()),
             Some(encoding) => {
-                return Err(ProtocolError::UnknownEncoding {
-                    field: "body_encoding",
-                    encoding: super::error::shorten(encoding),
+                let Headers { id, task, .. } = self.message.headers;
+                return Err(ProtocolError::BadEnvelope {
+                    field: "properties.body_encoding",
+                    found: format!(
+                        "{encoding:?}, which is neither base64 nor utf-8",
+                        encoding = shorten(encoding)
+                    ),
+                    id,
+                    task,
                 });
             }
         };

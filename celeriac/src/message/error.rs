@@ -187,6 +187,14 @@ impl ProtocolError {
         ProtocolError::Encode { what: what.into(), reason: reason.to_string() }
     }
 
+    /// A text that only JSON can carry.
+    pub(super) fn lone_surrogate(what: &str, text: &Value) -> Self {
+        Self::encode(
+            what,
+            format!("the text {} has a lone surrogate, which only json can carry", shown(text)),
+        )
+    }
+
     /// A body that is JSON and yet not what it should be.
     pub(crate) fn bad_body(reason: impl ToString) -> Self {
         ProtocolError::decode("body", reason)

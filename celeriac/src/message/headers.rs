@@ -197,8 +197,8 @@ impl Headers {
     pub(super) fn set(&mut self, name: &str, value: Value) -> Result<(), WrongType> {
         match name {
             "lang" => self.lang = shown_text(value),
-            "task" => self.task = text(value)?,
-            "id" => self.id = text(value)?,
+            "task" => self.task = found_by(value)?,
+            "id" => self.id = found_by(value)?,
             "shadow" => self.shadow = shown_text(value),
             "eta" => self.eta = some(value),
             "expires" => self.expires = some(value),
@@ -306,9 +306,18 @@ fn some(value: Value) -> Option<Value> {
 fn text(value: Value) -> Result<Option<String>, WrongType> {
     match value {
         Value::Null => Ok(None),
-        Value::Str(text) => Ok(Some(text)),
+        Value::Str(_) | Value::Surrogates(_) => Ok(value.into_carried()),
         Value::Uuid(uuid) => Ok(Some(uuid.to_string())),
         other => wrong("text or null", &other),
+    }
+}
+
+/// A header by which a task or its result is found.
+fn found_by(value: Value) -> Result<Option<String>, WrongType> {
+    match value {
+        // Celery cannot make a key of it either.
+        Value::Surrogates(_) => wrong("text without lone surrogates", &value),
+        other => text(other),
     }
 }
 
@@ -316,7 +325,7 @@ fn text(value: Value) -> Result<Option<String>, WrongType> {
 fn shown_text(value: Value) -> Option<String> {
     match value {
         Value::Null => None,
-        Value::Str(text) => Some(text),
+        Value::Str(_) | Value::Surrogates(_) => value.into_carried(),
         other => Some(repr::repr(&other)),
     }
 }
@@ -360,8 +369,8 @@ fn names(value: Value) -> Result<Option<Vec<String>>, WrongType> {
     const EXPECTED: &str = "a list of names or null";
     match value {
         Value::Null => Ok(None),
-        Value::List(items) if items.iter().all(|item| item.as_str().is_some()) => {
-            Ok(Some(items.into_iter().filter_map(|item| text(item).ok().flatten()).collect()))
+        Value::List(items) if items.iter().all(|item| item.kind() == "str") => {
+            Ok(Some(items.into_iter().filter_map(Value::into_carried).collect()))
         }
         other => wrong(EXPECTED, &other),
     }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::error::ProtocolError;
 use super::reader::Reader;
-use super::typed;
 use super::{Map, Value};
+use super::{surrogates, typed};
+use crate::stack::deeper;
 
 /// Reads a JSON text; `NaN` and the infinities are numbers, integers are exact, kombu's typed values are decoded.
 ///
@@ -34,11 +35,12 @@ pub fn write(value: &Value, out: &mut Vec<u8>) {
         Value::Bool(false) => out.extend_from_slice(b"false"),
         Value::Int(number) => write_int(*number, out),
         Value::BigInt(digits) if is_integer(digits) => out.extend_from_slice(digits.as_bytes()),
-        Value::BigInt(text) => write_str(text, out),
+        Value::BigInt(text) => write_text(text, out),
         Value::Float(number) => write_float(*number, out),
-        Value::Str(text) => write_str(text, out),
-        Value::List(items) => write_list(items, out),
-        Value::Map(entries) => write_map(entries, out),
+        Value::Str(text) => write_text(text, out),
+        Value::Surrogates(text) => text.write_json(out),
+        Value::List(items) => deeper(|| write_list(items, out)),
+        Value::Map(entries) => deeper(|| write_map(entries, out)),
         _ => typed::write(value, out),
     }
 }
@@ -116,7 +118,24 @@ pub(super) fn write_finite(number: f64, out: &mut Vec<u8>) {
     if write!(unused, "{number:e}").is_err() {
         return;
     }
-    let length = 40 - unused.len();
+    let mut length = 40 - unused.len();
+    // Of two shortest texts that are equally near, Python takes the even one; ties have many digits.
+    if length > "1.23456789012345e0".len() {
+        let digits = buffer[..length]
+            .iter()
+            .take_while(|byte| **byte != b'e')
+            .filter(|byte| byte.is_ascii_digit())
+            .count();
+        let mut even = [0; 40];
+        let mut unused = &mut even[..];
+        if write!(unused, "{number:.*e}", digits.saturating_sub(1)).is_ok() {
+            let even_length = 40 - unused.len();
+            let text = std::str::from_utf8(&even[..even_length]).unwrap_or_default();
+            if text.parse() == Ok(number) {
+                (buffer, length) = (even, even_length);
+            }
+        }
+    }
     let text = &buffer[..length];
     let mark = text.iter().position(|byte| *byte == b'e').unwrap_or(length);
     let exponent: i32 =
@@ -152,10 +171,23 @@ pub(super) fn write_finite(number: f64, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends the text as a JSON string, in ASCII.
+/// Appends a key or header as a JSON string, in ASCII; the form that carries lone surrogates is written as them.
 pub fn write_str(text: &str, out: &mut Vec<u8>) {
+    if !surrogates::write_carried(text, out) {
+        write_text(text, out);
+    }
+}
+
+/// Appends plain text as a JSON string, in ASCII.
+fn write_text(text: &str, out: &mut Vec<u8>) {
     out.reserve(text.len() + 2);
     out.push(b'"');
+    write_content(text, out);
+    out.push(b'"');
+}
+
+/// Appends what stands between the quotes.
+pub(super) fn write_content(text: &str, out: &mut Vec<u8>) {
     let bytes = text.as_bytes();
     let mut start = 0;
     loop {
@@ -166,7 +198,6 @@ pub fn write_str(text: &str, out: &mut Vec<u8>) {
         }
         start = special + write_escape(text, special, out);
     }
-    out.push(b'"');
 }
 
 /// How many bytes there are before the first that needs an escape.

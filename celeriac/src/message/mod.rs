@@ -10,12 +10,15 @@ pub mod serializer;
 
 mod body;
 mod error;
+mod identity;
 mod iso8601;
 mod msgpack;
 mod parts;
+mod protocol1;
 mod reader;
 mod remains;
 mod signature;
+pub(crate) mod surrogates;
 mod typed;
 mod value;
 mod value_serde;
@@ -31,6 +34,7 @@ pub(crate) use parts::Parts;
 pub(crate) use repr::repr_list;
 pub use repr::{repr, repr_args, repr_kwargs};
 pub use serializer::{Accept, Serializer};
+pub use surrogates::Surrogates;
 pub use value::{Map, Value};
 pub use value_serde::{ValueError, from_value, from_value_ref, to_value};
 

@@ -5,11 +5,12 @@ use serde::ser::{Error as _, Serialize, Serializer};
 
 use super::Value;
 use super::error::ProtocolError;
+use super::reader::MAX_DEPTH;
+use super::surrogates::is_carried;
 use super::value_serde::Seed;
+use crate::stack::deeper;
 
 const NAME: &str = "msgpack";
-/// Less than in JSON, as each level takes more of the stack.
-const MAX_DEPTH: usize = 128;
 
 pub(super) fn loads(data: &[u8]) -> Result<Value, ProtocolError> {
     let mut rest = data;
@@ -39,10 +40,16 @@ impl Serialize for Plain<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
             Value::Bytes(bytes) => serializer.serialize_bytes(bytes),
-            Value::List(items) => serializer.collect_seq(items.iter().map(Plain)),
-            Value::Map(entries) => {
-                serializer.collect_map(entries.iter().map(|(key, value)| (key, Plain(value))))
-            }
+            Value::List(items) => deeper(|| serializer.collect_seq(items.iter().map(Plain))),
+            Value::Map(entries) => match entries.keys().find(|key| is_carried(key)) {
+                None => {
+                    deeper(|| serializer.collect_map(entries.iter().map(|(key, value)| (key, Plain(value)))))
+                }
+                Some(key) => {
+                    Err(S::Error::custom(ProtocolError::lone_surrogate(NAME, &Value::from(key.as_str()))))
+                }
+            },
+            Value::Surrogates(_) => Err(S::Error::custom(ProtocolError::lone_surrogate(NAME, self.0))),
             Value::BigInt(digits) => match digits.parse::<u64>() {
                 Ok(number) => serializer.serialize_u64(number),
                 Err(_) => Err(S::Error::custom("integer does not fit into 64 bits")),

@@ -48,7 +48,7 @@ fn embed_of_triple(encoded: Encoded<'_>, accept: &Accept) -> Fallible<Embed> {
     reader.list(|reader| {
         match count {
             2 => embed = embed_of(reader.value()?),
-            _ => reader.skip()?,
+            _ => reader.pass_over()?,
         }
         count += 1;
         Ok(())

@@ -4,7 +4,9 @@ use std::fmt::Write;
 
 use chrono::{Datelike, NaiveDate, NaiveDateTime, NaiveTime, Offset, Timelike};
 
+use super::surrogates::{Surrogates, Text, shown};
 use super::{Map, Value, json};
+use crate::stack::deeper;
 
 /// Longest `argsrepr` and `kwargsrepr`, in characters (`celery/app/amqp.py`, `argsrepr_maxsize`).
 const MAX_LENGTH: usize = 1024;
@@ -107,7 +109,7 @@ impl Safe {
                 self.token(", ");
             }
             if self.has_room() {
-                let key = quoted(key, self.left as usize);
+                let key = quoted(&shown(key), self.left as usize);
                 self.push(&key);
             }
             self.token(": ");
@@ -153,6 +155,7 @@ impl Safe {
 fn scalar(value: &Value, max_length: usize) -> String {
     match value {
         Value::Str(text) => quoted(text, max_length),
+        Value::Surrogates(text) => quoted(&text.to_string(), max_length),
         Value::Bytes(bytes) => {
             let (chunk, more) =
                 if bytes.len() > max_length { (&bytes[..max_length], "...") } else { (&bytes[..], "") };
@@ -199,25 +202,9 @@ fn write_value(value: &Value, out: &mut String) {
         Value::BigInt(digits) => out.push_str(digits),
         Value::Float(number) => write_float(*number, out),
         Value::Str(text) => write_str(text, out),
+        Value::Surrogates(text) => write_surrogates(text, out),
         Value::Bytes(bytes) => write_bytes(bytes, out),
-        Value::List(items) => {
-            out.push('[');
-            for (index, item) in items.iter().enumerate() {
-                out.push_str(if index > 0 { ", " } else { "" });
-                write_value(item, out);
-            }
-            out.push(']');
-        }
-        Value::Map(entries) => {
-            out.push('{');
-            for (index, (key, item)) in entries.iter().enumerate() {
-                out.push_str(if index > 0 { ", " } else { "" });
-                write_str(key, out);
-                out.push_str(": ");
-                write_value(item, out);
-            }
-            out.push('}');
-        }
+        Value::List(_) | Value::Map(_) => deeper(|| write_container(value, out)),
         Value::DateTime(moment) => {
             write_datetime(&moment.naive_local(), out);
             write_tzinfo(moment.offset().fix().local_minus_utc(), out);
@@ -246,6 +233,37 @@ fn write_value(value: &Value, out: &mut String) {
     }
 }
 
+fn write_container(value: &Value, out: &mut String) {
+    match value {
+        Value::List(items) => {
+            out.push('[');
+            for (index, item) in items.iter().enumerate() {
+                out.push_str(if index > 0 { ", " } else { "" });
+                write_value(item, out);
+            }
+            out.push(']');
+        }
+        Value::Map(entries) => {
+            out.push('{');
+            for (index, (key, item)) in entries.iter().enumerate() {
+                out.push_str(if index > 0 { ", " } else { "" });
+                write_key(key, out);
+                out.push_str(": ");
+                write_value(item, out);
+            }
+            out.push('}');
+        }
+        _ => {}
+    }
+}
+
+fn write_key(key: &str, out: &mut String) {
+    match Text::of(key) {
+        Text::Plain(text) => write_str(&text, out),
+        Text::Surrogates(text) => write_surrogates(&text, out),
+    }
+}
+
 fn write_float(number: f64, out: &mut String) {
     if number.is_nan() {
         out.push_str("nan");
@@ -265,28 +283,43 @@ fn quote(has_single: bool, has_double: bool) -> char {
 fn write_str(text: &str, out: &mut String) {
     let quote = quote(text.contains('\''), text.contains('"'));
     out.push(quote);
-    for character in text.chars() {
-        match character {
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            _ if character == quote => {
-                out.push('\\');
-                out.push(quote);
-            }
-            ' '..='~' => out.push(character),
-            _ if is_printable(character) => out.push(character),
-            _ => {
-                let _ = match u32::from(character) {
-                    code @ ..0x100 => write!(out, "\\x{code:02x}"),
-                    code @ 0x100..0x1_0000 => write!(out, "\\u{code:04x}"),
-                    code => write!(out, "\\U{code:08x}"),
-                };
-            }
+    text.chars().for_each(|character| write_character(character, quote, out));
+    out.push(quote);
+}
+
+fn write_surrogates(text: &Surrogates, out: &mut String) {
+    let has = |quote| text.code_points().any(|point| point == u32::from(quote));
+    let quote = quote(has('\''), has('"'));
+    out.push(quote);
+    text.code_points().for_each(|point| match char::from_u32(point) {
+        Some(character) => write_character(character, quote, out),
+        None => {
+            let _ = write!(out, "\\u{point:04x}");
+        }
+    });
+    out.push(quote);
+}
+
+fn write_character(character: char, quote: char, out: &mut String) {
+    match character {
+        '\\' => out.push_str("\\\\"),
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        '\t' => out.push_str("\\t"),
+        _ if character == quote => {
+            out.push('\\');
+            out.push(quote);
+        }
+        ' '..='~' => out.push(character),
+        _ if is_printable(character) => out.push(character),
+        _ => {
+            let _ = match u32::from(character) {
+                code @ ..0x100 => write!(out, "\\x{code:02x}"),
+                code @ 0x100..0x1_0000 => write!(out, "\\u{code:04x}"),
+                code => write!(out, "\\U{code:08x}"),
+            };
         }
     }
-    out.push(quote);
 }
 
 /// `str.isprintable` beyond ASCII. The standard library escapes the same classes of characters; the letter before it

@@ -79,6 +79,7 @@ impl Serializer {
             Serializer::Raw => match value {
                 Value::Bytes(bytes) => Ok(bytes.clone()),
                 Value::Str(text) => Ok(text.clone().into_bytes()),
+                Value::Surrogates(_) => Err(ProtocolError::lone_surrogate("raw", value)),
                 other => {
                     Err(ProtocolError::encode("raw", format!("{} is neither bytes nor text", other.kind())))
                 }

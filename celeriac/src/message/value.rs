@@ -4,14 +4,19 @@ use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 use indexmap::IndexMap;
 use uuid::Uuid;
 
+use super::surrogates::{self, Surrogates, Text};
+use crate::stack::deeper;
+
 /// A string-keyed mapping that keeps its order, as Python's `dict` does.
+///
+/// A key with lone surrogates is held in the form of [`Surrogates::carried`].
 pub type Map = IndexMap<String, Value>;
 
 /// Any value that a Celery message or result can hold, kombu's typed values included.
 ///
 /// JSON cannot say more than null, booleans, numbers, text, lists and objects; kombu writes the other variants as
 /// `{"__type__": ..., "__value__": ...}` (`kombu/utils/json.py`, kombu 5.7).
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub enum Value {
     /// Python's `None`.
@@ -27,6 +32,8 @@ pub enum Value {
     Float(f64),
     /// Text.
     Str(String),
+    /// Text with lone surrogates, which UTF-8 cannot hold. Never plain text.
+    Surrogates(Surrogates),
     /// Binary data: msgpack's `bin`, kombu's `bytes` and `base64`.
     Bytes(Vec<u8>),
     /// A list; Python's tuples arrive as lists.
@@ -72,9 +79,18 @@ impl Value {
         }
     }
 
-    /// The text, if this is text.
+    /// The text, if this is text without lone surrogates.
     pub fn as_str(&self) -> Option<&str> {
         if let Value::Str(text) = self { Some(text) } else { None }
+    }
+
+    /// Any text, as a key or header holds it; `None` if this is no text.
+    pub(crate) fn into_carried(self) -> Option<String> {
+        match self {
+            Value::Str(text) => Some(surrogates::carried(text)),
+            Value::Surrogates(text) => Some(text.into_carried()),
+            _ => None,
+        }
     }
 
     /// The elements, if this is a list.
@@ -99,7 +115,7 @@ impl Value {
             Value::Bool(_) => "bool",
             Value::Int(_) | Value::BigInt(_) => "int",
             Value::Float(_) => "float",
-            Value::Str(_) => "str",
+            Value::Str(_) | Value::Surrogates(_) => "str",
             Value::Bytes(_) => "bytes",
             Value::List(_) => "list",
             Value::Map(_) => "dict",
@@ -108,6 +124,29 @@ impl Value {
             Value::Time(_) => "time",
             Value::Decimal(_) => "Decimal",
             Value::Uuid(_) => "UUID",
+        }
+    }
+}
+
+impl Clone for Value {
+    fn clone(&self) -> Self {
+        match self {
+            Value::Null => Value::Null,
+            Value::Bool(flag) => Value::Bool(*flag),
+            Value::Int(number) => Value::Int(*number),
+            Value::BigInt(digits) => Value::BigInt(digits.clone()),
+            Value::Float(number) => Value::Float(*number),
+            Value::Str(text) => Value::Str(text.clone()),
+            Value::Surrogates(text) => Value::Surrogates(text.clone()),
+            Value::Bytes(bytes) => Value::Bytes(bytes.clone()),
+            Value::List(items) => deeper(|| Value::List(items.clone())),
+            Value::Map(entries) => deeper(|| Value::Map(entries.clone())),
+            Value::DateTime(moment) => Value::DateTime(*moment),
+            Value::NaiveDateTime(moment) => Value::NaiveDateTime(*moment),
+            Value::Date(date) => Value::Date(*date),
+            Value::Time(time) => Value::Time(*time),
+            Value::Decimal(digits) => Value::Decimal(digits.clone()),
+            Value::Uuid(uuid) => Value::Uuid(*uuid),
         }
     }
 }
@@ -135,8 +174,12 @@ from! {
     usize => |value| Value::from(value as u64);
     f32 => |value| Value::Float(value.into());
     f64 => |value| Value::Float(value);
-    &str => |value| Value::Str(value.to_owned());
-    String => |value| Value::Str(value);
+    &str => |value| match Text::of(value) {
+        Text::Plain(text) => Value::Str(text.into_owned()),
+        Text::Surrogates(text) => Value::Surrogates(text),
+    };
+    String => |value| if surrogates::is_marked(&value) { Value::from(value.as_str()) } else { Value::Str(value) };
+    Surrogates => |value| Value::Surrogates(value);
     Map => |value| Value::Map(value);
     Uuid => |value| Value::Uuid(value);
     DateTime<Utc> => |value| Value::DateTime(value.fixed_offset());

@@ -6,9 +6,11 @@ use super::Value;
 use super::repr::saferepr;
 
 mod de;
+mod key;
+mod seed;
 mod ser;
 
-pub(super) use de::Seed;
+pub(super) use seed::Seed;
 
 /// Name of the newtype by which a [`Value`] recognises this module's serializer and deserializer, so that typed
 /// values pass through them unchanged.

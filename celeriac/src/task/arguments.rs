@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use super::{Parameter, ParameterKind, Request, TaskError, TaskResult};
 use crate::message::repr::saferepr;
+use crate::message::surrogates::shown;
 use crate::message::{Map, Signature, Value, ValueError, from_value_ref};
 
 /// Checks that a call with that many positional arguments and those keywords fits the parameters.
@@ -26,7 +27,7 @@ pub fn check_arity<'k>(
                 return Err(format!("{function}() got multiple values for argument '{keyword}'"));
             }
             None if !takes_any_keyword => {
-                return Err(format!("{function}() got an unexpected keyword argument '{keyword}'"));
+                return Err(format!("{function}() got an unexpected keyword argument '{}'", shown(keyword)));
             }
             _ => {}
         }
@@ -82,8 +83,7 @@ pub fn takes_more_than(parameters: &[Parameter], signature: &Signature, count: u
 pub struct Arguments<'a> {
     function: &'static str,
     parameters: &'static [Parameter],
-    args: &'a [Value],
-    kwargs: &'a Map,
+    request: &'a Request,
 }
 
 impl<'a> Arguments<'a> {
@@ -99,7 +99,7 @@ impl<'a> Arguments<'a> {
         let (args, kwargs) = (request.body.args.as_slice(), &request.body.kwargs);
         check_arity(function, parameters, args.len(), kwargs.keys().map(String::as_str))
             .map_err(type_error)?;
-        Ok(Self { function, parameters, args, kwargs })
+        Ok(Self { function, parameters, request })
     }
 
     /// The argument of the required parameter at that index.
@@ -125,7 +125,7 @@ impl<'a> Arguments<'a> {
     /// A `TypeError` when one of them is of another type.
     pub fn var_args<T: Deserialize<'a>>(&self, index: usize) -> TaskResult<Vec<T>> {
         let named = self.parameters.iter().filter(|parameter| is_named(parameter)).count();
-        self.args.iter().skip(named).map(|value| self.read(index, value)).collect()
+        self.args().iter().skip(named).map(|value| self.read(index, value)).collect()
     }
 
     /// The keyword arguments that no other parameter takes, for the `**kwargs` parameter at that index.
@@ -137,22 +137,35 @@ impl<'a> Arguments<'a> {
         index: usize,
     ) -> TaskResult<C> {
         let is_taken = |name: &str| self.parameters.iter().any(|taken| is_named(taken) && taken.name == name);
-        self.kwargs
+        self.kwargs()
             .iter()
             .filter(|(name, _)| !is_taken(name))
             .map(|(name, value)| Ok((name.clone(), self.read(index, value)?)))
             .collect()
     }
 
+    fn args(&self) -> &'a [Value] {
+        &self.request.body.args
+    }
+
+    fn kwargs(&self) -> &'a Map {
+        &self.request.body.kwargs
+    }
+
+    /// Whether the caller hides the arguments, which no error may show then either.
+    fn is_hidden(&self) -> bool {
+        self.request.hidden_args().or(self.request.hidden_kwargs()).is_some()
+    }
+
     /// Positional parameters come first, so a parameter's index is its position.
     fn find(&self, index: usize) -> Option<&'a Value> {
-        self.args.get(index).or_else(|| self.kwargs.get(self.parameters.get(index)?.name))
+        self.args().get(index).or_else(|| self.kwargs().get(self.parameters.get(index)?.name))
     }
 
     fn read<T: Deserialize<'a>>(&self, index: usize, value: &'a Value) -> TaskResult<T> {
         from_value_ref(value).map_err(|error| {
             let name = self.parameters.get(index).map_or("", |parameter| parameter.name);
-            let problem = mismatch(&error, value);
+            let problem = if self.is_hidden() { expectation(&error) } else { mismatch(&error, value) };
             type_error(format!("{}() argument '{name}': {problem}", self.function))
         })
     }
@@ -184,6 +197,15 @@ fn too_few(function: &str, missing: &[&str]) -> String {
     };
     let arguments = if missing.len() == 1 { "argument" } else { "arguments" };
     format!("{function}() missing {} required positional {arguments}: {names}", missing.len())
+}
+
+/// What the error expected, without what it found.
+fn expectation(error: &ValueError) -> String {
+    let text = error.to_string();
+    match text.split_once(", found ") {
+        Some((expected, _)) if text.starts_with("expected ") => expected.to_owned(),
+        _ => "a value of another type was expected".to_owned(),
+    }
 }
 
 /// What is wrong with a value: as the error says it, or with the value added when the error tells only of a part.

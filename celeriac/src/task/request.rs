@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::message::surrogates::shown;
 use crate::message::{Body, DeliveryInfo, Headers, Map, Properties, Value};
 
 /// One run of a task: its headers, arguments, and how it came here.
@@ -49,6 +50,24 @@ impl Request {
     /// Name for logs and events: the shadow, or the task name.
     pub fn display_name(&self) -> &str {
         self.headers.shadow.as_deref().filter(|shadow| !shadow.is_empty()).unwrap_or(&self.task)
+    }
+
+    /// The text that the caller shows instead of the positional arguments (`argsrepr`), if there is one.
+    pub(crate) fn hidden_args(&self) -> Option<&str> {
+        self.hidden("argsrepr", self.headers.argsrepr.as_deref())
+    }
+
+    /// The text that the caller shows instead of the keyword arguments (`kwargsrepr`), if there is one.
+    pub(crate) fn hidden_kwargs(&self) -> Option<&str> {
+        self.hidden("kwargsrepr", self.headers.kwargsrepr.as_deref())
+    }
+
+    /// Celery sends a text of the caller's own among the properties too (`send_task` in `celery/app/base.py`); of others
+    /// it is known by not being the `repr` of any arguments.
+    fn hidden<'a>(&self, option: &str, text: Option<&'a str>) -> Option<&'a str> {
+        text.filter(|text| {
+            self.properties.extra.contains_key(option) || !shown(text).starts_with(['(', '[', '{'])
+        })
     }
 
     /// How often the task was retried before.

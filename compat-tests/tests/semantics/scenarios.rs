@@ -127,6 +127,60 @@ fn refused_and_rejected_messages_are_gone_when_there_are_no_dead_letters() {
 }
 
 #[test]
+fn text_with_lone_surrogates_goes_everywhere() {
+    let found = observed("lone_surrogates");
+    assert_eq!(found[0], r"'caf\udce9.txt'");
+}
+
+#[test]
+fn text_with_lone_surrogates_goes_through_workers_of_both_kinds() {
+    let stage = Stage::new(Kind::Ours);
+    let _workers = [(Kind::Ours, "celery"), (Kind::Celery, "keyed")]
+        .map(|(kind, queue)| stage.worker_of(kind, &format!("{kind:?}@host"), &["-c", "2", "-Q", queue]));
+    let name = r"'caf\udce9.txt'";
+    let joined = format!("[{name}, {{{name}: [{name}]}}, 'plain']");
+    assert_eq!(stage.observe("lone_surrogates_between_workers"), json!([name, joined, name, joined]));
+}
+
+/// Celery's worker dies of headers that are null.
+#[test]
+fn messages_of_protocol_1_need_no_headers() {
+    let stage = Stage::new(Kind::Ours);
+    let _worker = stage.worker(&["-c", "2"]);
+    assert_eq!(stage.observe("protocol_1_without_headers"), json!(vec![json!(["SUCCESS", 3]); 6]));
+}
+
+/// Celery's worker leaves their callers waiting.
+#[test]
+fn unreadable_messages_that_name_their_task_leave_a_failure() {
+    let stage = Stage::new(Kind::Ours);
+    let _worker = stage.worker(&["-c", "2"]);
+    let found = stage.observe("unreadable_messages_that_name_their_task");
+    for (what, part) in [
+        ("body_encoding", "properties.body_encoding is \"base85\", which is neither base64 nor utf-8"),
+        ("no base64", "body is not base64"),
+        ("deep header", "nested deeper than 1200 levels"),
+        ("deep arguments", "nested deeper than 1200 levels"),
+        ("broken off", "unreadable: not JSON"),
+        ("typed header", "unknown __type__ no"),
+        ("task name", r"task: expected text without lone surrogates, found 'caf\udce9'"),
+        ("protocol 1", "expected an object of keyword arguments, found None"),
+    ] {
+        let (state, class, text) = (&found[what][0], &found[what][1], &found[what][2][0]);
+        assert_eq!((state, class), (&json!("FAILURE"), &json!("InvalidTaskError")), "{what}: {found}");
+        assert!(text.as_str().unwrap_or_default().contains(part), "{what}: {text}");
+    }
+}
+
+#[test]
+fn arguments_of_a_thousand_levels_run() {
+    let stage = Stage::new(Kind::Ours);
+    let _worker = stage.worker(&["-c", "2"]);
+    let found = stage.observe("deep_arguments");
+    assert!(found.as_object().unwrap().values().all(|same| *same == true), "{found}");
+}
+
+#[test]
 fn what_follows_a_task_that_rejects_its_message() {
     let found = observed("what_follows_a_rejection");
     assert_eq!(found[0]["result"]["exc_message"], json!(["not today", false]));

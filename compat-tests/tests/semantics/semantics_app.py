@@ -409,6 +409,90 @@ def refused_messages():
 
 
 @scenario
+def lone_surrogates():
+    name, half = "caf\udce9.txt", "\ud83d"
+    inside = {"k": [name, {half: name + "\\"}], name: half + "x" + half}
+    results = [
+        echo.delay(name), echo.delay(half), echo.apply_async(kwargs={"value": inside}), chain(echo.s(inside), echo.s()).apply_async(),
+        chord([echo.s(name), echo.s(inside)], echo.s()).apply_async(), group(echo.s(name), echo.s(half)).apply_async(),
+        echo.apply_async((name,), shadow=name, argsrepr=name, root_id=half, parent_id=half, headers={name: half, "stamp": [name]}),
+        echo.apply_async((inside,), compression="gzip", countdown=0.1),
+    ]
+    return [ascii(result.get(timeout=60)) for result in results]
+
+
+@scenario
+def lone_surrogates_between_workers():
+    name = "caf\udce9.txt"
+    found = []
+    for first, second in (("celery", "keyed"), ("keyed", "celery")):
+        steps = chain(echo.s(name).set(queue=first), echo.s().set(queue=second))
+        parts = [echo.s(name).set(queue=first), echo.s({name: [name]}).set(queue=second), echo.s("plain").set(queue=first)]
+        for canvas in (steps, chord(parts, echo.s().set(queue=second))):
+            found.append(ascii(canvas.apply_async().get(timeout=60)))
+    return found
+
+
+@scenario
+def protocol_1_without_headers():
+    found = []
+    for headers in ({}, None, ...):
+        for fields in ({"args": [1, 2]}, {"kwargs": {"x": 1, "y": 2}, "retries": 0, "eta": None, "utc": True}):
+            id = str(uuid.uuid4())
+            body = json.dumps({"id": id, "task": "sem.add", **fields})
+            message = {"body": base64.b64encode(body.encode()).decode(), "content-encoding": "utf-8", "content-type": "application/json",
+                       "headers": headers, "properties": {"delivery_tag": id, "body_encoding": "base64", "delivery_info": {}}}
+            if headers is ...:
+                del message["headers"]
+            redis.lpush("celery", json.dumps(message))
+            found.append(outcome(app.AsyncResult(id)))
+    return found
+
+
+@scenario
+def unreadable_messages_that_name_their_task():
+    """How each of them ends that Celery's worker drops without a result."""
+    call = {"task": "sem.add", "id": None, "lang": "py"}
+
+    def sent(raw):
+        id = str(uuid.uuid4())
+        redis.lpush("celery", raw.replace("ID", id))
+        return outcome(app.AsyncResult(id))
+
+    def entry(body="W1sxLCAxXSwge30sIHt9XQ==", headers='{"task": "sem.add", "id": "ID"}', properties='"body_encoding": "base64", '):
+        return ('{"body": "%s", "content-encoding": "utf-8", "content-type": "application/json", "headers": %s, '
+                '"properties": {%s"delivery_tag": "ID"}}' % (body, headers, properties))
+
+    protocol_1 = json.dumps(json.dumps({"id": "ID", "task": "sem.add", "args": [1, 2], "kwargs": None}))[1:-1]
+    return {
+        "body_encoding": sent(entry(properties='"body_encoding": "base85", ')),
+        "no base64": sent(entry(body="%%%")),
+        "deep header": sent(entry(headers='{"x": %s, "task": "sem.add", "id": "ID"}' % ("[" * 5000 + "]" * 5000))),
+        "deep arguments": sent(entry(body=base64.b64encode(b"[[" + b"[" * 5000 + b"]" * 5000 + b"], {}, {}]").decode())),
+        "broken off": sent(entry()[:-20]),
+        "typed header": sent(entry(headers='{"x": {"__type__": "no", "__value__": 1}, "task": "sem.add", "id": "ID"}')),
+        "task name": sent(entry(headers='{"task": "caf\\udce9", "id": "ID"}')),
+        "protocol 1": sent(entry(body=protocol_1, headers="null", properties="")),
+    }
+
+
+@scenario
+def deep_arguments():
+    """Whether arguments of so many levels come back; Python's JSON cannot write or read them all."""
+    found = {}
+    for levels in (257, 500, 1000):
+        for open, close in (("[", "]"), ('{"a": ', "}")):
+            id, value = str(uuid.uuid4()), open * levels + "1" + close * levels
+            body = base64.b64encode(f"[[{value}], {{}}, {{}}]".encode()).decode()
+            redis.lpush("celery", json.dumps({
+                "body": body, "content-encoding": "utf-8", "content-type": "application/json", "headers": {"task": "sem.echo", "id": id},
+                "properties": {"delivery_tag": id, "body_encoding": "base64", "delivery_info": {"exchange": "", "routing_key": "celery"}}}))
+            wait_for(lambda: redis.exists("celery-task-meta-" + id), f"{levels} levels end")
+            found[f"{open}{levels}"] = value in redis.get("celery-task-meta-" + id).decode()
+    return found
+
+
+@scenario
 def refusals_counted():
     text, = app.control.broadcast("metrics", reply=True, timeout=20, limit=1)[0].values()
     counts = re.findall(r'celeriac_messages_refused_total{.*reason="(\w+)"} (\d+)', text)

@@ -35,6 +35,8 @@ print(json.dumps([
     os.path.exists("mark"),
     failure("write", "mark", size)[0],
     os.path.exists("mark"),
+    failure("write", "caf\udce9.txt", size),
+    failure("notify", "2030-01-01T00:00:00Z", **{"\ud83d": "heavy"}),
 ]))"#,
     );
     let expected = [
@@ -64,4 +66,8 @@ print(json.dumps([
     assert_eq!(found[16], false, "none of the calls above ran the task");
     assert_eq!(found[17], json!({"width": 1, "height": 2, "unit": null}));
     assert_eq!(found[18], true, "the mark tells a run");
+    let text =
+        r"write() argument 'path': expected a string, found 'caf\udce9.txt', which has a lone surrogate";
+    assert_eq!(found[19], json!([["builtins.TypeError", text], "FAILURE"]));
+    assert_eq!(found[20][1], "FAILURE", "{}", found[20]);
 }

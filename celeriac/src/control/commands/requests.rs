@@ -91,18 +91,23 @@ fn info(panel: &Panel, known: &Known, safe: bool) -> TaskInfo {
     }
 }
 
-/// The arguments; as their `repr` when asked for safely, or when they cannot be read.
+/// The arguments; as their `repr` when asked for safely, when they cannot be read, or when the caller hides them.
 fn arguments(panel: &Panel, known: &Known, safe: bool) -> (Value, Value) {
     let headers = &known.headers;
     let body = if safe { None } else { known.body.decode(&panel.worker().codecs().accept_all()).ok() };
-    match body {
-        Some(body) => (Value::List(body.args), Value::Map(body.kwargs)),
-        None => {
-            let args = headers.argsrepr.clone().unwrap_or_else(|| repr_args(&[]));
-            let kwargs = headers.kwargsrepr.clone().unwrap_or_else(|| repr_kwargs(&Map::new()));
-            (args.into(), kwargs.into())
-        }
-    }
+    // What the caller gave to be shown stands in the properties too, as Celery sends it.
+    let is_given = |option: &str| known.properties.extra.contains_key(option);
+    let (args, kwargs) = match body {
+        Some(body) => (Some(Value::List(body.args)), Some(Value::Map(body.kwargs))),
+        None => (None, None),
+    };
+    let args = args
+        .filter(|_| !is_given("argsrepr"))
+        .unwrap_or_else(|| headers.argsrepr.clone().unwrap_or_else(|| repr_args(&[])).into());
+    let kwargs = kwargs
+        .filter(|_| !is_given("kwargsrepr"))
+        .unwrap_or_else(|| headers.kwargsrepr.clone().unwrap_or_else(|| repr_kwargs(&Map::new())).into());
+    (args, kwargs)
 }
 
 fn encode<T: serde::Serialize>(answer: &T) -> Answer {

@@ -1,127 +1,17 @@
 //! Values to Rust types.
 
-use std::fmt;
-
-use serde::Deserialize;
 use serde::de::value::{MapDeserializer, SeqDeserializer, StrDeserializer};
 use serde::de::{
-    self, DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer, MapAccess, SeqAccess,
-    Unexpected, VariantAccess, Visitor,
+    self, DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer, Unexpected, VariantAccess,
+    Visitor,
 };
 
 use super::super::iso8601::{self, Precision};
 use super::super::typed::{self, Payload};
-use super::super::{Map, Value, json};
-use super::{BIG_INT_TYPE, VALUE, ValueError};
-
-impl<'de> Deserialize<'de> for Value {
-    /// Reads kombu's object form of typed values as well; [`from_value`](super::from_value) gives them as they are.
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Seed { typed: true }.deserialize(deserializer)
-    }
-}
-
-/// Reads a value; objects of kombu's typed form become typed values when `typed` is set.
-#[derive(Clone, Copy)]
-pub(in super::super) struct Seed {
-    pub(in super::super) typed: bool,
-}
-
-impl<'de> DeserializeSeed<'de> for Seed {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_newtype_struct(VALUE, self)
-    }
-}
-
-impl<'de> Visitor<'de> for Seed {
-    type Value = Value;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("any value")
-    }
-
-    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-
-    fn visit_bool<E>(self, flag: bool) -> Result<Value, E> {
-        Ok(Value::Bool(flag))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
-        Ok(Value::Int(number))
-    }
-
-    fn visit_i128<E>(self, number: i128) -> Result<Value, E> {
-        Ok(i64::try_from(number).map_or_else(|_| Value::BigInt(number.to_string()), Value::Int))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
-        Ok(Value::from(number))
-    }
-
-    fn visit_u128<E>(self, number: u128) -> Result<Value, E> {
-        Ok(i64::try_from(number).map_or_else(|_| Value::BigInt(number.to_string()), Value::Int))
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
-        Ok(Value::Float(number))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::from(text))
-    }
-
-    fn visit_string<E>(self, text: String) -> Result<Value, E> {
-        Ok(Value::Str(text))
-    }
-
-    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Value, E> {
-        Ok(Value::Bytes(bytes.to_owned()))
-    }
-
-    fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Value, E> {
-        Ok(Value::Bytes(bytes))
-    }
-
-    fn visit_none<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        self.deserialize(deserializer)
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut items = Vec::with_capacity(access.size_hint().unwrap_or(0).min(4096));
-        while let Some(item) = access.next_element_seed(self)? {
-            items.push(item);
-        }
-        Ok(Value::List(items))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut entries = Map::with_capacity(access.size_hint().unwrap_or(0).min(4096));
-        while let Some(key) = access.next_key()? {
-            entries.insert(key, access.next_value_seed(self)?);
-        }
-        if !self.typed {
-            return Ok(Value::Map(entries));
-        }
-        if entries.get("__type__").and_then(Value::as_str) == Some(BIG_INT_TYPE)
-            && let Some(Value::Str(digits)) = entries.get("__value__")
-        {
-            return Ok(Value::BigInt(digits.clone()));
-        }
-        typed::read(entries).map_err(A::Error::custom)
-    }
-}
+use super::super::{Value, surrogates};
+use super::key::Key;
+use super::{BIG_INT_TYPE, SHOWN, VALUE, ValueError, saferepr};
+use crate::stack::deeper;
 
 /// Reads from a borrowed value; text is lent to whoever can take it so.
 #[derive(Clone, Copy)]
@@ -129,11 +19,42 @@ pub(super) struct ValueDeserializer<'a>(pub(super) &'a Value);
 
 impl ValueDeserializer<'_> {
     fn wrong<T>(&self, expected: &dyn de::Expected) -> Result<T, ValueError> {
+        if let Value::Surrogates(text) = self.0 {
+            return Err(lone_surrogate(&Value::Surrogates(text.clone()), expected));
+        }
         Err(match text_of(self.0) {
             Some(text) => ValueError::invalid_type(Unexpected::Str(&text), expected),
             None => ValueError::invalid_type(unexpected(self.0), expected),
         })
     }
+}
+
+impl<'de> ValueDeserializer<'de> {
+    fn visit_container<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        match self.0 {
+            Value::List(items) => {
+                let count = items.len();
+                let mut access = SeqDeserializer::new(items.iter().map(ValueDeserializer));
+                let value = visitor.visit_seq(&mut access)?;
+                // A tuple or array that is shorter than the list must not drop the rest.
+                access
+                    .end()
+                    .map_err(|_| ValueError::new(format_args!("expected fewer elements, found {count}")))?;
+                Ok(value)
+            }
+            Value::Map(entries) => {
+                let entries = entries.iter().map(|(key, value)| (Key(key), ValueDeserializer(value)));
+                visitor.visit_map(MapDeserializer::new(entries))
+            }
+            _ => visitor.visit_unit(),
+        }
+    }
+}
+
+/// Rust's text is UTF-8.
+pub(super) fn lone_surrogate(text: &Value, expected: &dyn de::Expected) -> ValueError {
+    let error = ValueError::invalid_type(Unexpected::Other(&saferepr(text, SHOWN, 1)), expected);
+    ValueError::new(format_args!("{error}, which has a lone surrogate"))
 }
 
 fn unexpected(value: &Value) -> Unexpected<'_> {
@@ -197,21 +118,9 @@ impl<'de> Deserializer<'de> for ValueDeserializer<'de> {
             Value::Bool(flag) => visitor.visit_bool(*flag),
             number @ (Value::Int(_) | Value::BigInt(_) | Value::Float(_)) => visit_number(number, visitor),
             Value::Str(text) => visitor.visit_borrowed_str(text),
+            Value::Surrogates(_) => self.wrong(&visitor),
             Value::Bytes(bytes) => visitor.visit_borrowed_bytes(bytes),
-            Value::List(items) => {
-                let count = items.len();
-                let mut access = SeqDeserializer::new(items.iter().map(ValueDeserializer));
-                let value = visitor.visit_seq(&mut access)?;
-                // A tuple or array that is shorter than the list must not drop the rest.
-                access
-                    .end()
-                    .map_err(|_| ValueError::new(format_args!("expected fewer elements, found {count}")))?;
-                Ok(value)
-            }
-            Value::Map(entries) => {
-                let entries = entries.iter().map(|(key, value)| (Key(key), ValueDeserializer(value)));
-                visitor.visit_map(MapDeserializer::new(entries))
-            }
+            Value::List(_) | Value::Map(_) => deeper(|| self.visit_container(visitor)),
             _ => visitor.visit_unit(),
         }
     }
@@ -275,6 +184,11 @@ impl<'de> Deserializer<'de> for ValueDeserializer<'de> {
         let (name, payload) = match (self.0, typed::parts(self.0, Precision::Nanos)) {
             (Value::Bytes(_), _) => return self.deserialize_any(visitor),
             (_, Some((name, payload))) => (name, payload),
+            // Text that looks like a carried form is carried itself, so that it stays what it is.
+            (Value::Str(text), _) if surrogates::is_marked(text) => {
+                return visitor.visit_str(&surrogates::carried(text.clone()));
+            }
+            (Value::Surrogates(text), _) => return visitor.visit_str(text.carried()),
             (Value::BigInt(digits), None) => (BIG_INT_TYPE, Payload::Text(digits.clone())),
             _ => return self.deserialize_any(visitor),
         };
@@ -304,7 +218,9 @@ impl<'de> Deserializer<'de> for ValueDeserializer<'de> {
         match self.0 {
             Value::Str(variant) => visitor.visit_enum(Variant { variant, content: None }),
             Value::Map(entries) if entries.len() == 1 => match entries.first() {
-                Some((variant, value)) => visitor.visit_enum(Variant { variant, content: Some(value) }),
+                Some((variant, value)) => {
+                    deeper(|| visitor.visit_enum(Variant { variant, content: Some(value) }))
+                }
                 None => visitor.visit_unit(),
             },
             _ => {
@@ -319,7 +235,7 @@ impl<'de> Deserializer<'de> for ValueDeserializer<'de> {
     }
 }
 
-fn visit_number<'de, V: Visitor<'de>>(number: &Value, visitor: V) -> Result<V::Value, ValueError> {
+pub(super) fn visit_number<'de, V: Visitor<'de>>(number: &Value, visitor: V) -> Result<V::Value, ValueError> {
     match number {
         Value::Int(number) => visitor.visit_i64(*number),
         Value::Float(number) => visitor.visit_f64(*number),
@@ -330,75 +246,6 @@ fn visit_number<'de, V: Visitor<'de>>(number: &Value, visitor: V) -> Result<V::V
             _ => visitor.visit_str(digits),
         },
         other => Err(ValueError::invalid_type(unexpected(other), &visitor)),
-    }
-}
-
-/// A mapping's key, which also reads as the number or boolean that its text shows.
-struct Key<'a>(&'a str);
-
-impl<'de> IntoDeserializer<'de, ValueError> for Key<'de> {
-    type Deserializer = Self;
-
-    fn into_deserializer(self) -> Self {
-        self
-    }
-}
-
-macro_rules! number_keys {
-    ($($method:ident)*) => {
-        $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-            match json::loads(self.0.as_bytes()) {
-                Ok(number @ (Value::Int(_) | Value::BigInt(_) | Value::Float(_))) => {
-                    visit_number(&number, visitor)
-                }
-                _ => self.deserialize_any(visitor),
-            }
-        })*
-    };
-}
-
-impl<'de> Deserializer<'de> for Key<'de> {
-    type Error = ValueError;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        visitor.visit_borrowed_str(self.0)
-    }
-
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        visitor.visit_some(self)
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, ValueError> {
-        visitor.visit_newtype_struct(self)
-    }
-
-    fn deserialize_enum<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        variants: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, ValueError> {
-        let deserializer: StrDeserializer<'_, ValueError> = self.0.into_deserializer();
-        deserializer.deserialize_enum(name, variants, visitor)
-    }
-
-    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
-        match self.0 {
-            "true" => visitor.visit_bool(true),
-            "false" => visitor.visit_bool(false),
-            _ => self.deserialize_any(visitor),
-        }
-    }
-
-    number_keys!(deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128 deserialize_u8 deserialize_u16
-        deserialize_u32 deserialize_u64 deserialize_u128 deserialize_f32 deserialize_f64);
-
-    serde::forward_to_deserialize_any! {
-        char str string bytes byte_buf unit unit_struct seq tuple tuple_struct map struct identifier ignored_any
     }
 }
 

@@ -6,9 +6,10 @@ use super::super::iso8601::Precision;
 use super::super::typed::{self, Payload};
 use super::super::{Map, Value, json, repr};
 use super::{BIG_INT, VALUE, ValueError};
+use crate::stack::deeper;
 
 impl Serialize for Value {
-    /// Serializes typed values in kombu's object form; [`to_value`](super::to_value) takes them as they are.
+    /// Serializes typed values in kombu's object form, and text with lone surrogates in its carried form; [`to_value`](super::to_value) takes them as they are.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Value::Null => serializer.serialize_unit(),
@@ -21,8 +22,9 @@ impl Serialize for Value {
             },
             Value::Float(number) => serializer.serialize_f64(*number),
             Value::Str(text) => serializer.serialize_str(text),
-            Value::List(items) => serializer.collect_seq(items),
-            Value::Map(entries) => serializer.collect_map(entries),
+            Value::Surrogates(text) => serializer.serialize_str(text.carried()),
+            Value::List(items) => deeper(|| serializer.collect_seq(items)),
+            Value::Map(entries) => deeper(|| serializer.collect_map(entries)),
             _ => serializer.serialize_newtype_struct(VALUE, &Typed(self)),
         }
     }
@@ -168,7 +170,7 @@ impl Serializer for ValueSerializer {
         variant: &'static str,
         value: &T,
     ) -> Result<Value, ValueError> {
-        Ok(tagged(variant, value.serialize(self)?))
+        Ok(tagged(variant, nested(value)?))
     }
 
     fn serialize_seq(self, length: Option<usize>) -> Result<List, ValueError> {
@@ -212,6 +214,11 @@ impl Serializer for ValueSerializer {
     }
 }
 
+/// A value within another one.
+fn nested<T: Serialize + ?Sized>(value: &T) -> Result<Value, ValueError> {
+    deeper(|| value.serialize(ValueSerializer))
+}
+
 fn tagged(variant: &str, value: Value) -> Value {
     Value::Map(Map::from_iter([(variant.to_owned(), value)]))
 }
@@ -227,7 +234,7 @@ impl List {
     }
 
     fn push<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ValueError> {
-        self.items.push(value.serialize(ValueSerializer)?);
+        self.items.push(nested(value)?);
         Ok(())
     }
 
@@ -291,7 +298,7 @@ impl SerializeMap for Entries {
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ValueError> {
         let key = self.key.take().ok_or_else(|| ValueError::new("a mapping's value came before its key"))?;
-        self.entries.insert(key, value.serialize(ValueSerializer)?);
+        self.entries.insert(key, nested(value)?);
         Ok(())
     }
 
@@ -307,7 +314,7 @@ macro_rules! fields {
             type Error = ValueError;
 
             fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), ValueError> {
-                self.entries.insert(key.to_owned(), value.serialize(ValueSerializer)?);
+                self.entries.insert(key.to_owned(), nested(value)?);
                 Ok(())
             }
 

@@ -4,8 +4,10 @@
 
 use std::time::Duration;
 
+use celeriac::canvas::chord;
 use celeriac::config::Config;
 use celeriac::control::Commands;
+use celeriac::message::Signature;
 use celeriac::prelude::*;
 use compat_workers::start;
 
@@ -25,6 +27,24 @@ async fn retry(ctx: Context) -> TaskResult<u32> {
     match ctx.request().retries() {
         0 => Err(ctx.retry().countdown(0.1).exc(TaskError::builtin("ValueError", "try again")).into()),
         retries => Ok(retries),
+    }
+}
+
+/// Takes a word that nobody shall see, and comes to its end in different ways.
+#[celeriac::task(name = "tools.secret", max_retries = 3)]
+async fn secret(ctx: Context, how: String, word: String) -> TaskResult<usize> {
+    let queue = ctx.request().delivery_info().routing_key.clone();
+    let again = || secret::s("done".to_owned(), word.clone()).option("queue", queue.as_str());
+    match (how.as_str(), ctx.request().retries()) {
+        ("retry", 0) => Err(ctx.retry().countdown(0).into()),
+        ("args", 0) => Err(ctx.retry().args(["done", word.as_str()]).countdown(0).into()),
+        ("exceeded", _) => Err(ctx.retry().max_retries(0).into()),
+        ("replace", _) => Err(ctx.replace(again())),
+        ("canvas", _) => {
+            let body = Signature::from(again()).immutable(true);
+            Err(ctx.replace(chord([again(), again()], body)))
+        }
+        _ => Ok(word.len()),
     }
 }
 
@@ -82,14 +102,17 @@ fn pid() -> u32 {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let options = start(Config::default());
-    let commands = Commands::default().with("greet", |arguments| async move {
-        Ok(Value::from(format!("hello {}", arguments.text("name").unwrap_or("you"))))
-    });
+    let commands = Commands::default()
+        .with("echo", |arguments| async move { Ok(Value::Map(arguments.as_map().clone())) })
+        .with("greet", |arguments| async move {
+            Ok(Value::from(format!("hello {}", arguments.text("name").unwrap_or("you"))))
+        });
     let worker = Worker::from_options("tools", &options)?
         .commands(commands)
         .task(add)
         .task(fail)
         .task(retry)
+        .task(secret)
         .task(sleep)
         .task(block)
         .task(spin)

@@ -2,16 +2,20 @@
 //!
 //! Reading envelopes is most of what a worker does per message; nothing is copied here that the text itself holds.
 
+mod number;
+mod text;
+
 use std::borrow::Cow;
 
 use super::error::{ProtocolError, shorten};
+use super::surrogates::Text;
 use super::typed;
 use super::{Map, Value};
+use crate::stack::deeper;
 
-/// How deep lists and objects may be nested: what every recursion over values survives on a thread of 2 MiB.
-pub(super) const MAX_DEPTH: usize = 256;
-/// Python refuses longer integers too (`sys.int_info.default_max_str_digits`).
-const MAX_INTEGER_DIGITS: usize = 4300;
+/// How deep lists and objects may be nested: arguments of 1,000 levels, and the canvas around them. What the compiler
+/// derives for values, such as their `Drop`, survives it on a thread of 2 MiB; all else grows its stack.
+pub(super) const MAX_DEPTH: usize = 1_200;
 
 /// The error is boxed, so that what is passed about all the time stays small.
 pub(super) type Fallible<T> = Result<T, Box<ProtocolError>>;
@@ -84,20 +88,23 @@ impl<'a> Reader<'a> {
     /// Reads any value.
     pub(super) fn value(&mut self) -> Fallible<Value> {
         match self.peek()? {
-            Kind::Text => self.text().map(|text| Value::Str(text.into_owned())),
+            Kind::Text => Ok(match self.string()? {
+                Text::Plain(text) => Value::Str(text.into_owned()),
+                Text::Surrogates(text) => Value::Surrogates(text),
+            }),
             Kind::Null => self.word("null").map(|()| Value::Null),
             Kind::True => self.word("true").map(|()| Value::Bool(true)),
             Kind::False => self.word("false").map(|()| Value::Bool(false)),
             Kind::Number => self.number(),
-            Kind::List => {
+            Kind::List => deeper(|| {
                 let mut items = Vec::new();
                 self.list(|reader| {
                     items.push(reader.value()?);
                     Ok(())
                 })?;
                 Ok(Value::List(items))
-            }
-            Kind::Object => {
+            }),
+            Kind::Object => deeper(|| {
                 let mut entries = Map::new();
                 self.object(|reader, key| {
                     let value = reader.value()?;
@@ -105,17 +112,47 @@ impl<'a> Reader<'a> {
                     Ok(())
                 })?;
                 Ok(typed::read(entries)?)
-            }
+            }),
         }
     }
 
     /// Passes over a value without reading what its text means.
     pub(super) fn skip(&mut self) -> Fallible<()> {
         match self.peek()? {
-            Kind::List => self.list(Self::skip),
-            Kind::Object => self.object(|reader, _| reader.skip()),
+            Kind::List => deeper(|| self.list(Self::skip)),
+            Kind::Object => deeper(|| self.object(|reader, _| reader.skip())),
             Kind::Text => self.text().map(drop),
             _ => self.value().map(drop),
+        }
+    }
+
+    /// Passes over a value of any depth, looking only for its end.
+    pub(super) fn pass_over(&mut self) -> Fallible<()> {
+        let mut open = 0_usize;
+        loop {
+            match self.next_byte() {
+                None => return Err(self.error("expected a value, found the end")),
+                Some(b'"') => drop(self.string()?),
+                Some(b'[' | b'{') => {
+                    self.index += 1;
+                    open += 1;
+                }
+                Some(b']' | b'}') if open > 0 => {
+                    self.index += 1;
+                    open -= 1;
+                }
+                Some(b',' | b':') if open > 0 => self.index += 1,
+                Some(b']' | b'}' | b',' | b':') => return Err(self.error("expected a value")),
+                Some(_) => {
+                    let ends =
+                        |byte: &u8| matches!(byte, b'"' | b'[' | b'{' | b']' | b'}' | b',' | b':' | ..=b' ');
+                    let rest = &self.data[self.index..];
+                    self.index += rest.iter().position(ends).unwrap_or(rest.len()).max(1);
+                }
+            }
+            if open == 0 {
+                return Ok(());
+            }
         }
     }
 
@@ -162,130 +199,6 @@ impl<'a> Reader<'a> {
         }
         self.leave();
         Ok(())
-    }
-
-    /// Reads a text, known to be one.
-    pub(super) fn text(&mut self) -> Fallible<Cow<'a, str>> {
-        let start = self.index + 1;
-        let end = plain_end(self.data, start);
-        if self.data.get(end) != Some(&b'"') {
-            return self.escaped_text(start, end).map(Cow::Owned);
-        }
-        let text = &self.text[start..end];
-        self.index = end + 1;
-        Ok(Cow::Borrowed(text))
-    }
-
-    fn escaped_text(&mut self, start: usize, end: usize) -> Fallible<String> {
-        let mut text = self.text[start..end].to_owned();
-        self.index = end;
-        loop {
-            match self.data.get(self.index) {
-                Some(b'"') => {
-                    self.index += 1;
-                    return Ok(text);
-                }
-                Some(b'\\') => text.push(self.escape()?),
-                Some(_) => return Err(self.error("expected no control character in a text")),
-                None => return Err(self.error("expected the end of a text")),
-            }
-            let end = plain_end(self.data, self.index);
-            text.push_str(&self.text[self.index..end]);
-            self.index = end;
-        }
-    }
-
-    /// Reads one escape; its backslash comes next.
-    fn escape(&mut self) -> Fallible<char> {
-        let character = match self.data.get(self.index + 1) {
-            Some(byte @ (b'"' | b'\\' | b'/')) => char::from(*byte),
-            Some(b'b') => '\u{8}',
-            Some(b'f') => '\u{c}',
-            Some(b'n') => '\n',
-            Some(b'r') => '\r',
-            Some(b't') => '\t',
-            Some(b'u') => return self.unicode_escape(),
-            _ => return Err(self.error("expected an escape")),
-        };
-        self.index += 2;
-        Ok(character)
-    }
-
-    /// Reads `\uXXXX`, or two of them that make one character.
-    fn unicode_escape(&mut self) -> Fallible<char> {
-        let first = self.code_unit()?;
-        let is_pair =
-            matches!(first, 0xd800..0xdc00) && self.data.get(self.index..self.index + 2) == Some(b"\\u");
-        let second = if is_pair { Some(self.code_unit()?) } else { None };
-        match char::decode_utf16([first].into_iter().chain(second)).next() {
-            Some(Ok(character)) => Ok(character),
-            _ => Err(self.error("expected no lone surrogate in a text")),
-        }
-    }
-
-    fn code_unit(&mut self) -> Fallible<u16> {
-        let digits = self.data.get(self.index + 2..self.index + 6).unwrap_or_default();
-        if digits.len() < 4 || !digits.iter().all(u8::is_ascii_hexdigit) {
-            return Err(self.error("expected four hexadecimal digits"));
-        }
-        self.index += 6;
-        let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or(0) as u16;
-        Ok(digits.iter().fold(0, |unit, byte| unit << 4 | digit(*byte)))
-    }
-
-    fn number(&mut self) -> Fallible<Value> {
-        let start = self.index;
-        let negative = self.take(b'-');
-        match self.data.get(self.index) {
-            Some(b'I') => {
-                self.word("Infinity")?;
-                return Ok(Value::Float(if negative { f64::NEG_INFINITY } else { f64::INFINITY }));
-            }
-            Some(b'N') if !negative => return self.word("NaN").map(|()| Value::Float(f64::NAN)),
-            _ => {}
-        }
-        let first = self.index;
-        let count = self.digits()?;
-        if count > 1 && self.data[first] == b'0' {
-            return Err(self.error("expected no leading zero"));
-        }
-        let mut is_float = false;
-        if self.take(b'.') {
-            is_float = true;
-            self.digits()?;
-        }
-        if self.take(b'e') || self.take(b'E') {
-            is_float = true;
-            if !self.take(b'-') {
-                self.take(b'+');
-            }
-            self.digits()?;
-        }
-        let text = &self.text[start..self.index];
-        if is_float {
-            return text.parse().map(Value::Float).map_err(|_| self.error("expected a number"));
-        }
-        if count <= 18 {
-            let number = self.data[first..self.index]
-                .iter()
-                .fold(0, |number, byte| number * 10 + i64::from(byte - b'0'));
-            return Ok(Value::Int(if negative { -number } else { number }));
-        }
-        if count > MAX_INTEGER_DIGITS {
-            return Err(self.error("expected an integer of at most 4300 digits"));
-        }
-        Ok(text.parse().map_or_else(|_| Value::BigInt(text.to_owned()), Value::Int))
-    }
-
-    fn digits(&mut self) -> Fallible<usize> {
-        let start = self.index;
-        while self.data.get(self.index).is_some_and(u8::is_ascii_digit) {
-            self.index += 1;
-        }
-        if self.index == start {
-            return Err(self.error("expected a digit"));
-        }
-        Ok(self.index - start)
     }
 
     fn take(&mut self, byte: u8) -> bool {
@@ -337,31 +250,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Where the run of characters that stand for themselves ends: at a quote, a backslash or a control character.
-///
-/// Eight bytes are looked at in one step: of each, the highest bit is set when it ends the run. A borrow between bytes
-/// can set the bit of a byte only after one that ends the run, and the first is what counts.
-fn plain_end(data: &[u8], mut index: usize) -> usize {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
-    let is_zero = |word: u64| word.wrapping_sub(ONES) & !word;
-    while let Some(bytes) = data.get(index..).and_then(<[u8]>::first_chunk::<8>) {
-        let word = u64::from_le_bytes(*bytes);
-        let control = word.wrapping_sub(ONES * 0x20) & !word;
-        let quote = is_zero(word ^ (ONES * u64::from(b'"')));
-        let backslash = is_zero(word ^ (ONES * u64::from(b'\\')));
-        let ends = (control | quote | backslash) & HIGH;
-        if ends != 0 {
-            return index + ends.trailing_zeros() as usize / 8;
-        }
-        index += 8;
-    }
-    while data.get(index).is_some_and(|byte| !matches!(byte, ..0x20 | b'"' | b'\\')) {
-        index += 1;
-    }
-    index
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -385,10 +273,26 @@ mod tests {
                 }
             }
             (Err(_), Err(_)) => {}
-            // serde_json refuses numbers beyond the largest float.
+            // serde_json refuses numbers beyond the largest float, and lone surrogates.
             (Ok(()), Err(error)) if error.to_string().contains("out of range") => {}
+            (Ok(()), Err(_)) if has_lone_surrogate(text) => {}
             _ => panic!("{shown}: {ours:?}, {theirs:?}"),
         }
+    }
+
+    fn has_lone_surrogate(text: &[u8]) -> bool {
+        let mut reader = Reader::new(text).unwrap();
+        let mut found = false;
+        while reader.index < text.len() {
+            if text[reader.index] == b'"'
+                && let Ok(text) = reader.string()
+            {
+                found |= matches!(text, Text::Surrogates(_));
+            } else {
+                reader.index += 1;
+            }
+        }
+        found
     }
 
     #[test]
@@ -422,19 +326,5 @@ mod tests {
                 .collect();
             texts.iter().for_each(|text| agrees_with_serde_json(text));
         }
-    }
-
-    #[test]
-    fn a_run_ends_at_the_first_special_byte_wherever_it_stands() {
-        for special in [b'"', b'\\', 0, 0x1f, b'\n'] {
-            for length in 0..20 {
-                let mut text = vec![b'\x80'; length];
-                text.push(special);
-                text.extend_from_slice(b"\"\"plain");
-                assert_eq!(plain_end(&text, 0), length);
-            }
-        }
-        assert_eq!(plain_end("\u{7f}é \u{20}!#[]^".as_bytes(), 0), "\u{7f}é \u{20}!#[]^".len());
-        assert_eq!(plain_end(b"ab", 5), 5);
     }
 }
