@@ -18,6 +18,7 @@ mod mailbox;
 mod matcher;
 mod mingle;
 mod panel;
+mod peers;
 mod pidbox;
 mod probes;
 mod python;
@@ -40,6 +41,7 @@ pub use inspect::{Answers, Inspect};
 pub use matcher::{MatchError, Matcher};
 
 pub(crate) use mingle::mingle;
+pub(crate) use peers::compare;
 pub(crate) use revocations::Revocations;
 pub(crate) use service::{Service, ServiceOptions};
 pub(crate) use worker_port::{Condition, PoolInfo, WorkerPort};

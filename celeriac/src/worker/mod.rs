@@ -58,7 +58,7 @@ use crate::broker::redis::{
     Consumer, ConsumerOptions, DeadLetterQueue, Link, Persistence, Refusals, Sweeper, warn_of_eviction,
 };
 use crate::config::{Concurrency, Config, NodeName, RateLimit, expand_node_format};
-use crate::control::{Commands, Revocations, Service, ServiceOptions};
+use crate::control::{Commands, Revocations, Service, ServiceOptions, compare};
 use crate::events::{Dispatcher, DispatcherOptions};
 use crate::failpoints::fail_point;
 use crate::message::Accept;
@@ -417,6 +417,12 @@ impl Worker {
         }
         log::info!(worker = hostname.as_str(), concurrency, queues:? = queues; "{hostname} ready: {} task(s), concurrency {concurrency}, queues {}", runtime.registry.len(), queues.join(", "));
         hooks::each(&runtime.hooks.worker_ready, |hook| hook());
+        if mingles {
+            let comparing = compare(runtime.clone(), app.control(), app.queues().clone());
+            let leaving = stopping.clone();
+            // Nobody waits for it.
+            tokio::spawn(async move { leaving.run_until_cancelled(comparing).await });
+        }
         let finish = CancellationToken::new();
         let keeping = statedb.map(|file| tokio::spawn(file.keep(Arc::clone(&runtime.state), finish.clone())));
         let stop_fetching = stopping.clone();

@@ -89,3 +89,39 @@ fn workers_that_stop_together_claim_no_dropped_messages() {
         assert_eq!(worker.lines_with("dropped"), Vec::<String>::new());
     }
 }
+
+#[test]
+fn a_worker_says_which_settings_differ_from_those_of_the_others_on_its_queues() {
+    let stage = Stage::new();
+    let options = |options: &str| format!("--broker-transport-options={options}");
+    let _python = stage.python_worker_with(r#"{"visibility_timeout": 60}"#, "-n py@host -c 1");
+    // Celery's worker says that it is ready a little before it listens.
+    stage.script("wait_until('it answers', lambda: ask('ping', ['py@host']))\nshow(0)");
+    let _elsewhere = stage
+        .rust_worker(&format!("-n other@host -c 1 -Q another {}", options(r#"{"visibility_timeout":7}"#)));
+    let mut one = stage.rust_worker("-n r1@host -c 1");
+    let line = one.wait_for_line("py@host consume", SOON);
+    assert!(line.contains("visibility_timeout 60, and this worker with 3600"), "{line}");
+    let mut two = stage.rust_worker(&format!(
+        "-n r2@host -c 1 {}",
+        options(r#"{"visibility_timeout":60,"priority_steps":[0,5],"sep":":"}"#)
+    ));
+    for differs in [
+        r"r1@host consume.* visibility_timeout 3600",
+        r"py@host, r1@host consume.* priority_steps \[0, 3, 6, 9\]",
+        r"py@host, r1@host consume.* sep ",
+    ] {
+        two.wait_for_line(differs, SOON);
+    }
+    let _python_apart = stage.python_worker_with(r#"{"global_keyprefix": "apart:"}"#, "-n py2@host -c 1");
+    let mut three =
+        stage.rust_worker(&format!("-n r3@host -c 1 {}", options(r#"{"global_keyprefix":"p:"}"#)));
+    three.wait_for_line(r#"1 worker\(s\).* global_keyprefix "apart:""#, SOON);
+    three.wait_for_line(r#"4 worker\(s\).* global_keyprefix """#, SOON);
+    let mut four = stage.rust_worker(&format!("-n r4@host -c 1 {}", options(r#"{"global_keyprefix":"p:"}"#)));
+    four.wait_for_line(r#"global_keyprefix "apart:""#, SOON);
+    let about =
+        |worker: &compat_tests::Process, name: &str| worker.lines_with(&format!("r3@host.*{name}")).len();
+    assert_eq!(about(&four, "visibility_timeout"), 0, "what is the same is not said");
+    assert_eq!(one.lines_with("other@host").len(), 0, "who consumes other queues may have other settings");
+}

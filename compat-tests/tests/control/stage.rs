@@ -34,8 +34,13 @@ impl Stage {
 
     /// A worker of Celery that is ready.
     pub(crate) fn python_worker(&self, arguments: &str) -> Process {
+        self.python_worker_with("{}", arguments)
+    }
+
+    /// The same with those transport options, which are JSON.
+    pub(crate) fn python_worker_with(&self, options: &str, arguments: &str) -> Process {
         let command = self.python(["-m", "celery", "-A", "tools_app", "worker", "-l", "info"], arguments);
-        let mut worker = command.spawn();
+        let mut worker = command.env("TOOLS_TRANSPORT_OPTIONS", options).spawn();
         worker.wait_for_line(" ready", secs(60));
         worker
     }

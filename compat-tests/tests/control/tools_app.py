@@ -1,4 +1,5 @@
 """The tasks of tools-worker for Celery's own worker and command line."""
+import json
 import os
 import time
 
@@ -12,6 +13,7 @@ app.conf.update(
     result_backend=os.environ["CELERY_RESULT_BACKEND"],
     broker_connection_retry_on_startup=True,
     worker_pool_restarts=True,
+    broker_transport_options=json.loads(os.environ.get("TOOLS_TRANSPORT_OPTIONS", "{}")),
 )
 
 

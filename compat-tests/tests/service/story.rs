@@ -2,7 +2,7 @@
 //! delivers it.
 
 use crate::stack::{On, SEND_DUE, SOON, Stack};
-use compat_tests::{eventually_async, secs};
+use compat_tests::{KeyWatch, eventually_async, secs};
 use reqwest::{Method, StatusCode};
 
 #[tokio::test]
@@ -87,10 +87,18 @@ async fn an_unconfigured_client_reaches_the_worker_through_celerys_own_queue() {
 #[tokio::test]
 async fn beat_publishes_the_scan_every_minute_and_ends_on_a_signal() {
     let stack = Stack::new(On::Sqlite);
+    let watch = KeyWatch::of(&stack.redis);
     let (_api, _worker) = stack.start_api_and_worker().await;
     let mut beat = stack.start("companion-beat");
     let reminder = stack.remind("stretch in 1 second").await;
     beat.wait_for_line("Sending due task send-due-reminders", secs(75));
     stack.await_status(&reminder, "sent").await;
     assert!(beat.terminate(secs(10)).success());
+    let keys = watch.keys();
+    for part in
+        ["redbeat::lock", "redbeat::pending", "redbeat::schedule", "rate_limit:chat:", "metrics:counters"]
+    {
+        assert!(keys.iter().any(|key| key.contains(part)), "no {part} was used: {keys:?}");
+    }
+    watch.assert_documented(&["celery", "default"]);
 }

@@ -38,25 +38,26 @@ return done";
 
 /// Drops the oldest records that are beyond the bounds, as far as their number, their bytes at the server and their date
 /// go. The newest is always kept. Returns how many there are, their bytes (-1 where the server does not say), and how
-/// many were dropped.
+/// many were dropped. Never fails: it stands in transactions, and what a user may not ask for is no bound.
 ///
 /// Arguments: most records, most bytes, oldest date (each 0 or empty for no bound), samples for the bytes.
 const TRIM: &str = r#"
-local count, most, most_bytes = redis.call('LLEN', KEYS[1]), tonumber(ARGV[1]), tonumber(ARGV[2])
+local function ask(...)
+  local reply = redis.pcall(...)
+  if type(reply) == 'table' and reply.err then return nil end
+  return reply
+end
+local count, most, most_bytes = ask('LLEN', KEYS[1]) or 0, tonumber(ARGV[1]), tonumber(ARGV[2])
 local before = count
 if count == 0 then return {0, 0, 0} end
-if most > 0 and count > most then
-  redis.call('LTRIM', KEYS[1], 0, most - 1)
-  count = most
-end
-local bytes = redis.pcall('MEMORY', 'USAGE', KEYS[1], 'SAMPLES', ARGV[4])
-if type(bytes) ~= 'number' then bytes = -1 end
+if most > 0 and count > most and ask('LTRIM', KEYS[1], 0, most - 1) then count = most end
+local bytes = ask('MEMORY', 'USAGE', KEYS[1], 'SAMPLES', ARGV[4]) or -1
 while count > 1 and before - count < 10000 do
-  local oldest = redis.call('LINDEX', KEYS[1], -1)
-  local date = string.match(oldest, '"date":"([^"]*)"')
+  local oldest = ask('LINDEX', KEYS[1], -1)
+  local date = oldest and string.match(oldest, '"date":"([^"]*)"')
   local is_old = date and date < ARGV[3]
-  if not is_old and (most_bytes == 0 or bytes <= most_bytes) then break end
-  redis.call('RPOP', KEYS[1])
+  if not oldest or not is_old and (most_bytes == 0 or bytes <= most_bytes) then break end
+  if not ask('RPOP', KEYS[1]) then break end
   count = count - 1
   if bytes > 0 then bytes = bytes - #oldest end
 end

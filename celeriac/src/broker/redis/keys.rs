@@ -47,6 +47,7 @@ impl Default for KeysOptions {
 #[derive(Clone, Debug)]
 pub struct Keys {
     options: KeysOptions,
+    database: i64,
     /// The prefixes of fanout channels: ours, and then that of older peers if they are wanted too.
     fanout_prefixes: Vec<String>,
     /// Hash of messages that are delivered and not acknowledged.
@@ -82,7 +83,24 @@ impl Keys {
             revoked: format!("{prefix}celeriac.revoked"),
             revoked_stamps: format!("{prefix}celeriac.revoked.stamps"),
             options,
+            database,
         }
+    }
+
+    /// What stands in front of every key (`global_keyprefix`).
+    pub(crate) fn global_prefix(&self) -> &str {
+        &self.options.global_keyprefix
+    }
+
+    /// What stands between a queue's name and its priority step (`sep`).
+    pub(crate) fn separator(&self) -> &str {
+        &self.options.sep
+    }
+
+    /// The same keys under another prefix.
+    pub(crate) fn under(&self, prefix: &str) -> Self {
+        let options = KeysOptions { global_keyprefix: prefix.to_owned(), ..self.options.clone() };
+        Self::new(options, self.database)
     }
 
     /// The list of a queue's messages of that priority.
