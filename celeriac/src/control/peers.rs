@@ -1,8 +1,8 @@
 //! Whether the other workers of the same queues use the same keys and times: what differs is said at the start.
 //!
 //! Peers are asked by remote control (`active_queues`, `conf`), which Celery's workers answer too. Those under another
-//! `global_keyprefix` hear of nothing that is said here; they show by the bindings of their queues, and by how many
-//! listen to a `ping` under their prefix.
+//! `global_keyprefix` hear of nothing that is said here, and the answers of those with another `sep` do not arrive: both
+//! show by the bindings of their queues, the former also by how many listen to a `ping` under their prefix.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use redis::{Pipeline, Value as Reply};
 use super::client::{Broadcast, Control};
 use super::worker_port::WorkerPort;
 use crate::broker::BrokerError;
-use crate::broker::redis::{KeysOptions, Queues, texts};
+use crate::broker::redis::{Queues, texts};
 use crate::config::TransportOptions;
 use crate::events::LogicalClock;
 use crate::message::{Map, Value};
@@ -36,7 +36,7 @@ pub(crate) async fn compare(worker: Arc<dyn WorkerPort>, control: Control, broke
     let queues: Vec<String> = worker.queues().into_iter().map(|queue| queue.name).collect();
     let compared = async {
         same_prefix(&*worker, &control, &queues).await?;
-        other_prefixes(&*worker, &broker, &queues).await
+        by_bindings(&*worker, &broker, &queues).await
     };
     if let Err(error) = compared.await {
         log::debug!(error:% = error; "The settings of other workers are not known: {error}");
@@ -50,7 +50,7 @@ struct Shared {
     consequence: &'static str,
 }
 
-const SHARED: [Shared; 3] = [
+const SHARED: [Shared; 2] = [
     Shared {
         name: "visibility_timeout",
         of: |options| options.visibility_timeout().as_secs_f64().to_string(),
@@ -59,11 +59,6 @@ const SHARED: [Shared; 3] = [
     Shared {
         name: "priority_steps",
         of: |options| format!("{:?}", options.priority_steps()),
-        consequence: "messages of some priorities lie in lists that only one side reads",
-    },
-    Shared {
-        name: "sep",
-        of: |options| format!("{:?}", options.text("sep").unwrap_or("\u{6}\u{16}")),
         consequence: "messages of some priorities lie in lists that only one side reads",
     },
 ];
@@ -125,18 +120,22 @@ fn transport_options(settings: &Map) -> TransportOptions {
     }
 }
 
-async fn other_prefixes(
-    worker: &dyn WorkerPort,
-    broker: &Queues,
-    queues: &[String],
-) -> Result<(), BrokerError> {
+async fn by_bindings(worker: &dyn WorkerPort, broker: &Queues, queues: &[String]) -> Result<(), BrokerError> {
     // The keys of one node of a cluster are not those of all.
     if broker.link().endpoint().is_cluster() {
         return Ok(());
     }
+    let found = bindings_of(broker, queues).await?;
+    for (theirs, bound) in found.separators {
+        let (ours, queues) = (broker.keys().separator(), list(bound.iter()));
+        log::warn!(
+            setting = "sep", ours, theirs = theirs.as_str();
+            "Queue(s) {queues} are bound with the sep {theirs:?} too, and this worker has {ours:?}: messages of some priorities lie in lists that only one side reads\nhint: give all workers and clients the same broker_transport_options"
+        );
+    }
     let (config, ours) = (worker.config(), broker.keys().global_prefix());
     let pidbox = [format!("{}.pidbox", config.control_exchange)];
-    for (prefix, bound) in prefixes_of(broker, queues).await? {
+    for (prefix, bound) in found.prefixes {
         let there = Queues::new(broker.link().clone(), Arc::new(broker.keys().under(&prefix)), &pidbox);
         let control = Control::new(there, config, worker.codecs(), LogicalClock::default());
         // Nobody answers what asks for no answer; the server says how many heard it.
@@ -152,40 +151,39 @@ async fn other_prefixes(
     Ok(())
 }
 
-/// The prefixes other than ours under which one of those queues is bound, and which.
-async fn prefixes_of(
-    broker: &Queues,
-    queues: &[String],
-) -> Result<BTreeMap<String, BTreeSet<String>>, BrokerError> {
+/// How else some of our queues are bound: under another prefix, or with another separator; and which queues.
+#[derive(Default)]
+struct Elsewhere {
+    prefixes: BTreeMap<String, BTreeSet<String>>,
+    separators: BTreeMap<String, BTreeSet<String>>,
+}
+
+async fn bindings_of(broker: &Queues, queues: &[String]) -> Result<Elsewhere, BrokerError> {
     let (count, times) = SCANNED;
-    let (ours, usual) = (broker.keys().global_prefix(), KeysOptions::default());
-    let separators = [broker.keys().separator(), usual.sep.as_str()];
-    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let (keys, mut found) = (broker.keys(), Elsewhere::default());
     let mut cursor = "0".to_owned();
     for _ in 0..times {
         let mut scan = Pipeline::new();
         scan.cmd("SCAN").arg(&cursor).arg("MATCH").arg(format!("*{BINDINGS}*")).arg("COUNT").arg(count);
         let replies = broker.link().call(&mut scan).await?;
         let Some(Reply::Array(parts)) = replies.first() else { break };
-        let [next, keys] = parts.as_slice() else { break };
-        for key in texts(keys) {
+        let [next, names] = parts.as_slice() else { break };
+        for key in texts(names) {
             let Some((prefix, _)) = key.split_once(BINDINGS) else { continue };
-            let is_known = found.contains_key(prefix);
-            if prefix == ours || (found.len() == PREFIXES && !is_known) {
+            if found.prefixes.len() == PREFIXES && !found.prefixes.contains_key(prefix) {
                 continue;
             }
             let mut read = Pipeline::new();
             read.cmd("SMEMBERS").arg(&key);
             let members = broker.link().call(&mut read).await?.first().map(texts).unwrap_or_default();
-            let names: BTreeSet<&str> = members
-                .iter()
-                .flat_map(|member| separators.map(|sep| member.rsplit(sep).next()))
-                .flatten()
-                .collect();
-            let is_bound = |queue: &&String| names.contains(queue.as_str());
-            let bound: Vec<&String> = queues.iter().filter(is_bound).collect();
-            if !bound.is_empty() {
-                found.entry(prefix.to_owned()).or_default().extend(bound.into_iter().cloned());
+            for queue in queues {
+                for separator in members.iter().filter_map(|member| separator_of(member, queue)) {
+                    if prefix != keys.global_prefix() {
+                        found.prefixes.entry(prefix.to_owned()).or_default().insert(queue.clone());
+                    } else if separator != keys.separator() {
+                        found.separators.entry(separator.to_owned()).or_default().insert(queue.clone());
+                    }
+                }
             }
         }
         cursor = match next {
@@ -197,6 +195,14 @@ async fn prefixes_of(
         }
     }
     Ok(found)
+}
+
+/// With which separator a member of a set of bindings binds that queue, if it does so without a pattern and by the
+/// queue's own name, as queues usually are.
+fn separator_of<'a>(member: &'a str, queue: &str) -> Option<&'a str> {
+    let twice = member.strip_prefix(queue)?.strip_suffix(queue)?;
+    let (first, second) = twice.split_at_checked(twice.len() / 2)?;
+    (first == second && !first.is_empty()).then_some(first)
 }
 
 /// Names for a line of the log.
@@ -221,5 +227,13 @@ mod tests {
         let defaults = TransportOptions::default();
         assert!(SHARED.iter().all(|shared| (shared.of)(&nothing) == (shared.of)(&defaults)));
         assert_eq!((SHARED[0].of)(&nothing), "3600");
+    }
+
+    #[test]
+    fn a_binding_tells_its_separator() {
+        assert_eq!(separator_of("celery\u{6}\u{16}\u{6}\u{16}celery", "celery"), Some("\u{6}\u{16}"));
+        assert_eq!(separator_of("celery::celery", "celery"), Some(":"));
+        assert_eq!(separator_of("my-celery::my-celery", "celery"), None);
+        assert_eq!(separator_of("celery", "celery"), None);
     }
 }

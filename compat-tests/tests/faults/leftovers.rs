@@ -56,14 +56,14 @@ fn every_key_is_documented(mut stage: Stage) {
     stage.set("CELERIAC_MAX_DELIVERIES", "3");
     let watch = KeyWatch::of(&stage.redis);
     let mut victim = stage.worker("victim", 2);
-    stage.send_due(0, 10, 15.0, 1.0);
+    stage.send_due(9100, 10, 15.0, 1.0);
     stage.await_parked(5);
     let client = stage.client();
     stage.runtime.block_on(async {
         let step = |number: i64| Signature::new("faults.step").arg(number);
-        let saved = client.apply(group((0..3).map(step))).await.unwrap();
+        let saved = client.apply(group((9200..9203).map(step))).await.unwrap();
         saved.save().await.unwrap();
-        client.apply(step(1).option("priority", 5)).await.unwrap();
+        client.apply(step(9300).option("priority", 5)).await.unwrap();
         client.apply(Signature::new("no.such.task")).await.unwrap();
         client.control().revoke(["gone"]).await.unwrap();
         let stamps = json!({"tenant": ["acme"]});
@@ -74,8 +74,8 @@ fn every_key_is_documented(mut stage: Stage) {
     let mix = Mix::send(&stage);
     stage.await_more_runs(10);
     // What it runs comes back, and is counted.
-    stage.send("faults.late", 900, 2, 3.0);
-    eventually("they run", REPAIRED, || stage.runs("started").contains_key(&900));
+    stage.send("faults.late", 9400, 2, 3.0);
+    eventually("they run", REPAIRED, || stage.runs("started").contains_key(&9400));
     victim.kill();
     let _heir = stage.worker("heir", 4);
     mix.verify(&stage, "every key is documented", 1);
