@@ -47,7 +47,7 @@ settings! {
     broker_connection_retry_on_startup: Option<bool> = None;
     /// Tries before a worker gives up, where this is set; nothing, 0, or Celery's default left as it is goes on for ever.
     broker_connection_max_retries: Option<u32> = Some(100);
-    /// Seconds that one connection attempt may take.
+    /// Seconds that one connection attempt may take; nothing or 0 for no limit.
     broker_connection_timeout: Duration = seconds(4);
     /// Whether a broken channel is opened again rather than ending the worker. Without effect: for RabbitMQ.
     broker_channel_error_retry: bool = false;
@@ -118,15 +118,15 @@ settings! {
     result_backend_transport_options: TransportOptions = TransportOptions::default();
     /// Seconds that results are kept; nothing or 0 for ever.
     result_expires: Option<Duration> = Some(DAY);
-    /// Seconds that failures are kept; as `result_expires` if unset.
+    /// Seconds that failures are kept, 0 for ever; as `result_expires` if unset.
     result_failure_expires: Option<Duration> = None;
-    /// Seconds that the keys of a chord are kept; as `result_expires` if unset.
+    /// Seconds that the keys of a chord are kept, 0 for ever; as `result_expires` if unset.
     result_chord_expires: Option<Duration> = None;
     /// Whether name, arguments, worker, retries and queue are stored with the result.
     result_extended: bool = false;
     /// Whether messages of the `rpc://` backend outlive the broker's restart. Without effect: `rpc://` is not offered.
     result_persistent: Option<bool> = None;
-    /// Seconds to wait for the results of a chord's header when its body is called.
+    /// Seconds to wait for the results of a chord's header when its body is called; 0 takes the default.
     result_chord_join_timeout: Duration = seconds(3);
     /// Seconds between looks at an unfinished chord, for backends without a counter. Without effect: Redis counts.
     result_chord_retry_interval: Duration = seconds(1);
@@ -150,9 +150,9 @@ settings! {
     /// Connections to a Redis backend; as many as needed if unset. Without effect: one connection carries the commands
     /// of all threads.
     redis_max_connections: Option<u32> = None;
-    /// Seconds that a Redis backend may be silent although it owes a reply; 3 where this is not set.
+    /// Seconds that a Redis backend may be silent although it owes a reply; 3 where this is not set, or 0.
     redis_socket_timeout: Option<Duration> = Some(seconds(120));
-    /// Seconds that connecting to a Redis backend may take; as `broker_connection_timeout` if unset.
+    /// Seconds that connecting to a Redis backend may take; as `broker_connection_timeout` if unset or 0.
     redis_socket_connect_timeout: Option<Duration> = None;
     /// Whether a timeout of a Redis backend is tried again. Without effect: a worker tries again in any case.
     redis_retry_on_timeout: bool = false;
@@ -233,11 +233,11 @@ settings! {
     task_ignore_result: bool = false;
     /// Whether failures are stored even so.
     task_store_errors_even_if_ignored: bool = false;
-    /// Seconds after which a task is ended.
+    /// Seconds after which a task is ended; nothing or 0 never.
     task_time_limit: Option<Duration> = None;
-    /// Seconds after which a task is asked to end.
+    /// Seconds after which a task is asked to end; nothing or 0 never.
     task_soft_time_limit: Option<Duration> = None;
-    /// Starts per time of tasks that have no limit of their own: `10/s`, `100/m`, `5/h`.
+    /// Starts per time of tasks that have no limit of their own: `10/s`, `100/m`, `5/h`; nothing or 0 for no limit.
     task_default_rate_limit: Option<RateLimit> = None;
     /// Attributes of tasks by name, or of all by `*`: `rate_limit`, `time_limit`, `acks_late`, ...
     task_annotations: Option<BTreeMap<String, Map<String, Value>>> = None;
@@ -256,7 +256,7 @@ settings! {
     worker_prefetch_multiplier: u32 = 4;
     /// Whether a message is only fetched for a free slot.
     worker_disable_prefetch: bool = false;
-    /// Most tasks with an eta that a worker holds.
+    /// Most tasks with an eta that a worker holds; nothing or 0 for no bound.
     worker_eta_task_limit: Option<u32> = None;
     /// Whether the prefetch count is lowered by the tasks still running after a lost connection. Without effect: what
     /// runs still is not fetched again.
@@ -271,14 +271,14 @@ settings! {
     worker_deduplicate_successful_tasks: bool = false;
     /// Whether rate limits are not applied.
     worker_disable_rate_limits: bool = false;
-    /// Tasks after which a child process is replaced.
+    /// Tasks after which a child process is replaced; nothing or 0 never.
     worker_max_tasks_per_child: Option<u32> = None;
-    /// Resident KiB after which a child process is replaced.
+    /// Resident KiB after which a child process is replaced; nothing or 0 never.
     worker_max_memory_per_child: Option<u64> = None;
     /// Seconds that a dead child process's result may still arrive. Without effect: the result of a dead process is
     /// read before its death is noted.
     worker_lost_wait: Duration = seconds(10);
-    /// Seconds that a child process may take to start.
+    /// Seconds that a child process may take to start; 0 takes the default.
     worker_proc_alive_timeout: Duration = seconds(4);
     /// File in which revoked tasks are kept over a restart.
     worker_state_db: Option<String> = None;
@@ -325,7 +325,7 @@ settings! {
     event_queue_durable: bool = false;
     /// Prefix of the exchange of remote control.
     control_exchange: String = "celery".into();
-    /// Seconds after which an unread command is dropped.
+    /// Seconds after which an unread answer to a command is dropped. Without effect: it waits for 300 s.
     control_queue_ttl: Option<Duration> = Some(seconds(300));
     /// Seconds after which an unused control queue is deleted. Without effect: workers subscribe to commands, and have
     /// no queues for them.
@@ -368,9 +368,9 @@ settings! {
     celeriac_dead_letter_rejected: bool = false;
     /// Seconds that sending a task may take in all, retries included; 0 for no bound.
     celeriac_publish_timeout: Duration = seconds(5);
-    /// Largest message body in bytes, as received.
+    /// Largest message body in bytes, as received; 0 for no bound.
     celeriac_max_body_bytes: u64 = 64 * 1024 * 1024;
-    /// Largest message body in bytes after decompression.
+    /// Largest message body in bytes after decompression; 0 for no bound.
     celeriac_max_decompressed_bytes: u64 = 256 * 1024 * 1024;
     /// Tasks with an eta that a worker keeps in its memory; further ones are parked at the broker until they are due.
     /// 0 for no bound: all are kept, as Celery does.
@@ -382,7 +382,7 @@ settings! {
     /// Address of a worker's probes, `HOST:PORT`: `/livez`, `/readyz` and `/metrics` over HTTP; nothing serves none.
     celeriac_probe_address: Option<String> = None;
     /// Seconds without a turn of the worker's threads, or of its consumer while the broker answers, after which `/livez`
-    /// says that the worker must be replaced.
+    /// says that the worker must be replaced; 0 never.
     celeriac_stall_timeout: Duration = Duration::from_secs(60);
 }
 

@@ -126,6 +126,9 @@ impl SettingValue for Duration {
     }
 
     fn from_json(value: &Value) -> Result<Self, String> {
+        if value.is_null() {
+            return Ok(Duration::ZERO);
+        }
         f64::from_json(value).ok().and_then(duration).ok_or_else(Self::expected)
     }
 

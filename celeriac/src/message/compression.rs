@@ -119,7 +119,7 @@ impl Compression {
 /// All that the decoder gives; `None` when that is more than the limit.
 fn read(decoder: impl Read, limit: usize) -> io::Result<Option<Vec<u8>>> {
     let mut out = Vec::new();
-    decoder.take(limit as u64 + 1).read_to_end(&mut out)?;
+    decoder.take((limit as u64).saturating_add(1)).read_to_end(&mut out)?;
     Ok((out.len() <= limit).then_some(out))
 }
 

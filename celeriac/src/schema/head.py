@@ -35,11 +35,11 @@ class Task(Generic[P, R]):
     def __init__(self, function: Callable[P, R], name: str) -> None:
         self.name = name
 
-    def s(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+    def s(self, /, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Celery's signature of a call, to be linked, grouped, or sent with options: `task.s(1).apply_async(countdown=5)`."""
         return celery.signature(self.name, args, kwargs)
 
-    def delay(self, *args: P.args, **kwargs: P.kwargs) -> Result[R]:
+    def delay(self, /, *args: P.args, **kwargs: P.kwargs) -> Result[R]:
         """Sends a call."""
         result: Result[R] = self.s(*args, **kwargs).apply_async()
         return result

@@ -20,6 +20,7 @@
 //! assert!(schemas.python().contains("def _resize(id: int, size: Size, quality: int = 80) -> str: ..."));
 //! ```
 
+mod names;
 mod probe;
 mod python;
 

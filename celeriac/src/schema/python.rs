@@ -1,51 +1,34 @@
 //! A Python module made of schemas.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use serde_json::{Map, Value as Json};
 
-use super::{ParameterSchema, Schemas, TaskSchema};
+use super::names::{self, Names, is_name};
+use super::{ParameterSchema, Schemas};
 use crate::message::repr::repr;
 use crate::task::ParameterKind;
 
 const HEAD: &str = include_str!("head.py");
 
-/// Python's reserved words, none of which names a parameter or a variable.
-const KEYWORDS: [&str; 35] = [
-    "False", "None", "True", "and", "as", "assert", "async", "await", "break", "class", "continue", "def",
-    "del", "elif", "else", "except", "finally", "for", "from", "global", "if", "import", "in", "is",
-    "lambda", "nonlocal", "not", "or", "pass", "raise", "return", "try", "while", "with", "yield",
-];
-
-/// Names that the module itself uses.
-const TAKEN: [&str; 13] = [
-    "Any",
-    "Callable",
-    "Generic",
-    "Literal",
-    "NotRequired",
-    "ParamSpec",
-    "Protocol",
-    "Task",
-    "TypeAlias",
-    "TypedDict",
-    "TypeVar",
-    "datetime",
-    "uuid",
-];
-
 pub(super) fn module(schemas: &Schemas) -> String {
+    let names = Names::of(schemas);
+    let (to, from) = (Typing { way: Way::In, names: &names }, Typing { way: Way::Out, names: &names });
     let mut out = HEAD.to_owned();
     for (name, schema) in &schemas.definitions {
-        define(name, schema, &mut out);
+        if let Some(name) = names.definition(name) {
+            define(name, schema, from, &mut out);
+        }
     }
-    for (variable, name, task) in named(schemas) {
+    for (variable, name, task) in &names.tasks {
         let description = task.description.lines().map(str::trim).find(|line| !line.is_empty());
-        let comment = description.map(|line| format!("# {line}\n")).unwrap_or_default();
-        let parameters = parameters(task.parameters.as_deref());
-        let returns = Typing::Out.of(&task.returns);
-        let name = repr(&name.into());
+        let comment = description
+            .map(|line| format!("# {}\n", line.replace(char::is_control, " ")))
+            .unwrap_or_default();
+        let parameters = parameters(task.parameters.as_deref(), to);
+        let returns = from.of(&task.returns);
+        let name = repr(&(*name).into());
         let _ = write!(
             out,
             "\n\n{comment}def _{variable}({parameters}) -> {returns}: ...\n\n\n{variable} = Task(_{variable}, {name})\n"
@@ -54,42 +37,26 @@ pub(super) fn module(schemas: &Schemas) -> String {
     out
 }
 
-/// A variable for each task: the last part of its name, or all of it where two would be the same.
-fn named(schemas: &Schemas) -> impl Iterator<Item = (String, &str, &TaskSchema)> {
-    let last = |name: &str| identifier(name.rsplit('.').next().unwrap_or(name));
-    let mut uses = BTreeMap::<String, usize>::new();
-    for name in schemas.tasks.keys() {
-        *uses.entry(last(name)).or_default() += 1;
-    }
-    schemas.tasks.iter().map(move |(name, task)| {
-        let short = last(name);
-        let is_free = uses[&short] == 1 && !schemas.definitions.contains_key(&short);
-        (if is_free { short } else { identifier(name) }, name.as_str(), task)
-    })
-}
-
-fn identifier(name: &str) -> String {
-    let mut text: String =
-        name.chars().map(|letter| if letter.is_alphanumeric() { letter } else { '_' }).collect();
-    if text.is_empty() || text.starts_with(|first: char| first.is_numeric()) {
-        text.insert(0, '_');
-    }
-    if KEYWORDS.contains(&text.as_str()) || TAKEN.contains(&text.as_str()) {
-        text.push('_');
-    }
-    text
-}
-
 /// `x: int, y: int = 2, *rest: str`
-fn parameters(parameters: Option<&[ParameterSchema]>) -> String {
+fn parameters(parameters: Option<&[ParameterSchema]>, typing: Typing<'_>) -> String {
     let Some(parameters) = parameters else { return "*args: Any, **kwargs: Any".to_owned() };
     let mut texts = Vec::new();
-    // A parameter whose name Python reserves can be given by position only, and so can those before it.
-    let reserved = parameters.iter().rposition(|parameter| KEYWORDS.contains(&parameter.name.as_str()));
+    // A parameter that Python cannot name can be given by position only, and so can those before it.
+    let has_place = |parameter: &ParameterSchema| {
+        matches!(parameter.kind, ParameterKind::Required | ParameterKind::Optional)
+    };
+    let unnamed = parameters.iter().rposition(|parameter| has_place(parameter) && !is_name(&parameter.name));
+    let mut used = BTreeSet::new();
+    // What can be given by name keeps it.
+    used.extend(parameters.iter().filter(|parameter| is_name(&parameter.name)).map(|it| it.name.clone()));
     let mut has_default = false;
     for (index, parameter) in parameters.iter().enumerate() {
-        let name = identifier(&parameter.name);
-        let of = |schema: &Json| Typing::In.of(schema);
+        let name = if is_name(&parameter.name) {
+            parameter.name.clone()
+        } else {
+            names::parameter(&parameter.name, &mut used)
+        };
+        let of = |schema: &Json| typing.of(schema);
         texts.push(match parameter.kind {
             // Python wants a default after one that has it.
             ParameterKind::Required if has_default => format!("{name}: {} = ...", of(&parameter.schema)),
@@ -111,7 +78,7 @@ fn parameters(parameters: Option<&[ParameterSchema]>) -> String {
                 format!("**{name}: {}", values.map_or("Any".to_owned(), of))
             }
         });
-        if reserved == Some(index) {
+        if unnamed == Some(index) {
             texts.push("/".to_owned());
         }
     }
@@ -138,17 +105,16 @@ fn admits_null(schema: &Json) -> bool {
 }
 
 /// A class for an object of known fields, an alias for any other type.
-fn define(name: &str, schema: &Json, out: &mut String) {
-    let name = identifier(name);
+fn define(name: &str, schema: &Json, typing: Typing<'_>, out: &mut String) {
     let Some(fields) = schema.get("properties").and_then(Json::as_object) else {
-        let _ = write!(out, "\n\n{name}: TypeAlias = {}\n", quoted(&Typing::Out.of(schema)));
+        let _ = write!(out, "\n\n{name}: TypeAlias = {}\n", quoted(&typing.of(schema)));
         return;
     };
     let required = schema.get("required").and_then(Json::as_array);
     let is_required = |field: &str| required.is_some_and(|names| names.iter().any(|name| name == field));
-    let _ = write!(out, "\n\n{name} = TypedDict({}, {{", repr(&name.as_str().into()));
+    let _ = write!(out, "\n\n{name} = TypedDict({}, {{", repr(&name.into()));
     for (field, schema) in fields {
-        let of = Typing::Out.of(schema);
+        let of = typing.of(schema);
         let of = if is_required(field) { of } else { format!("NotRequired[{of}]") };
         let _ = write!(out, "\n    {}: {},", repr(&field.as_str().into()), quoted(&of));
     }
@@ -161,27 +127,34 @@ fn quoted(of: &str) -> String {
 }
 
 /// Which way values go.
-#[derive(Clone, Copy)]
-enum Typing {
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
     /// To the task: kombu carries dates and UUIDs.
     In,
     /// From the task, whose JSON has text for them.
     Out,
 }
 
-impl Typing {
+/// How types are written.
+#[derive(Clone, Copy)]
+struct Typing<'a> {
+    way: Way,
+    names: &'a Names<'a>,
+}
+
+impl Typing<'_> {
     /// The Python type of what the schema admits.
     fn of(self, schema: &Json) -> String {
         let Some(schema) = schema.as_object() else { return "Any".to_owned() };
         if let Some(name) = schema.get("$ref").and_then(Json::as_str) {
-            return identifier(name.rsplit('/').next().unwrap_or(name));
+            let known = self.names.definition(name.rsplit('/').next().unwrap_or(name));
+            return known.unwrap_or("Any").to_owned();
         }
         if let Some(value) = schema.get("const") {
-            return format!("Literal[{}]", repr(&value.clone().into()));
+            return one_of(std::slice::from_ref(value));
         }
         if let Some(values) = schema.get("enum").and_then(Json::as_array) {
-            let values: Vec<String> = values.iter().map(|value| repr(&value.clone().into())).collect();
-            return format!("Literal[{}]", values.join(", "));
+            return one_of(values);
         }
         if let Some(choices) = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Json::as_array) {
             return union(choices.iter().map(|choice| self.of(choice)));
@@ -201,10 +174,10 @@ impl Typing {
             "number" => "float".to_owned(),
             "boolean" => "bool".to_owned(),
             "null" => "None".to_owned(),
-            "string" => match (self, schema.get("format").and_then(Json::as_str)) {
-                (Typing::In, Some("date-time" | "partial-date-time")) => "datetime.datetime | str".to_owned(),
-                (Typing::In, Some("date")) => "datetime.date | str".to_owned(),
-                (Typing::In, Some("uuid")) => "uuid.UUID | str".to_owned(),
+            "string" => match (self.way, schema.get("format").and_then(Json::as_str)) {
+                (Way::In, Some("date-time" | "partial-date-time")) => "datetime.datetime | str".to_owned(),
+                (Way::In, Some("date")) => "datetime.date | str".to_owned(),
+                (Way::In, Some("uuid")) => "uuid.UUID | str".to_owned(),
                 _ => "str".to_owned(),
             },
             "array" => self.of_array(schema),
@@ -219,8 +192,8 @@ impl Typing {
     /// A tuple comes back as a list, whose parts Python cannot tell apart.
     fn of_array(self, schema: &Map<String, Json>) -> String {
         let parts = schema.get("prefixItems").and_then(Json::as_array);
-        match (self, parts, schema.get("items")) {
-            (Typing::In, Some(parts), _) => {
+        match (self.way, parts, schema.get("items")) {
+            (Way::In, Some(parts), _) => {
                 let parts: Vec<String> = parts.iter().map(|part| self.of(part)).collect();
                 format!("tuple[{}]", parts.join(", "))
             }
@@ -230,15 +203,27 @@ impl Typing {
     }
 }
 
+/// A type of those values.
+fn one_of(values: &[Json]) -> String {
+    // Literals are of no other types.
+    let is_literal =
+        |value: &Json| value.is_string() || value.is_boolean() || value.is_null() || value.is_i64();
+    if values.is_empty() || !values.iter().all(is_literal) {
+        return "Any".to_owned();
+    }
+    let values: Vec<String> = values.iter().map(|value| repr(&value.clone().into())).collect();
+    format!("Literal[{}]", values.join(", "))
+}
+
 fn union(types: impl Iterator<Item = String>) -> String {
     let mut distinct: Vec<String> = Vec::new();
-    for one in types.collect::<Vec<_>>().iter().flat_map(|text| text.split(" | ")) {
+    for one in types {
         if one == "Any" {
-            return "Any".to_owned();
+            return one;
         }
-        if !distinct.iter().any(|known| known == one) {
-            distinct.push(one.to_owned());
+        if !distinct.contains(&one) {
+            distinct.push(one);
         }
     }
-    distinct.join(" | ")
+    if distinct.is_empty() { "Any".to_owned() } else { distinct.join(" | ") }
 }

@@ -180,7 +180,10 @@ impl Worker {
             without_gossip: options.without_gossip,
             without_mingle: options.without_mingle,
             without_heartbeat: options.without_heartbeat,
-            heartbeat_interval: options.heartbeat_interval.unwrap_or(worker.parts.heartbeat_interval),
+            heartbeat_interval: options
+                .heartbeat_interval
+                .filter(|interval| !interval.is_zero())
+                .unwrap_or(worker.parts.heartbeat_interval),
         };
         worker.autoscale =
             options.autoscale.map(|bounds| Bounds { min: bounds.min as usize, max: bounds.max as usize });
@@ -517,7 +520,10 @@ fn statedb_path(config: &Config, hostname: &str) -> Option<PathBuf> {
 
 fn accept(app: &Celery) -> Result<Accept> {
     let config = app.config();
-    let bytes = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
+    let bytes = |limit: u64| match limit {
+        0 => usize::MAX,
+        limit => usize::try_from(limit).unwrap_or(usize::MAX),
+    };
     Ok(app
         .codecs()
         .accept(config)?

@@ -195,12 +195,36 @@ impl Runtime {
         let own = definition.map(|definition| &definition.options);
         let own = own.map(|own| TimeLimit { hard: own.time_limit, soft: own.soft_time_limit });
         let set = self.time_limits(&request.task).or(own).unwrap_or_default();
-        let seconds = |duration: Option<std::time::Duration>| duration.map(|duration| duration.as_secs_f64());
         Limits {
-            hard: asked.hard.or(set.hard).or(seconds(config.task_time_limit)),
-            soft: asked.soft.or(set.soft).or(seconds(config.task_soft_time_limit)),
+            hard: limit([asked.hard, set.hard], config.task_time_limit),
+            soft: limit([asked.soft, set.soft], config.task_soft_time_limit),
             terminate,
             abort: self.abort.clone(),
         }
+    }
+}
+
+/// The first limit in seconds that is one: 0 is none, and leaves it to the next source.
+///
+/// Source: `execute_using_pool` in `celery/worker/request.py`, celery 5.7, and `apply_async` in `billiard/pool.py`.
+fn limit(given: [Option<f64>; 2], setting: Option<std::time::Duration>) -> Option<f64> {
+    let setting = setting.map(|limit| limit.as_secs_f64());
+    given.into_iter().chain([setting]).flatten().find(|seconds| *seconds != 0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::limit;
+
+    #[test]
+    fn a_limit_of_0_leaves_it_to_the_next_source() {
+        let setting = Some(Duration::from_secs(9));
+        assert_eq!(limit([Some(1.0), Some(2.0)], setting), Some(1.0));
+        assert_eq!(limit([Some(0.0), Some(2.0)], setting), Some(2.0));
+        assert_eq!(limit([None, Some(0.0)], setting), Some(9.0));
+        assert_eq!(limit([Some(0.0), None], Some(Duration::ZERO)), None);
+        assert_eq!(limit([None, None], None), None);
     }
 }

@@ -112,7 +112,10 @@ impl Runtime {
             0 => usize::MAX,
             most => most.saturating_mul(NEAR),
         };
-        let widest = config.worker_eta_task_limit.map_or(usize::MAX, |most| limit.max(most as usize));
+        let widest = match config.worker_eta_task_limit {
+            None | Some(0) => usize::MAX,
+            Some(most) => limit.max(most as usize),
+        };
         limit.saturating_add(self.schedule.len().min(most)).min(widest)
     }
 }

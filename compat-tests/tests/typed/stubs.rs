@@ -110,3 +110,70 @@ fn python_stubs_of_the_schema_let_mypy_find_wrong_calls_and_celery_make_right_on
     ]);
     assert_eq!(found, expected);
 }
+
+/// Tasks whose names and parameters mean something else in Python or in the module, or are the same in it.
+fn hostile() -> Json {
+    let integer = json!({"type": "integer"});
+    let list = json!({"type": "array", "items": integer});
+    let of = |name: &str, kind: &str, schema: &Json| json!({"name": name, "kind": kind, "schema": schema});
+    let required = |name: &str| of(name, "required", &integer);
+    let task = |parameters: Json, returns: &Json| json!({"description": "A line.\rimport os", "parameters": parameters, "returns": returns, "options": {}});
+    let either = json!({"anyOf": [
+        {"type": "array", "items": {"type": ["integer", "string"]}},
+        {"type": "object", "additionalProperties": {"type": ["integer", "string"]}},
+        {"enum": ["a | b", "c"]}, {"const": 1.5},
+    ]});
+    json!({
+        "$defs": {
+            "Result": {"type": "object", "properties": {"class": integer, "next": {"$ref": "#/$defs/Result"}}},
+            "my-size": {"type": "integer"}, "my_size": {"type": "string"}, "copy": {"type": "integer"},
+        },
+        "tasks": {
+            "orders.list": task(json!([]), &list), "orders.get": task(json!([of("ids", "required", &list)]), &list),
+            "x.celery": task(json!([required("n")]), &integer), "x.Result": task(json!([required("n")]), &json!({"$ref": "#/$defs/Result"})),
+            "x.R": task(json!([]), &integer), "x.annotations": task(json!([]), &integer), "x.uuid": task(json!([]), &integer),
+            "x.b": task(json!([required("n")]), &integer), "y.b": task(json!([of("n", "required", &json!({"type": "string"}))]), &integer),
+            "x_b": task(json!([]), &integer), "_x_b": task(json!([]), &integer), "z.__init__": task(json!([]), &integer),
+            "x.copy": task(json!([of("from", "var_args", &list)]), &integer), "copy": task(json!([]), &integer),
+            "x.tag": task(json!([of("class", "var_kwargs", &json!({"type": "object", "additionalProperties": integer}))]), &integer),
+            "x.all": task(json!([required("self"), required("from"), required("from_"), of("2²", "optional", &integer),
+                                 required("größe"), of("args", "var_args", &list)]), &either),
+            "x.ﬁle": task(json!([required("ﬁle")]), &json!({"$ref": "#/$defs/my-size"})), "x.²": task(json!([]), &json!({"$ref": "#/$defs/none"})),
+            "quo\"te'\n.None": task(Json::Null, &integer), "": task(json!([]), &integer), "...": task(json!([]), &integer),
+        },
+    })
+}
+
+#[test]
+fn stubs_of_hostile_names_can_be_imported_called_and_checked() {
+    let stage = Stage::new();
+    let schemas: celeriac::schema::Schemas = serde_json::from_value(hostile()).unwrap();
+    stage.write("proj.py", &schemas.python());
+    let call = r#"
+import proj
+tasks = [task for task in vars(proj).values() if isinstance(task, proj.Task)]
+named = {task.name: task for task in tasks}
+calls = [
+    named["orders.get"].s([1]), named["x.celery"].s(n=1), named["x.all"].s(1, 2, 3, 4, größe=5), named["x.tag"].s(a=1),
+    named["x.copy"].s(1, 2), named["x.all"].s(1, 2, 3, 4, 5, 6), named["x.b"].s(n=1),
+]
+print(json.dumps([sorted(named), [call.kwargs for call in calls]]))"#;
+    let found = stage.script(call);
+    let mut names: Vec<String> = hostile()["tasks"].as_object().unwrap().keys().cloned().collect();
+    names.sort();
+    assert_eq!(found[0], json!(names), "each task has a variable of its own");
+    assert_eq!(found[1], json!([{}, {"n": 1}, {"größe": 5}, {"a": 1}, {}, {}, {"n": 1}]));
+    let checked = PythonEnv::get()
+        .python([
+            "-m",
+            "mypy",
+            "--strict",
+            "--ignore-missing-imports",
+            "--disable-error-code=import-untyped",
+            "proj.py",
+        ])
+        .current_dir(stage.folder.path())
+        .deadline(secs(120))
+        .run();
+    assert!(checked.status.success(), "{checked}\n{}", schemas.python());
+}

@@ -65,7 +65,10 @@ impl RedisBackend {
             failure_expires: config.result_failure_expires.map_or(expires, |expires| expires.as_secs()),
             chord_expires: config.result_chord_expires.map_or(expires, |expires| expires.as_secs()),
             ordered: options.flag("result_chord_ordered").unwrap_or(true),
-            join_timeout: config.result_chord_join_timeout,
+            join_timeout: match config.result_chord_join_timeout {
+                Duration::ZERO => Duration::from_secs(3),
+                timeout => timeout,
+            },
         }
     }
 

@@ -13,6 +13,8 @@ pub(crate) struct Known {
     places: &'static [(&'static str, Kind)],
     /// The argument that takes all further words.
     rest: Option<&'static str>,
+    /// How many words there must be.
+    required: usize,
     pub(crate) usage: &'static str,
     pub(crate) about: &'static str,
 }
@@ -132,13 +134,34 @@ const fn takes(
     usage: &'static str,
     about: &'static str,
 ) -> Known {
-    Known { name, places, rest, usage, about }
+    Known { name, places, rest, required: required(usage), usage, about }
 }
 
-/// The arguments in the words after a command. Those of a command that a program has added are `name=value`, the value
-/// as JSON or else as text.
+/// How many arguments a usage names without brackets, as in `<task_name> <soft_secs> [hard_secs]`.
+const fn required(usage: &str) -> usize {
+    let (bytes, mut at, mut count) = (usage.as_bytes(), 0, 0);
+    while at < bytes.len() && bytes[at] != b'[' {
+        count += (bytes[at] == b'<') as usize;
+        at += 1;
+    }
+    count
+}
+
+/// The arguments in the words after a command.
+///
+/// # Errors
+/// The command is not one of Celery's, or it takes other arguments.
 pub(crate) fn arguments(table: &[Known], command: &str, words: &[String]) -> Result<Map, Failure> {
-    let Some(known) = table.iter().find(|known| known.name == command) else { return pairs(command, words) };
+    let Some(known) = table.iter().find(|known| known.name == command) else {
+        let names: Vec<&str> = table.iter().map(|known| known.name).collect();
+        return Err(Failure::usage(format!(
+            "unknown command '{command}'\nhint: {} are known; --custom sends one that the workers' program has added",
+            names.join(", ")
+        )));
+    };
+    if words.len() < known.required {
+        return Err(Failure::usage(format!("Command '{command}' takes arguments: {}", known.usage)));
+    }
     let mut arguments = Map::new();
     let (by_place, rest) = words.split_at(known.places.len().min(words.len()));
     for ((name, kind), word) in known.places.iter().zip(by_place) {
@@ -154,12 +177,11 @@ pub(crate) fn arguments(table: &[Known], command: &str, words: &[String]) -> Res
     Ok(arguments)
 }
 
-fn pairs(command: &str, words: &[String]) -> Result<Map, Failure> {
+/// Arguments as `name=value`, the value as JSON or else as text.
+pub(crate) fn pairs(words: &[String]) -> Result<Map, Failure> {
     let pair = |word: &String| {
         let (name, text) = word.split_once('=').ok_or_else(|| {
-            Failure::usage(format!(
-                "Command '{command}' is none of Celery's: its arguments are NAME=VALUE, not '{word}'"
-            ))
+            Failure::usage(format!("the arguments of a custom command are NAME=VALUE, not '{word}'"))
         })?;
         Ok((name.to_owned(), json::loads(text.as_bytes()).unwrap_or_else(|_| text.into())))
     };
@@ -172,7 +194,10 @@ impl Kind {
         match self {
             Kind::Text => Ok(word.into()),
             Kind::Integer => word.parse::<i64>().map(Value::from).map_err(|_| wrong("a whole number")),
-            Kind::Float => word.parse::<f64>().map(Value::from).map_err(|_| wrong("a number")),
+            Kind::Float => match word.parse::<f64>() {
+                Ok(number) if number.is_finite() => Ok(number.into()),
+                _ => Err(wrong("a number")),
+            },
             Kind::Flag => match word.to_lowercase().as_str() {
                 "true" | "yes" | "1" | "on" => Ok(true.into()),
                 "false" | "no" | "0" | "off" => Ok(false.into()),

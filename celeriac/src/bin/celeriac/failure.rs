@@ -1,10 +1,13 @@
 //! How the program fails.
 
 use std::fmt::Display;
+use std::io;
 use std::process::ExitCode;
 
 use celeriac::Error;
 use celeriac::broker::BrokerError;
+
+use crate::out::complain;
 
 /// No worker replied, or the broker is away (`EX_UNAVAILABLE` of `sysexits.h`).
 const UNAVAILABLE: u8 = 69;
@@ -35,8 +38,20 @@ impl Failure {
         Self { text: "No nodes replied within time constraint".to_owned(), status: UNAVAILABLE }
     }
 
-    pub(crate) fn exit_code(&self) -> ExitCode {
+    /// Says what is wrong, unless nobody reads any more, and gives the status to end with.
+    pub(crate) fn report(&self) -> ExitCode {
+        if self.status != 0 {
+            complain(format_args!("Error: {self}"));
+        }
         ExitCode::from(self.status)
+    }
+}
+
+/// Of the output: a reader that has seen enough, as in `celeriac ... | head`, is no failure.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        let status = u8::from(error.kind() != io::ErrorKind::BrokenPipe);
+        Self { text: format!("the output cannot be written: {error}"), status }
     }
 }
 

@@ -7,6 +7,7 @@
 mod commands;
 mod dead;
 mod failure;
+mod out;
 mod purge;
 mod recover;
 mod remote;
@@ -83,10 +84,7 @@ async fn main() -> ExitCode {
     let Arguments { global, subject } = Arguments::parse();
     match run(&global, subject).await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("Error: {failure}");
-            failure.exit_code()
-        }
+        Err(failure) => failure.report(),
     }
 }
 
@@ -104,7 +102,7 @@ async fn run(global: &Global, subject: Subject) -> Result<(), Failure> {
         Subject::Inspect(remote) => remote.inspect(app, global.quiet).await,
         Subject::Control(remote) => remote.control(app, global.quiet).await,
         Subject::Status(status) => status.run(&app()?, global.quiet).await,
-        Subject::Call(call) => call.run(&app()?).await,
+        Subject::Call(call) => call.run(app).await,
         Subject::Result(outcome) => outcome.run(&app()?).await,
         Subject::Purge(purge) => purge.run(&app()?).await,
         Subject::Dead(dead) => dead.run(&app()?).await,

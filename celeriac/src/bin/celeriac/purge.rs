@@ -7,6 +7,7 @@ use celeriac::Celery;
 use clap::Args;
 
 use crate::failure::Failure;
+use crate::out::say;
 
 #[derive(Args)]
 pub(crate) struct Purge {
@@ -41,24 +42,23 @@ impl Purge {
             messages += app.queues().purge(name).await?;
         }
         match messages {
-            0 => println!("No messages purged from {} {queues}.", names.len()),
-            1 => println!("Purged 1 message from {} known task {queues}.", names.len()),
-            _ => println!("Purged {messages} messages from {} known task {queues}.", names.len()),
+            0 => say(format_args!("No messages purged from {} {queues}.", names.len())),
+            1 => say(format_args!("Purged 1 message from {} known task {queues}.", names.len())),
+            _ => say(format_args!("Purged {messages} messages from {} known task {queues}.", names.len())),
         }
-        Ok(())
     }
 }
 
 /// Asks on the terminal.
 fn confirm(queues: &str, names: &str) -> Result<(), Failure> {
-    print!(
+    let mut out = std::io::stdout().lock();
+    write!(
+        out,
         "WARNING: This will remove all tasks from {queues}: {names}.\n         There is no undo for this operation!\n\n(to skip this prompt use the -f option)\nAre you sure you want to delete all tasks? [y/N]: "
-    );
+    )
+    .and_then(|()| out.flush())?;
     let mut answer = String::new();
-    std::io::stdout()
-        .flush()
-        .and_then(|()| std::io::stdin().read_line(&mut answer))
-        .map_err(Failure::failed)?;
+    std::io::stdin().read_line(&mut answer).map_err(Failure::failed)?;
     if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
         Ok(())
     } else {

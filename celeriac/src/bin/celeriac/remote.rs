@@ -5,20 +5,22 @@
 use std::time::Duration;
 
 use celeriac::Celery;
+use celeriac::config::SettingValue;
 use celeriac::control::{Broadcast, Replies};
 use celeriac::message::{Map, Value, json};
 use clap::Args;
 
-use crate::commands::{CONTROL, INSPECT, Known, arguments};
+use crate::commands::{CONTROL, INSPECT, Known, arguments, pairs};
 use crate::failure::Failure;
+use crate::out::say;
 use crate::show::{show_reply, show_status};
 
 /// Whom to ask, and how long.
 #[derive(Args)]
 struct Nodes {
     /// Seconds to wait for replies at most
-    #[arg(short, long, value_name = "SECONDS", default_value_t = 1.0)]
-    timeout: f64,
+    #[arg(short, long, value_name = "SECONDS", default_value = "1.0", value_parser = Duration::from_text)]
+    timeout: Duration,
     /// Node names, comma-separated; all when none is given
     #[arg(short, long, value_name = "NODES", value_delimiter = ',')]
     destination: Vec<String>,
@@ -34,6 +36,9 @@ pub(crate) struct Remote {
     /// List the commands, and what they take
     #[arg(long)]
     list: bool,
+    /// The command is one that the workers' program has added: its arguments are NAME=VALUE
+    #[arg(long)]
+    custom: bool,
     /// The command
     #[arg(required_unless_present = "list")]
     command: Option<String>,
@@ -56,12 +61,10 @@ impl Remote {
         let Some(replies) = self.ask(INSPECT, app).await? else { return Ok(()) };
         if self.nodes.json {
             let replies: Map = replies.into_iter().map(|(node, reply)| (node, reply.value)).collect();
-            println!("{}", json::dumps(&Value::Map(replies)));
-            return Ok(());
+            return say(json::dumps(&Value::Map(replies)));
         }
-        replies.iter().for_each(|(node, reply)| show_reply(node, &reply.value, quiet));
-        say_count(replies.len(), quiet);
-        Ok(())
+        replies.iter().try_for_each(|(node, reply)| show_reply(node, &reply.value, quiet))?;
+        say_count(replies.len(), quiet)
     }
 
     pub(crate) async fn control(
@@ -74,11 +77,9 @@ impl Remote {
             let reply = |(node, reply): (String, celeriac::control::ControlReply)| {
                 Value::Map(Map::from([(node, reply.value)]))
             };
-            println!("{}", json::dumps(&replies.into_iter().map(reply).collect()));
-            return Ok(());
+            return say(json::dumps(&replies.into_iter().map(reply).collect()));
         }
-        replies.iter().for_each(|(node, reply)| show_reply(node, &reply.value, quiet));
-        Ok(())
+        replies.iter().try_for_each(|(node, reply)| show_reply(node, &reply.value, quiet))
     }
 
     /// The replies; `None` when only the list of commands was wanted.
@@ -89,11 +90,12 @@ impl Remote {
     ) -> Result<Option<Replies>, Failure> {
         let Some(command) = self.command.as_deref().filter(|_| !self.list) else {
             for Known { name, usage, about, .. } in table {
-                println!("  {:<70} {about}", format!("{name} {usage}").trim_end());
+                say(format_args!("  {:<70} {about}", format!("{name} {usage}").trim_end()))?;
             }
             return Ok(None);
         };
-        let arguments = arguments(table, command, &self.arguments)?;
+        let arguments =
+            if self.custom { pairs(&self.arguments)? } else { arguments(table, command, &self.arguments)? };
         self.nodes.ask(&app()?, command, arguments).await.map(Some)
     }
 }
@@ -104,27 +106,25 @@ impl Status {
         let count = replies.len();
         if self.nodes.json {
             let replies: Map = replies.into_iter().map(|(node, reply)| (node, reply.value)).collect();
-            println!("{}", json::dumps(&Value::Map(replies)));
+            say(json::dumps(&Value::Map(replies)))?;
         } else {
-            replies.iter().for_each(|(node, reply)| show_status(node, &reply.value, quiet));
+            replies.iter().try_for_each(|(node, reply)| show_status(node, &reply.value, quiet))?;
         }
-        say_count(count, quiet);
-        Ok(())
+        say_count(count, quiet)
     }
 }
 
 impl Nodes {
     async fn ask(&self, app: &Celery, command: &str, arguments: Map) -> Result<Replies, Failure> {
-        let timeout = Duration::try_from_secs_f64(self.timeout)
-            .map_err(|error| Failure::usage(format!("--timeout {}: {error}", self.timeout)))?;
-        let broadcast = Broadcast::new(command).arguments(arguments).timeout(timeout);
+        let broadcast = Broadcast::new(command).arguments(arguments).timeout(self.timeout);
         let replies = app.control().call(broadcast.destination(self.destination.iter().cloned())).await?;
         if replies.is_empty() { Err(Failure::no_nodes()) } else { Ok(replies) }
     }
 }
 
-fn say_count(nodes: usize, quiet: bool) {
-    if !quiet {
-        println!("\n{nodes} {} online.", if nodes == 1 { "node" } else { "nodes" });
+fn say_count(nodes: usize, quiet: bool) -> Result<(), Failure> {
+    if quiet {
+        return Ok(());
     }
+    say(format_args!("\n{nodes} {} online.", if nodes == 1 { "node" } else { "nodes" }))
 }

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use celeriac::Celery;
+use celeriac::config::SettingValue;
 use celeriac::schema::Schemas;
 use clap::Args;
 
 use crate::failure::Failure;
+use crate::out::{complain, say};
 
 /// What the tasks of the workers take and return, as JSON schemas.
 #[derive(Args)]
@@ -18,16 +20,13 @@ pub(crate) struct Schema {
     #[arg(short, long, value_delimiter = ',')]
     destination: Vec<String>,
     /// Seconds to wait for answers
-    #[arg(short, long, default_value_t = 1.0)]
-    timeout: f64,
+    #[arg(short, long, value_name = "SECONDS", default_value = "1.0", value_parser = Duration::from_text)]
+    timeout: Duration,
 }
 
 impl Schema {
     pub(crate) async fn run(self, app: &Celery) -> Result<(), Failure> {
-        let mut inspect = app.control().inspect();
-        if let Ok(timeout) = Duration::try_from_secs_f64(self.timeout) {
-            inspect = inspect.timeout(timeout);
-        }
+        let mut inspect = app.control().inspect().timeout(self.timeout);
         if !self.destination.is_empty() {
             inspect = inspect.destination(self.destination);
         }
@@ -38,21 +37,22 @@ impl Schema {
                 Ok(answer) => {
                     answers += 1;
                     for name in schemas.merge(answer) {
-                        eprintln!("{node} has another {name} than those that answered before it");
+                        complain(format_args!(
+                            "{node} has another {name} than those that answered before it"
+                        ));
                     }
                 }
                 // Celery's workers know no such command.
-                Err(error) => eprintln!("{node}: {error}"),
+                Err(error) => complain(format_args!("{node}: {error}")),
             }
         }
         if answers == 0 {
             return Err(Failure::no_nodes());
         }
         if self.python {
-            print!("{}", schemas.python());
+            say(schemas.python().trim_end())
         } else {
-            println!("{}", serde_json::to_string_pretty(&schemas).unwrap_or_default());
+            say(serde_json::to_string_pretty(&schemas).map_err(Failure::failed)?)
         }
-        Ok(())
     }
 }

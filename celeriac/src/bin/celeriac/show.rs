@@ -4,19 +4,20 @@
 
 use celeriac::message::{Map, Value, repr};
 
+use crate::failure::Failure;
+use crate::out::say;
+
 /// A reply with its content.
-pub(crate) fn show_reply(node: &str, reply: &Value, quiet: bool) {
-    show_status(node, reply, quiet);
+pub(crate) fn show_reply(node: &str, reply: &Value, quiet: bool) -> Result<(), Failure> {
+    show_status(node, reply, quiet)?;
     let (_, body) = pretty(reply);
-    if !body.is_empty() {
-        println!("{}", indented(&body));
-    }
+    if body.is_empty() { Ok(()) } else { say(indented(&body)) }
 }
 
 /// Whether a node replied well.
-pub(crate) fn show_status(node: &str, reply: &Value, quiet: bool) {
+pub(crate) fn show_status(node: &str, reply: &Value, quiet: bool) -> Result<(), Failure> {
     let arrow = if quiet { "" } else { "-> " };
-    println!("{arrow} {node}: {}", pretty(reply).0);
+    say(format_args!("{arrow} {node}: {}", pretty(reply).0))
 }
 
 /// The text of a value as Python's `str` gives it.

@@ -138,6 +138,9 @@ impl Watch {
     /// Why the worker must be replaced; `None` when it lives.
     pub(super) fn stalled(&self) -> Option<String> {
         let (condition, limit) = (self.worker.condition(), self.worker.config().celeriac_stall_timeout);
+        if limit.is_zero() {
+            return None;
+        }
         if condition.runtime_age > limit {
             let seconds = condition.runtime_age.as_secs();
             return Some(format!(

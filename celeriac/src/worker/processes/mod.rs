@@ -79,7 +79,13 @@ impl Processes {
     /// No processes yet, and at most so many.
     pub(crate) fn new(config: &Config, most: usize) -> Self {
         Self {
-            children: Children::new(most, config.worker_proc_alive_timeout),
+            children: Children::new(
+                most,
+                match config.worker_proc_alive_timeout {
+                    std::time::Duration::ZERO => std::time::Duration::from_secs(4),
+                    patience => patience,
+                },
+            ),
             jobs: AtomicU64::new(0),
             max_tasks: config.worker_max_tasks_per_child.filter(|most| *most > 0),
             max_memory_kib: config.worker_max_memory_per_child.filter(|most| *most > 0),
