@@ -104,7 +104,9 @@ impl Celery {
         Ok(Self {
             shared: Arc::new(Shared {
                 name: name.to_owned(),
-                queues: Queues::new(link.clone(), keys, &fanout).declaring(config.bound_queues()),
+                queues: Queues::new(link.clone(), keys, &fanout)
+                    .declaring(config.bound_queues())
+                    .expiring(config.queue_expirations()),
                 is_one_database: backend
                     .as_ref()
                     .is_none_or(|backend| backend.endpoint().same_database(link.endpoint())),

@@ -1,10 +1,16 @@
 //! `task_queues`: the queues that an app declares.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use super::Config;
 use super::kinds::ExchangeType;
 use super::value::SettingValue;
+
+/// The longest expiry that is asked for, some 317 years, in milliseconds.
+const LONGEST_EXPIRY: u64 = 10_000_000_000_000;
 
 /// One declared queue. What is not given comes from the `task_default_*` settings; see [`Config::queue`].
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,8 +29,10 @@ pub struct QueueDefinition {
     pub auto_delete: Option<bool>,
     /// Highest priority, `x-max-priority`; RabbitMQ only.
     pub max_priority: Option<u8>,
-    /// Arguments of the declaration; RabbitMQ only.
+    /// Arguments of the declaration; on Redis only `x-expires` counts, see [`QueueDefinition::expires`].
     pub queue_arguments: Map<String, Value>,
+    /// Seconds after which the messages of the queue are dropped when none is published to it.
+    pub expires: Option<f64>,
 }
 
 impl QueueDefinition {
@@ -49,10 +57,30 @@ impl QueueDefinition {
                 "auto_delete" => queue.auto_delete = Option::from_json(value).ok()?,
                 "max_priority" => queue.max_priority = Option::from_json(value).ok()?,
                 "queue_arguments" => queue.queue_arguments = value.as_object()?.clone(),
+                "expires" => {
+                    queue.expires = Option::<f64>::from_json(value).ok()?.filter(|seconds| *seconds > 0.0)
+                }
                 _ => return None,
             }
         }
         (!queue.name.is_empty()).then_some(queue)
+    }
+
+    /// The time after which the lists of the queue expire: `expires`, else the argument `x-expires`; 0 is none.
+    ///
+    /// Source: kombu 5.7 `_get_queue_expire` in `kombu/transport/redis.py`, `to_rabbitmq_queue_arguments` in
+    /// `kombu/transport/base.py`.
+    pub fn expires(&self) -> Option<Duration> {
+        let milliseconds = match self.expires {
+            Some(seconds) => Some((seconds * 1000.0) as u64),
+            None => self
+                .queue_arguments
+                .get("x-expires")
+                .and_then(|value| f64::from_json(value).ok())
+                .map(|x| x as u64),
+        };
+        // Redis takes no longer times.
+        milliseconds.filter(|time| *time > 0).map(|time| Duration::from_millis(time.min(LONGEST_EXPIRY)))
     }
 }
 
@@ -104,6 +132,12 @@ impl Config {
         Some(BoundQueue { name: default.name, exchange, exchange_type, routing_key })
     }
 
+    /// The time after which the lists of each declared queue expire, if it has one.
+    pub(crate) fn queue_expirations(&self) -> HashMap<String, Duration> {
+        let queues = self.task_queues.iter().flat_map(|queues| &queues.0);
+        queues.filter_map(|queue| Some((queue.name.clone(), queue.expires()?))).collect()
+    }
+
     /// The queues that the settings declare, and the default one.
     pub(crate) fn bound_queues(&self) -> impl Iterator<Item = BoundQueue> {
         let names = self.task_queues.iter().flat_map(|queues| &queues.0).map(|queue| queue.name.as_str());
@@ -136,7 +170,7 @@ impl Queues {
 impl SettingValue for Queues {
     fn expected() -> String {
         "names, comma-separated, or a JSON list or mapping of queues with name, exchange, exchange_type, routing_key, \
-         durable, auto_delete, max_priority, queue_arguments"
+         durable, auto_delete, max_priority, expires, queue_arguments"
             .into()
     }
 
@@ -165,6 +199,7 @@ impl SettingValue for Queues {
                 "auto_delete": queue.auto_delete,
                 "max_priority": queue.max_priority,
                 "queue_arguments": queue.queue_arguments,
+                "expires": queue.expires,
             })
         });
         queues.map(without_nulls).collect()

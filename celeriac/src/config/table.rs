@@ -181,7 +181,8 @@ settings! {
     task_default_priority: Option<u8> = None;
     /// Whether messages outlive the broker's restart.
     task_default_delivery_mode: DeliveryMode = DeliveryMode::Persistent;
-    /// The queues that exist; unset means just the default queue.
+    /// The queues that exist; unset means just the default queue. Of the `queue_arguments` of a queue, `x-expires` counts, as
+    /// its `expires`: the time (ms; `expires`: s) after which its messages are dropped when none is published to it.
     task_queues: Option<Queues> = None;
     /// Where tasks are sent, by name or pattern.
     task_routes: Routes = Routes::default();

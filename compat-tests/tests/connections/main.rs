@@ -8,6 +8,7 @@ mod access;
 mod cluster;
 mod failover;
 mod failures;
+mod options;
 mod publishing;
 mod sentinel;
 mod stage;

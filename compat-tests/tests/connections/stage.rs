@@ -180,12 +180,15 @@ impl Stage {
         self.runtime.block_on(self.client().apply(group(tasks))).expect("the broker takes tasks");
     }
 
+    /// The numbers in the order in which they were done.
+    pub(crate) fn order(&self) -> Vec<i64> {
+        redis::cmd("LRANGE").arg("done").arg(0).arg(-1).query(&mut self.record.connection()).unwrap()
+    }
+
     /// How often each number was done.
     pub(crate) fn done(&self) -> BTreeMap<i64, usize> {
-        let all: Vec<i64> =
-            redis::cmd("LRANGE").arg("done").arg(0).arg(-1).query(&mut self.record.connection()).unwrap();
         let mut runs = BTreeMap::new();
-        all.into_iter().for_each(|number| *runs.entry(number).or_insert(0) += 1);
+        self.order().into_iter().for_each(|number| *runs.entry(number).or_insert(0) += 1);
         runs
     }
 

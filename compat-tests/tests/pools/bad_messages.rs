@@ -110,19 +110,3 @@ print(json.dumps([ran, redis.llen("celery") == 0, redis.hlen("unacked"), found, 
     assert!(worker.lines_with("[Pp]anick").is_empty());
     assert!(worker.terminate(secs(20)).success());
 }
-
-#[test]
-fn an_unknown_body_encoding_fails_the_task_that_the_headers_name() {
-    let bench = Bench::new();
-    let _worker = bench.worker("-c 1");
-    let found = bench.script(&format!(
-        r#"{RAW}
-raw("base85", EMPTY)
-letter = json.loads(redis.lpop("celery"))
-letter["properties"]["body_encoding"] = "base85"
-redis.lpush("celery", json.dumps(letter))
-print(json.dumps(outcome(app.AsyncResult("base85"), 60)))"#
-    ));
-    assert_eq!(found[0], "celery.exceptions.InvalidTaskError", "{found}");
-    assert!(found[1].as_str().unwrap_or_default().contains("body_encoding is \"base85\""), "{found}");
-}

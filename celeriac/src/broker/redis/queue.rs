@@ -1,6 +1,8 @@
 //! Publishing, and what can be asked of queues.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use redis::{Cmd, Pipeline, Value, cmd};
 
@@ -19,12 +21,20 @@ pub struct Queues {
     fanout_exchanges: Arc<[String]>,
     /// The exchanges of the queues that the application declares, and their members of the sets of bindings.
     declared: Arc<[(String, String)]>,
+    /// When the lists of a queue expire (`x-expires`).
+    expirations: Arc<HashMap<String, Duration>>,
 }
 
 impl Queues {
     /// Queues over that link; messages to `fanout_exchanges` go to whoever listens.
     pub fn new(link: Link, keys: Arc<Keys>, fanout_exchanges: &[String]) -> Self {
-        Self { link, keys, fanout_exchanges: fanout_exchanges.into(), declared: Arc::default() }
+        Self {
+            link,
+            keys,
+            fanout_exchanges: fanout_exchanges.into(),
+            declared: Arc::default(),
+            expirations: Arc::default(),
+        }
     }
 
     /// The same for an application that declares those queues.
@@ -34,6 +44,12 @@ impl Queues {
             (queue.exchange, member)
         };
         self.declared = queues.into_iter().map(member).collect();
+        self
+    }
+
+    /// The same with queues whose lists expire that long after the last message to them, as kombu 5.7 does it.
+    pub(crate) fn expiring(mut self, expirations: HashMap<String, Duration>) -> Self {
+        self.expirations = expirations.into();
         self
     }
 
@@ -74,7 +90,7 @@ impl Queues {
         for message in messages {
             let info = &message.properties.delivery_info;
             if info.exchange.is_empty() {
-                commands.push(self.push(&info.routing_key, message));
+                self.push(&info.routing_key, message, &mut commands);
             } else if self.fanout_exchanges.contains(&info.exchange) {
                 let raw = envelope::encode(message);
                 for channel in self.keys.fanout_channels(&info.exchange, &info.routing_key) {
@@ -87,17 +103,25 @@ impl Queues {
                 if queues.is_empty() {
                     log::error!(exchange = info.exchange.as_str(), routing_key = info.routing_key.as_str(); "Message dropped: no queue is bound to exchange {:?} with routing key {:?}", info.exchange, info.routing_key);
                 }
-                commands.extend(queues.iter().map(|queue| self.push(queue, message)));
+                queues.iter().for_each(|queue| self.push(queue, message, &mut commands));
             }
         }
         Ok(commands)
     }
 
-    fn push(&self, queue: &str, message: &Message) -> Cmd {
+    fn push(&self, queue: &str, message: &Message, commands: &mut Vec<Cmd>) {
         let mut push = cmd("LPUSH");
         push.arg(self.keys.queue(queue, message.properties.priority.unwrap_or(0)))
             .arg(envelope::encode(message));
-        push
+        commands.push(push);
+        // Source: `_put` in `kombu/transport/redis.py`, kombu 5.7.
+        if let Some(time) = self.expirations.get(queue) {
+            for key in self.keys.queue_steps(queue) {
+                let mut expire = cmd("PEXPIRE");
+                expire.arg(key).arg(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+                commands.push(expire);
+            }
+        }
     }
 
     /// The queues to which an exchange leads with a routing key.
