@@ -133,7 +133,7 @@ impl Celery {
 
 fn result_commands(backend: &RedisBackend, effect: Effect) -> Vec<Cmd> {
     match effect {
-        Effect::ChordSize { group_id, size } => backend.chord_size_commands(&group_id, size as u64),
+        Effect::ChordSize { group_id, size } => vec![backend.chord_size_command(&group_id, size as u64)],
         Effect::ChordGrow { group_id, by } => vec![backend.chord_grow_command(&group_id, by as i64)],
         Effect::ChordFailed { group_id } => vec![backend.chord_fail_command(&group_id)],
         Effect::SaveGroup(group) => backend.save_group_commands(&group),

@@ -37,5 +37,6 @@ pub use failure::{
     BodyErrback, ErrbackStyle, Errbacks, chord_error, dependency_error, join_error, never_completes,
 };
 pub use replace::{add_to_chord, replace};
+pub(crate) use retry::retry_in_place;
 pub use retry::{RetryError, autoretry, retry};
 pub use sender::{Effect, Outbox, Sender, random_id};

@@ -69,7 +69,8 @@ pub fn replace(
     apply_node(node, Vec::new(), &Map::new(), Map::new(), sender, outbox).map(drop)
 }
 
-/// Sends a signature as a further part of the chord that the running task is a part of.
+/// Sends a signature as a further part of the chord that the running task is a part of; each member of a group becomes a
+/// part of its own.
 ///
 /// # Errors
 /// The task is in no chord, or the signature cannot be applied.
@@ -83,15 +84,47 @@ pub fn add_to_chord(
     let (Some(chord), Some(group_id)) = (&request.body.embed.chord, &request.headers.group) else {
         return Err(CanvasError::NotInChord { id: request.id.clone() });
     };
-    let mut node = Node::from_signature(signature)?;
-    node.set("group_id", group_id.as_str());
-    node.set("group_index", request.headers.group_index);
-    node.set("chord", chord.to_value());
-    node.set("root_id", request.headers.root_id.clone());
-    node.freeze(&Place::default(), sender)?;
-    outbox.push(Effect::ChordGrow { group_id: group_id.clone(), by: 1 });
-    let outcome = apply_node(node, Vec::new(), &Map::new(), Map::new(), sender, outbox)?;
-    outcome.map(|outcome| outcome.to_ref()).ok_or(CanvasError::EmptyChain)
+    let node = Node::from_signature(signature)?;
+    let is_group = node.is_group();
+    let (mut parts, options) = parts_of(node);
+    for part in &mut parts {
+        part.set("group_id", group_id.as_str());
+        part.set("group_index", request.headers.group_index);
+        part.set("chord", chord.to_value());
+        part.set("root_id", request.headers.root_id.clone());
+        part.freeze(&Place::default(), sender)?;
+    }
+    // All are counted before the first one may return.
+    let by = parts.iter().map(Node::chord_size).sum();
+    if by > 0 {
+        outbox.push(Effect::ChordGrow { group_id: group_id.clone(), by });
+    }
+    let mut results = Vec::with_capacity(parts.len());
+    for part in parts {
+        let outcome = apply_node(part, Vec::new(), &Map::new(), options.clone(), sender, outbox)?;
+        results.push(outcome.ok_or(CanvasError::EmptyChain)?.to_ref());
+    }
+    if is_group {
+        return Ok(ResultRef::group((sender.new_id)(), results));
+    }
+    results.pop().ok_or(CanvasError::EmptyChain)
+}
+
+/// The parts that a signature adds to a chord, and what the group around them asks for them.
+fn parts_of(node: Node) -> (Vec<Node>, Map) {
+    let mut options = if node.is_group() { node.options.clone() } else { Map::new() };
+    for own in ["task_id", "group_id", "group_index", "chord", "root_id"] {
+        options.shift_remove(own);
+    }
+    let (mut parts, mut unread) = (Vec::new(), vec![node]);
+    while let Some(node) = unread.pop() {
+        match node.kind {
+            Kind::Group(members) => unread.extend(members.into_iter().rev()),
+            _ if node.is_empty_chain() => {}
+            _ => parts.push(node),
+        }
+    }
+    (parts, options)
 }
 
 /// Shows the texts that hid the arguments of a replaced task for each task that takes its place and shows none of its own.

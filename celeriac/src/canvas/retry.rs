@@ -3,6 +3,10 @@
 //! Source: celery 5.7 `retry` and `signature_from_request` in `celery/app/task.py`, `celery/app/autoretry.py`; sample
 //! `vectors/monitor/retry.txt`.
 
+use std::sync::Arc;
+
+use chrono::Utc;
+
 use super::send::{ShownArgs, send};
 use super::{CanvasError, Outbox, Sender};
 use crate::backend::ExceptionInfo;
@@ -49,14 +53,7 @@ pub fn retry(
     let sender = &Sender { parent: Some(request), ..*sender };
     let retries = request.retries().saturating_add(1);
     let (args, kwargs) = arguments(request, retry, parameters.unwrap_or_default());
-    let max_retries = retry.max_retries.unwrap_or(task.max_retries);
-    if max_retries.is_some_and(|max_retries| retries > max_retries) {
-        let exception = retry.exception.clone().unwrap_or_else(|| {
-            let args = request.hidden_args().map_or_else(|| tuple(&args), str::to_owned);
-            let kwargs = request.hidden_kwargs().map_or_else(|| repr(&Value::Map(kwargs)), str::to_owned);
-            let text = format!("Can't retry {}[{}] args:{args} kwargs:{kwargs}", request.task, request.id);
-            ExceptionInfo::celery("MaxRetriesExceededError", text)
-        });
+    if let Some(exception) = exhausted(request, retry, task, &args, &kwargs) {
         return Err(RetryError::MaxRetriesExceeded(exception));
     }
     let mut options = execution_options(request);
@@ -85,6 +82,51 @@ pub fn retry(
     }
     send(&request.task, args, kwargs, options, ShownArgs::Tuple, sender, outbox)?;
     Ok(())
+}
+
+/// Makes a request that of the next run, for a task that is called in the place of another and has no message of its own.
+/// Returns the seconds until then.
+///
+/// # Errors
+/// No retry is left: the task fails with that exception.
+pub(crate) fn retry_in_place(
+    request: &mut Request,
+    retry: &Retry,
+    task: &TaskOptions,
+    parameters: Option<&[Parameter]>,
+) -> Result<f64, ExceptionInfo> {
+    let (args, kwargs) = arguments(request, retry, parameters.unwrap_or_default());
+    if let Some(exception) = exhausted(request, retry, task, &args, &kwargs) {
+        return Err(exception);
+    }
+    (request.body.args, request.body.kwargs) = (args, kwargs);
+    let headers = Arc::make_mut(&mut request.headers);
+    headers.retries = headers.retries.saturating_add(1);
+    Ok(match retry.eta {
+        Some(eta) => (eta - Utc::now()).as_seconds_f64(),
+        None => retry.countdown.unwrap_or(task.default_retry_delay),
+    })
+}
+
+/// The exception with which a task fails that may not be retried once more with those arguments.
+fn exhausted(
+    request: &Request,
+    retry: &Retry,
+    task: &TaskOptions,
+    args: &[Value],
+    kwargs: &Map,
+) -> Option<ExceptionInfo> {
+    let max_retries = retry.max_retries.unwrap_or(task.max_retries)?;
+    if request.retries() < max_retries {
+        return None;
+    }
+    Some(retry.exception.clone().unwrap_or_else(|| {
+        let args = request.hidden_args().map_or_else(|| tuple(args), str::to_owned);
+        let kwargs =
+            request.hidden_kwargs().map_or_else(|| repr(&Value::Map(kwargs.clone())), str::to_owned);
+        let text = format!("Can't retry {}[{}] args:{args} kwargs:{kwargs}", request.task, request.id);
+        ExceptionInfo::celery("MaxRetriesExceededError", text)
+    }))
 }
 
 /// Python's `repr` of a tuple.

@@ -4,11 +4,12 @@
 
 use std::sync::Arc;
 
+use super::execute::after;
 use super::layers::call;
 use crate::backend::ExceptionInfo;
 use crate::canvas;
-use crate::message::{Body, Value};
-use crate::task::{Context, TaskDefinition, TaskError, TaskResult};
+use crate::message::{Body, Headers, Value};
+use crate::task::{Context, Request, TaskDefinition, TaskError, TaskResult};
 
 /// The name of a task, and the arguments of each call.
 type Calls = (String, Vec<Vec<Value>>);
@@ -48,11 +49,53 @@ async fn run_all(
         .ok_or_else(|| TaskError::exception(ExceptionInfo::celery("NotRegistered", task.as_str())))?;
     let mut results = Vec::with_capacity(calls.len());
     for args in calls {
-        let mut request = context.request().clone();
-        request.task.clone_from(&task);
-        request.body = Body { args, ..Body::default() };
-        let inner = context.for_inner(Arc::clone(definition), request);
-        results.push(call(&definition.handler, None, inner).await?);
+        let outer = context.request();
+        let mut headers = Headers::clone(&outer.headers);
+        headers.retries = 0;
+        let request = Request {
+            task: task.clone(),
+            id: outer.id.clone(),
+            headers: Arc::new(headers),
+            properties: Arc::clone(&outer.properties),
+            body: Body { args, ..Body::default() },
+            hostname: outer.hostname.clone(),
+        };
+        results.push(run_one(context, definition, request).await?);
     }
     Ok(Value::List(results))
+}
+
+/// Calls a task in the place of the one that runs. A retry calls it again here, when it is due: calls that have succeeded
+/// are not repeated.
+async fn run_one(
+    context: &Context,
+    definition: &Arc<TaskDefinition>,
+    mut request: Request,
+) -> TaskResult<Value> {
+    loop {
+        let inner = context.for_inner(Arc::clone(definition), request.clone());
+        let error = match call(&definition.handler, None, inner).await {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        let (retry, failure) = match error {
+            TaskError::Retry(retry) => (*retry, None),
+            TaskError::Failure(failure) => {
+                match canvas::autoretry(&request, &failure.exception, &definition.options) {
+                    Some(retry) => (retry, Some(failure)),
+                    None => return Err(TaskError::Failure(failure)),
+                }
+            }
+            error => return Err(error),
+        };
+        let (task, id) = (request.task.clone(), request.id.clone());
+        let next = canvas::retry_in_place(&mut request, &retry, &definition.options, definition.parameters);
+        let seconds = match (next, failure) {
+            (Ok(seconds), _) => seconds,
+            (Err(_), Some(failure)) => return Err(TaskError::Failure(failure)),
+            (Err(exception), None) => return Err(TaskError::exception(exception)),
+        };
+        log::info!(task_id = id.as_str(), task_name = task.as_str(), retries = request.retries(); "A call of {task} in {}[{id}] is retried in {seconds}s", context.name());
+        after(Some(seconds.max(0.0))).await;
+    }
 }

@@ -186,7 +186,8 @@ impl Completion<'_> {
             TaskError::Ignore => {
                 let request = context.request();
                 log::info!(task_id = request.id.as_str(), task_name = request.task.as_str(); "Task {}[{}] ignored", request.display_name(), request.id);
-                self.finish(Disposition::Ack, Vec::new(), Some(request)).await;
+                let effects = self.ignored_part(request).await;
+                self.finish(Disposition::Ack, effects, Some(request)).await;
             }
             TaskError::Reject { reason, requeue } => self.reject(context, reason, requeue).await,
             TaskError::Replace(signature) => self.replace(context, *signature).await,
@@ -260,15 +261,46 @@ impl Completion<'_> {
             self.send_again(request).await;
         } else if self.acknowledged {
             log::warn!(task_id = request.id.as_str(), task_name = request.task.as_str(); "Task {}[{}] was cancelled by the shutdown and is lost: it was acknowledged when it started\nhint: use acks_late for tasks that must not be lost", request.display_name(), request.id);
+            let args = vec!["cancelled by Celery".into(), Value::Null, Value::Null];
+            let exception = ExceptionInfo::new("celery.exceptions", "Retry", args).to_value();
+            let mut effects = Vec::new();
             if !self.ignores_result(request) {
-                let args = vec!["cancelled by Celery".into(), Value::Null, Value::Null];
-                let exception = ExceptionInfo::new("celery.exceptions", "Retry", args);
-                let meta = self.meta(request, TaskState::Retry, exception.to_value());
-                self.finish(Disposition::Ack, vec![Effect::Store(Box::new(meta))], Some(request)).await;
+                let meta = self.meta(request, TaskState::Retry, exception.clone());
+                effects.push(Effect::Store(Box::new(meta)));
+            }
+            // Nobody runs it again, so that its chord would wait for ever.
+            if let Some(part) = canvas::chord_part(request, TaskState::Failure, exception) {
+                effects.push(Effect::ChordPart(Box::new(part)));
+            }
+            if !effects.is_empty() {
+                self.finish(Disposition::Ack, effects, Some(request)).await;
             }
         } else {
             self.finish(Disposition::Restore, Vec::new(), Some(request)).await;
         }
+    }
+
+    /// The part of a chord that a task is which ended without an outcome: what it has stored itself, else a failure.
+    async fn ignored_part(&self, request: &Request) -> Vec<Effect> {
+        if request.body.embed.chord.is_none() {
+            return Vec::new();
+        }
+        let own = match self.runtime.app.redis_backend() {
+            Some(backend) => backend.fetch(&request.id).await.unwrap_or_else(|error| {
+                log::warn!(task_id = request.id.as_str(), error:% = error; "What {} has stored itself is not known to its chord: {error}", request.id);
+                None
+            }),
+            None => None,
+        };
+        let (state, result) = match own.filter(|meta| meta.status.is_ready()) {
+            Some(meta) => (meta.status, meta.result),
+            None => {
+                let exception = ExceptionInfo::new("celery.exceptions", "Ignore", Vec::new());
+                (TaskState::Failure, exception.to_value())
+            }
+        };
+        let part = canvas::chord_part(request, state, result);
+        part.into_iter().map(|part| Effect::ChordPart(Box::new(part))).collect()
     }
 
     /// Sends the message of a task that was acknowledged when it started once more.

@@ -293,6 +293,18 @@ fn a_task_added_to_a_chord_is_a_part_more() {
     let group_id = running.headers.group.clone().unwrap();
     assert_eq!(outbox.effects[0], Effect::ChordGrow { group_id, by: 1 });
 
+    let several = group([s("add", [1, 2]), group([s("add", [3, 4]), chord([s0("noop")], s0("xsum"))])]);
+    let mut outbox = Outbox::new();
+    let added = desk.with(None, |sender| canvas::add_to_chord(&running, several, sender, &mut outbox));
+    assert_eq!(added.unwrap().children.map(|members| members.len()), Some(3));
+    let group_id = running.headers.group.clone().unwrap();
+    assert_eq!(outbox.effects[0], Effect::ChordGrow { group_id: group_id.clone(), by: 3 });
+    let counted: Vec<_> = messages(&outbox)
+        .into_iter()
+        .filter(|message| message.headers.group.as_ref() == Some(&group_id))
+        .collect();
+    assert_eq!(counted.len(), 2, "the chord in it is counted when its body returns");
+
     let alone = request(&only_message(&desk.apply(s("add", [1, 1]), value!({}))));
     let refused =
         desk.with(None, |sender| canvas::add_to_chord(&alone, s0("noop"), sender, &mut Outbox::new()));

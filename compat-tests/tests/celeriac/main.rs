@@ -1,5 +1,6 @@
 //! The worker with real Python Celery as its client, against what Celery's own worker was seen to do.
 
+mod calls;
 mod errbacks;
 mod poison;
 mod results;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use redis::{Cmd, Pipeline, Value as Reply, cmd};
 
 use super::RedisBackend;
-use super::chord_scripts::{CLEAN, EXTEND, FAIL, OVERDUE, PART, PUT_OFF, RECLAIM, RENEW};
+use super::chord_scripts::{CLEAN, EXTEND, FAIL, OVERDUE, PART, PUT_OFF, RECLAIM, RENEW, SIZE};
 use crate::backend::{ChordPart, TaskState};
 use crate::broker::BrokerError;
 use crate::broker::redis::{eval, texts};
@@ -56,15 +56,11 @@ pub(crate) struct Reclaimed {
 }
 
 impl RedisBackend {
-    /// The commands that set a chord's size before its last header task is sent.
-    pub(crate) fn chord_size_commands(&self, group_id: &str, size: u64) -> Vec<Cmd> {
-        let (mut forget, mut set) = (cmd("DEL"), cmd("SET"));
-        forget.arg(self.group_key(group_id, ".c"));
-        set.arg(self.group_key(group_id, ".s")).arg(size);
-        if self.chord_expires > 0 {
-            set.arg("EX").arg(self.chord_expires);
-        }
-        vec![forget, set]
+    /// The command that sets a chord's size before its last header task is sent.
+    pub(crate) fn chord_size_command(&self, group_id: &str, size: u64) -> Cmd {
+        let keys = [".c", ".s"].map(|suffix| self.group_key(group_id, suffix));
+        let (size, expires) = (size.to_string(), self.chord_expires.to_string());
+        eval(SIZE, &keys.each_ref(), &[size.as_bytes(), expires.as_bytes()])
     }
 
     /// The command that adds parts to a running chord (`Task.add_to_chord`).

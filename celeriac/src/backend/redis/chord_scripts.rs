@@ -1,5 +1,19 @@
 //! The scripts by which the parts of chords are counted.
 
+/// Sets the size of a chord that is sent, and lets a frozen one that was applied before run again.
+///
+/// A group at the end of a chain in a header is sent later, with a size of its own under the chord's id: it is a part of
+/// what was counted already.
+///
+/// Keys: claim, size.
+pub(super) const SIZE: &str = r"
+redis.call('DEL', KEYS[1])
+local size = tonumber(ARGV[1])
+size = math.max(size, tonumber(redis.call('GET', KEYS[2]) or 0))
+redis.call('SET', KEYS[2], string.format('%d', size))
+if tonumber(ARGV[2]) > 0 then redis.call('EXPIRE', KEYS[2], ARGV[2]) end
+return size";
+
 /// Adds a part once, counts, and lets one caller claim the complete chord; what was claimed is registered, so that
 /// another worker goes on when this one dies.
 ///

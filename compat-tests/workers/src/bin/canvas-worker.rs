@@ -76,6 +76,27 @@ async fn spawn(ctx: Context, before: Value, tag: String) -> TaskResult<Wrapped> 
     Ok((tag, before))
 }
 
+/// Ends without a result.
+#[celeriac::task(name = "canvas.ignore")]
+async fn ignore() -> TaskResult<()> {
+    Err(TaskError::Ignore)
+}
+
+/// Ends without a result, with a success that it has stored itself.
+#[celeriac::task(name = "canvas.store_and_ignore")]
+async fn store_and_ignore(ctx: Context, value: Value) -> TaskResult<()> {
+    ctx.update_state("SUCCESS", value).await?;
+    Err(TaskError::Ignore)
+}
+
+/// Adds a group to its chord, in which another one is.
+#[celeriac::task(name = "canvas.grow")]
+async fn grow(ctx: Context, parts: i64) -> TaskResult<i64> {
+    let doubling = |range: std::ops::Range<i64>| group(range.map(double::s));
+    ctx.add_to_chord(group([doubling(0..parts), doubling(parts..2 * parts)])).await?;
+    Ok(-1)
+}
+
 /// An errback of the old style.
 #[celeriac::task(name = "canvas.errback")]
 async fn errback(_task_id: String) -> &'static str {
@@ -139,6 +160,9 @@ async fn main() -> anyhow::Result<()> {
         .task(swap_chain)
         .task(swap_group)
         .task(spawn)
+        .task(ignore)
+        .task(store_and_ignore)
+        .task(grow)
         .task(errback);
     std::process::exit(worker.run().await?.exit_code());
 }

@@ -52,8 +52,8 @@ pub(super) async fn add(x: Value, y: Value, z: Option<Value>) -> TaskResult<Valu
 }
 
 #[celeriac::task(name = "t.integration.tasks.mul")]
-async fn mul(x: i64, y: i64) -> i64 {
-    x * y
+async fn mul(x: Value, y: Value) -> TaskResult<Value> {
+    python::mul(&x, &y)
 }
 
 #[celeriac::task(name = "t.integration.tasks.write_to_file_and_return_int")]
@@ -141,15 +141,21 @@ struct AddParameters {
 
 #[derive(serde::Deserialize, serde::Serialize)]
 struct Sum {
-    result: i64,
+    result: i128,
+}
+
+impl AddParameters {
+    fn sum(&self) -> Sum {
+        Sum { result: i128::from(self.x) + i128::from(self.y) }
+    }
 }
 
 #[celeriac::task(name = "t.integration.tasks.add_pydantic")]
 async fn add_pydantic(data: AddParameters) -> Sum {
-    Sum { result: data.x + data.y }
+    data.sum()
 }
 
 #[celeriac::task(name = "t.integration.tasks.add_pydantic_string_annotations")]
 async fn add_pydantic_string_annotations(data: AddParameters) -> Sum {
-    Sum { result: data.x + data.y }
+    data.sum()
 }

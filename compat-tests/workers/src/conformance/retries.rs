@@ -58,12 +58,17 @@ async fn retry_unpickleable(ctx: Context, foo: Value, _bar: Value, retry_kwargs:
 #[celeriac::task(name = "t.integration.tasks.retry_with_args_after_kwargs", max_retries = 1)]
 async fn retry_with_args_after_kwargs(
     ctx: Context,
-    foo: i64,
-    bar: i64,
+    foo: Value,
+    bar: Value,
     label: Option<Value>,
 ) -> TaskResult<Value> {
     if ctx.request().retries() == 0 {
-        return Err(ctx.retry().args([foo + 1, bar + 1]).countdown(0).into());
+        let one = Value::Int(1);
+        return Err(ctx
+            .retry()
+            .args([python::add(&foo, &one)?, python::add(&bar, &one)?])
+            .countdown(0)
+            .into());
     }
     let mut seen = seen(&ctx, foo, bar);
     seen.insert("label".to_owned(), label.into());
@@ -71,17 +76,17 @@ async fn retry_with_args_after_kwargs(
 }
 
 #[celeriac::task(name = "t.integration.tasks.retry_with_kwargs_after_args", max_retries = 1)]
-async fn retry_with_kwargs_after_args(ctx: Context, foo: i64, bar: i64) -> TaskResult<Value> {
+async fn retry_with_kwargs_after_args(ctx: Context, foo: Value, bar: Value) -> TaskResult<Value> {
     if ctx.request().retries() == 0 {
-        let kwargs = Map::from_iter([("foo".to_owned(), Value::Int(foo + 1))]);
+        let kwargs = Map::from_iter([("foo".to_owned(), python::add(&foo, &Value::Int(1))?)]);
         return Err(ctx.retry().kwargs(kwargs).countdown(0).into());
     }
     Ok(Value::Map(seen(&ctx, foo, bar)))
 }
 
-fn seen(ctx: &Context, foo: i64, bar: i64) -> Map {
+fn seen(ctx: &Context, foo: Value, bar: Value) -> Map {
     let retries = Value::from(ctx.request().retries());
-    let seen = [("foo", foo.into()), ("bar", bar.into()), ("retries", retries), ("is_eager", false.into())];
+    let seen = [("foo", foo), ("bar", bar), ("retries", retries), ("is_eager", false.into())];
     seen.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 

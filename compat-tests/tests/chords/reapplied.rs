@@ -1,24 +1,14 @@
 //! Chords that Python applies in ways that are easy to get wrong.
 
-use std::process::Command;
-
-use compat_tests::{Process, PythonEnv, RedisServer, binary, secs};
+use crate::stage::Stage;
 
 /// The first part of the second run is back before Python has set the size, which it does before the last part.
 const APPLY_A_FROZEN_CHORD_TWICE: &str = r#"
-import os, time
-import redis
-from celery import Celery, chord
-
-app = Celery("client", broker=os.environ["BROKER"], backend=os.environ["BACKEND"])
 backend = app.backend
-task = lambda name, *args: app.signature("t.integration.tasks." + name, args=args)
 counting = task("redis_count", "runs").set(immutable=True)
 twice = chord([task("add", 1, 2), task("add", 3, 4)], counting, app=app)
 twice.freeze()
 first_part, group_id = twice.tasks.tasks[0].id, twice.tasks.id
-
-traces = redis.Redis.from_url(os.environ["BROKER"])
 
 def runs():
     return int(traces.get("runs") or 0)
@@ -47,15 +37,8 @@ await_that(lambda: runs() == 2, "the second run")
 #[test]
 fn a_frozen_chord_that_is_applied_again_runs_again_although_its_first_part_is_back_before_its_size_is_set() {
     for backend_database in [0, 1] {
-        let redis = RedisServer::start();
-        let (broker, backend) = (redis.url(), redis.url_of_db(backend_database));
-        let mut command = Command::new(binary("conformance-worker"));
-        command.args(["-l", "info"]);
-        command.env("TEST_BROKER", &broker).env("TEST_BACKEND", &backend);
-        command.env("REDIS_HOST", "127.0.0.1").env("REDIS_PORT", redis.port().to_string());
-        let mut worker = Process::spawn("conformance-worker", &command);
-        worker.wait_for_line(" ready", secs(20));
-        let script = PythonEnv::get().script(APPLY_A_FROZEN_CHORD_TWICE);
-        script.env("BROKER", broker).env("BACKEND", backend).run().success();
+        let stage = Stage::with_results_in(backend_database);
+        let _worker = stage.worker(&[]);
+        stage.run(APPLY_A_FROZEN_CHORD_TWICE);
     }
 }
