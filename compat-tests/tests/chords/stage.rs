@@ -26,11 +26,11 @@ def await_that(condition, what, seconds=60):
     return found
 
 def outcome(result):
-    """The value, or what get() raises."""
-    try:
-        return result.get(timeout=60)
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
+    """The value, or the exception; `get` would raise that of a part."""
+    result = app.AsyncResult(result.id)
+    await_that(lambda: result.state in ("SUCCESS", "FAILURE"), f"{result.id} ends")
+    value = result.result
+    return f"{type(value).__name__}: {value}" if result.state == "FAILURE" else value
 "#;
 
 pub(crate) struct Stage {
