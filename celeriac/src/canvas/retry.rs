@@ -122,8 +122,7 @@ fn exhausted(
     }
     Some(retry.exception.clone().unwrap_or_else(|| {
         let args = request.hidden_args().map_or_else(|| tuple(args), str::to_owned);
-        let kwargs =
-            request.hidden_kwargs().map_or_else(|| repr(&Value::Map(kwargs.clone())), str::to_owned);
+        let kwargs = request.hidden_kwargs().map_or_else(|| repr(&Value::Map(kwargs.clone())), str::to_owned);
         let text = format!("Can't retry {}[{}] args:{args} kwargs:{kwargs}", request.task, request.id);
         ExceptionInfo::celery("MaxRetriesExceededError", text)
     }))

@@ -1,7 +1,6 @@
 //! The end of a run: what is stored, sent, counted and acknowledged, in one step where that is possible.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
@@ -16,7 +15,7 @@ use crate::broker::redis::{Disposition, Settlement};
 use crate::canvas::{self, Effect, Ending, Outbox, RetryError};
 use crate::events::TaskEvents;
 use crate::failpoints::fail_point;
-use crate::message::{Parts, Signature, Value};
+use crate::message::{Signature, Value};
 use crate::task::{Context, Failure, Request, Retry, TaskDefinition, TaskError, TaskOptions};
 
 /// What is needed to complete one run.
@@ -186,7 +185,7 @@ impl Completion<'_> {
             TaskError::Ignore => {
                 let request = context.request();
                 log::info!(task_id = request.id.as_str(), task_name = request.task.as_str(); "Task {}[{}] ignored", request.display_name(), request.id);
-                let effects = self.ignored_part(request).await;
+                let effects = self.follow_ignored(request).await;
                 self.finish(Disposition::Ack, effects, Some(request)).await;
             }
             TaskError::Reject { reason, requeue } => self.reject(context, reason, requeue).await,
@@ -247,74 +246,6 @@ impl Completion<'_> {
                 let exception = ExceptionInfo::celery("ImproperlyConfigured", error.to_string());
                 self.fail(context, Failure { exception, traceback: None, expected: false }, Reported::ByTask)
                     .await;
-            }
-        }
-    }
-
-    /// A run that a cold shutdown ended: a message that is not acknowledged goes back.
-    ///
-    /// Source: celery 5.7 `cancel_active_requests` in `celery/worker/consumer/consumer.py`.
-    pub(super) async fn give_up(&self, context: &Context) {
-        let request = context.request();
-        self.events().cancelled(&request.id);
-        if self.acknowledged && self.runtime.gives_back_all.load(Ordering::Relaxed) {
-            self.send_again(request).await;
-        } else if self.acknowledged {
-            log::warn!(task_id = request.id.as_str(), task_name = request.task.as_str(); "Task {}[{}] was cancelled by the shutdown and is lost: it was acknowledged when it started\nhint: use acks_late for tasks that must not be lost", request.display_name(), request.id);
-            let args = vec!["cancelled by Celery".into(), Value::Null, Value::Null];
-            let exception = ExceptionInfo::new("celery.exceptions", "Retry", args).to_value();
-            let mut effects = Vec::new();
-            if !self.ignores_result(request) {
-                let meta = self.meta(request, TaskState::Retry, exception.clone());
-                effects.push(Effect::Store(Box::new(meta)));
-            }
-            // Nobody runs it again, so that its chord would wait for ever.
-            if let Some(part) = canvas::chord_part(request, TaskState::Failure, exception) {
-                effects.push(Effect::ChordPart(Box::new(part)));
-            }
-            if !effects.is_empty() {
-                self.finish(Disposition::Ack, effects, Some(request)).await;
-            }
-        } else {
-            self.finish(Disposition::Restore, Vec::new(), Some(request)).await;
-        }
-    }
-
-    /// The part of a chord that a task is which ended without an outcome: what it has stored itself, else a failure.
-    async fn ignored_part(&self, request: &Request) -> Vec<Effect> {
-        if request.body.embed.chord.is_none() {
-            return Vec::new();
-        }
-        let own = match self.runtime.app.redis_backend() {
-            Some(backend) => backend.fetch(&request.id).await.unwrap_or_else(|error| {
-                log::warn!(task_id = request.id.as_str(), error:% = error; "What {} has stored itself is not known to its chord: {error}", request.id);
-                None
-            }),
-            None => None,
-        };
-        let (state, result) = match own.filter(|meta| meta.status.is_ready()) {
-            Some(meta) => (meta.status, meta.result),
-            None => {
-                let exception = ExceptionInfo::new("celery.exceptions", "Ignore", Vec::new());
-                (TaskState::Failure, exception.to_value())
-            }
-        };
-        let part = canvas::chord_part(request, state, result);
-        part.into_iter().map(|part| Effect::ChordPart(Box::new(part))).collect()
-    }
-
-    /// Sends the message of a task that was acknowledged when it started once more.
-    async fn send_again(&self, request: &Request) {
-        let known = self.runtime.state.requests().get(&self.serial).cloned();
-        let Some(known) = known else { return };
-        let mut message =
-            Parts { headers: known.headers, properties: known.properties, body: known.body }.message();
-        message.headers.redelivered = true;
-        message.properties.delivery_info.redelivered = true;
-        match self.runtime.app.queues().publish_commands(&[message]).await {
-            Ok(commands) => self.runtime.commit_alone(commands),
-            Err(error) => {
-                log::error!(task_id = request.id.as_str(), task_name = request.task.as_str(), error:% = error; "Task {}[{}] was ended by the shutdown and is lost: {error}", request.display_name(), request.id);
             }
         }
     }

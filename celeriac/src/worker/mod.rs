@@ -35,6 +35,7 @@ mod slots;
 pub mod state;
 mod statedb;
 mod threads;
+mod unfinished;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 //! Chords with parts that add others, or end without a result.
 
-use celeriac::canvas::chord;
+use celeriac::canvas::{chain, chord};
 use celeriac::message::Signature;
 use celeriac::{Value, value};
 
@@ -30,6 +30,12 @@ async fn a_chord_ends_although_a_part_ignores_itself() {
     let body = || task("wrap").arg("all");
     let one = || task("double").arg(1).immutable(true);
     let failed = client.apply(chord([one(), task("ignore")], body())).await.unwrap();
+    let error = failed.get(SOON).await.unwrap_err().to_string();
+    assert!(error.contains("Ignore"), "{error}");
+
+    // What would follow it never runs; what waits for that ends too.
+    let cut = chain([task("ignore"), one()]);
+    let failed = client.apply(chord([one(), cut], body())).await.unwrap();
     let error = failed.get(SOON).await.unwrap_err().to_string();
     assert!(error.contains("Ignore"), "{error}");
 

@@ -85,8 +85,16 @@ fn a_chord_that_counted_as_gone_goes_on_when_its_size_comes_after_all() {
 }
 
 const FAIL_WITHOUT_EXPIRY: &str = r#"
-error = outcome(chord([task("fail"), task("identity", 1)], task("identity")).apply_async())
-assert error.startswith("ChordError"), error
+failing = lambda: chord([task("fail"), task("identity", 1)], task("identity"))
+for canvas in (failing(), chord([failing(), task("identity", 2)], task("identity"))):
+    error = outcome(canvas.apply_async())
+    assert error.startswith("ChordError"), error
+twice = chord([task("identity", 1), task("fail")], task("identity").on_error(task("errback_old_style")))
+twice.freeze()
+for run in ("1", "2"):
+    result = twice.apply_async()
+    await_that(lambda: traces.get(result.id) == run.encode(), f"the errback of run {run}")
+    await_that(lambda: not list(stored.scan_iter("celery-taskset-meta-*.s")), f"the end of run {run}")
 counters = lambda: [key for key in stored.scan_iter("celery-taskset-meta-*") if stored.ttl(key) == -1]
 await_that(lambda: not counters(), counters())
 assert stored.zcard("celeriac.chords") == 0 == stored.hlen("celeriac.chords.completing")

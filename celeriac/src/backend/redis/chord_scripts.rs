@@ -18,7 +18,8 @@ return size";
 /// another worker goes on when this one dies.
 ///
 /// A late copy of a part of a chord that is done is dropped. A part that was delivered for the first time is none: the
-/// frozen chord was applied again, and its size is set after its first parts are sent. If there is no size yet the chord
+/// frozen chord was applied again, and its size is set after its first parts are sent. What an earlier run that failed has
+/// left is dropped with the first part. If there is no size yet the chord
 /// is registered with the number of its parts, so that somebody sees when there never will be one.
 ///
 /// Keys: parts, difference, size, members, group, claim, registered chords, their completing parts. Returns parts,
@@ -31,6 +32,7 @@ if claim == 'done' then
 end
 local member = ARGV[1] .. ':' .. ARGV[4]
 if redis.call('SADD', KEYS[4], member) == 1 then
+  if redis.call('SCARD', KEYS[4]) == 1 then redis.call('DEL', KEYS[1]) end
   if ARGV[3] == '1' then redis.call('ZADD', KEYS[1], ARGV[4], ARGV[2]) else redis.call('RPUSH', KEYS[1], ARGV[2]) end
 end
 local count
@@ -127,7 +129,8 @@ redis.call('ZREM', KEYS[6], ARGV[3])
 redis.call('HDEL', KEYS[7], ARGV[3], ARGV[3] .. ':seen')
 return 1";
 
-/// Ends a chord that failed: a late copy of a part does not fail it again.
+/// Ends a chord that failed: a late copy of a part does not fail it again. The returned parts stay for a time, as with
+/// Celery: they show what became of each.
 ///
 /// One without a size may have parts that still run, or be on its way still: they are counted, but fail it no more.
 ///
@@ -136,7 +139,8 @@ pub(super) const FAIL: &str = r"
 redis.call('ZREM', KEYS[6], ARGV[1])
 redis.call('HDEL', KEYS[7], ARGV[1], ARGV[1] .. ':seen')
 if redis.call('EXISTS', KEYS[4]) == 1 then
-  for i = 2, 5 do redis.call('DEL', KEYS[i]) end
+  for i = 3, 5 do redis.call('DEL', KEYS[i]) end
+  if redis.call('TTL', KEYS[2]) == -1 then redis.call('EXPIRE', KEYS[2], ARGV[2]) end
   redis.call('SET', KEYS[1], 'done', 'EX', ARGV[2])
 elseif redis.call('GET', KEYS[1]) ~= 'done' then
   redis.call('SET', KEYS[1], 'gone', 'EX', ARGV[3])
