@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import pairs
 from contenders import OURS, Bare, Celeriac, RustyCelery, celery_workers
 from designs import compare
 from measures import Drain, Flat, Memory, Payload, Rate, RoundTrip, Sleep, Start
@@ -26,6 +27,9 @@ def main():
         return soak(Celeriac(arguments.worker), arguments.soak)
     if arguments.designs:
         return compare(arguments.client, arguments.repetitions, arguments.scale)
+    if arguments.against:
+        measures = chosen(all_measures(arguments), arguments.measures, "measure", lambda measure: measure.key)
+        return pairs.compare(arguments.worker, arguments.against, measures, arguments.pairs, arguments.scale)
     contenders = chosen(all_contenders(arguments), arguments.contenders, "contender", lambda contender: contender.name)
     measures = chosen(all_measures(arguments), arguments.measures, "measure", lambda measure: measure.key)
     report = Report(arguments.repetitions)
@@ -95,6 +99,8 @@ def read_arguments():
     parser.add_argument("--contenders", help="only these", **names)
     parser.add_argument("--soak", type=int, metavar="TASKS", help="only run so many tasks through one worker and watch its memory")
     parser.add_argument("--designs", action="store_true", help="only compare ways of taking messages from Redis")
+    parser.add_argument("--against", metavar="WORKER", help="only compare with another build of the worker, in alternating pairs")
+    parser.add_argument("--pairs", type=int, default=10, help="of runs of each measure, with --against (default 10)")
     parser.add_argument("--json", type=Path, help="where the figures go")
     parser.add_argument("--svg", type=Path, help="where the chart goes")
     parser.add_argument("--page", type=Path, help="a Markdown page that has marks for a table")
