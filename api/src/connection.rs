@@ -1,32 +1,52 @@
 //! One connection, from its first byte to its end.
 
 use std::{
+    convert::Infallible,
     io,
+    net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
-use hyper::{Request, body::Incoming, server::conn::http1, service::Service};
+use bytes::{Buf, Bytes};
+use hyper::{
+    Request, Response,
+    body::{Body, Incoming},
+    server::conn::http1,
+    service::Service,
+};
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
 use tokio_util::sync::CancellationToken;
-use warp::{Filter, reply::Response};
 
-use crate::connections::{Activity, Place};
+use crate::{
+    client_address::Peer,
+    connections::{Activity, Place},
+    edge,
+};
 
 /// Answers the requests of one client until it leaves, says nothing for too long, or the API stops.
-pub(crate) async fn serve<F>(stream: TcpStream, place: Place, routes: F, stopping: CancellationToken)
-where
-    F: Filter<Extract = (Response,), Error = std::convert::Infallible> + Clone + Send + Sync + 'static,
+pub(crate) async fn serve<S, B>(
+    (stream, peer): (TcpStream, SocketAddr),
+    place: Place,
+    routes: S,
+    stopping: CancellationToken,
+) where
+    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let activity = Arc::clone(&place.activity);
-    let answers = TowerToHyperService::new(warp::service(routes));
-    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+    let answers = TowerToHyperService::new(routes);
+    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         activity.begin();
+        request.extensions_mut().insert(Peer(peer));
         let (answer, activity) = (answers.call(request), Arc::clone(&activity));
         async move {
             let answer = answer.await;
@@ -35,7 +55,7 @@ where
         }
     });
     let activity = Arc::clone(&place.activity);
-    let stream = Watched { stream, activity: Arc::clone(&activity) };
+    let stream = Watched { stream, activity: Arc::clone(&activity), answer: Bytes::new() };
     let mut connection = pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     let mut told = false;
     loop {
@@ -70,10 +90,30 @@ where
     }
 }
 
-/// A stream that notes when its client sends something.
+/// A stream that notes when its client sends something, and explains what the HTTP layer refuses.
 struct Watched {
     stream: TcpStream,
     activity: Arc<Activity>,
+    /// The rest of an explanation that is not written yet.
+    answer: Bytes,
+}
+
+impl Watched {
+    /// Puts an explanation in the place of an answer of the HTTP layer; `true` when `bytes` were one.
+    fn explain(&mut self, bytes: &[u8]) -> bool {
+        let answer = self.activity.awaits_head().then(|| edge::explained(bytes)).flatten();
+        let explained = answer.is_some();
+        self.answer = answer.unwrap_or_default();
+        explained
+    }
+
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.answer.is_empty() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.answer))?;
+            self.answer.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl AsyncRead for Watched {
@@ -93,15 +133,11 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_answer(cx))?;
+        if self.explain(bytes) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 
     fn poll_write_vectored(
@@ -109,10 +145,24 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_answer(cx))?;
+        if slices.first().is_some_and(|first| self.explain(first)) {
+            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+        }
         Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_answer(cx))?;
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_answer(cx))?;
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -33,6 +33,8 @@ pub(crate) enum ApiError {
     Invalid(Vec<Value>),
     #[error("too many requests, for {0} s")]
     RateLimited(u64),
+    #[error("too many wrong keys, for {0} s")]
+    TooManyWrongKeys(u64),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -53,7 +55,7 @@ impl ApiError {
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyLost => StatusCode::BAD_REQUEST,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::RateLimited(_) | Self::TooManyWrongKeys(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Store(error) if error.is_retryable() => StatusCode::SERVICE_UNAVAILABLE,
             Self::Celery(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Store(_) | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -78,6 +80,9 @@ impl ApiError {
             Self::BodyLost => "The body could not be read.".into(),
             Self::Invalid(problems) => Value::Array(problems.clone()),
             Self::RateLimited(seconds) => json!({ "error": "rate_limited", "retry_after_seconds": seconds }),
+            Self::TooManyWrongKeys(seconds) => {
+                json!({ "error": "too_many_wrong_keys", "retry_after_seconds": seconds })
+            }
             Self::Store(error) if error.is_retryable() => {
                 "The database is not available, please try again.".into()
             }
@@ -90,7 +95,7 @@ impl ApiError {
         let body = warp::reply::json(&json!({ "detail": self.detail() }));
         let mut response = warp::reply::with_status(body, self.status()).into_response();
         let retry_after = match &self {
-            Self::RateLimited(seconds) => Some(*seconds),
+            Self::RateLimited(seconds) | Self::TooManyWrongKeys(seconds) => Some(*seconds),
             error if error.status() == StatusCode::SERVICE_UNAVAILABLE => Some(5),
             _ => None,
         };

@@ -6,10 +6,14 @@
 
 mod access;
 mod celery;
+mod client_address;
 mod connection;
 mod connections;
+mod edge;
 mod error;
+mod guesses;
 mod request;
+mod route;
 mod routes;
 mod server;
 mod state;

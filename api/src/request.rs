@@ -1,4 +1,4 @@
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, net::IpAddr, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
 use companion::{auth, store::User};
@@ -12,6 +12,7 @@ use warp::{
 };
 
 use crate::{
+    client_address::{Peer, client_address},
     error::ApiError,
     state::State,
     validate::{Fields, invalid_json, missing_body},
@@ -30,6 +31,7 @@ pub(crate) struct Request {
     /// The correlation id.
     pub(crate) id: String,
     headers: HeaderMap,
+    client: Option<IpAddr>,
     body: Result<Bytes, ApiError>,
 }
 
@@ -37,10 +39,14 @@ pub(crate) struct Request {
 pub(crate) fn request(state: &State) -> BoxedFilter<(Request,)> {
     let state = state.clone();
     warp::header::headers_cloned()
+        .and(warp::ext::optional::<Peer>())
         .and(warp::body::stream())
-        .then(move |headers: HeaderMap, body| {
+        .then(move |headers: HeaderMap, peer: Option<Peer>, body| {
             let state = state.clone();
-            async move { Request { state, id: request_id(&headers), headers, body: read(body).await } }
+            async move {
+                let client = client_address(peer, &headers, &state.companion.settings.trusted_proxies);
+                Request { state, id: request_id(&headers), headers, client, body: read(body).await }
+            }
         })
         .boxed()
 }
@@ -58,17 +64,41 @@ impl Request {
     /// The user whose API key the request carries.
     pub(crate) async fn user(&self) -> Result<User, ApiError> {
         let key = self.headers.get("x-api-key").and_then(|key| key.to_str().ok()).ok_or(ApiError::ApiKey)?;
-        auth::authenticate(&self.state.companion.store, key).await?.ok_or(ApiError::ApiKey)
+        let (guesses, hash) = (&self.state.guesses, auth::hash(key));
+        self.refuse_guessing(&hash)?;
+        match auth::authenticate(&self.state.companion.store, key).await? {
+            Some(user) => {
+                guesses.right(&hash);
+                Ok(user)
+            }
+            None => {
+                guesses.wrong(self.client, &hash);
+                Err(ApiError::ApiKey)
+            }
+        }
+    }
+
+    /// Refuses a key from an address that has sent many wrong ones, unless the key is known to be right.
+    fn refuse_guessing(&self, key_hash: &str) -> Result<(), ApiError> {
+        match self.state.guesses.wait(self.client, key_hash) {
+            Some(seconds) => Err(ApiError::TooManyWrongKeys(seconds)),
+            None => Ok(()),
+        }
     }
 
     /// That the request carries the admin token.
     pub(crate) fn admin(&self) -> Result<(), ApiError> {
         let expected = self.state.companion.settings.admin_api_key.as_ref().ok_or(ApiError::AdminClosed)?;
         let given = self.headers.get("x-admin-token").and_then(|token| token.to_str().ok());
-        match given.is_some_and(|given| auth::equal(given, expected.expose())) {
-            true => Ok(()),
-            false => Err(ApiError::AdminToken),
+        let Some(given) = given else { return Err(ApiError::AdminToken) };
+        let (guesses, hash) = (&self.state.guesses, auth::hash(given));
+        self.refuse_guessing(&hash)?;
+        if auth::equal(given, expected.expose()) {
+            guesses.right(&hash);
+            return Ok(());
         }
+        guesses.wrong(self.client, &hash);
+        Err(ApiError::AdminToken)
     }
 
     /// The fields of the JSON object in the body.

@@ -1,5 +1,6 @@
 use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
+use companion::settings::CorsOrigins;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{
     net::TcpListener,
@@ -7,10 +8,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{connection, connections::Connections, state::State};
+use crate::{connection, connections::Connections, edge, state::State};
 
-/// How long requests under way may take once the service was told to stop.
-const GRACE: Duration = Duration::from_secs(8);
+/// The longest that requests under way may take once the service was told to stop: longer than the longest chat, which
+/// waits for a model.
+const GRACE: Duration = Duration::from_secs(25);
 
 /// The pause before connections are taken again after the system refused one.
 const RETRY_ACCEPT: Duration = Duration::from_millis(200);
@@ -46,7 +48,7 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// Serves the API until SIGTERM or SIGINT; requests under way are finished within 8 s.
+/// Serves the API until SIGTERM or SIGINT; requests under way are finished within 25 s.
 ///
 /// Not cancel safe: dropping the future ends the requests under way.
 ///
@@ -89,17 +91,21 @@ async fn accept(
     state: &State,
     stopping: &CancellationToken,
 ) -> Infallible {
-    let routes = crate::routes(state.clone());
+    let origins = &state.companion.settings.cors_origins;
+    let cors = (*origins != CorsOrigins::None).then(|| edge::cors(origins));
+    let routes = warp::service(crate::routes(state.clone()));
+    let routes = tower::ServiceBuilder::new().option_layer(cors).layer(edge::compression()).service(routes);
     let mut failing = false;
     loop {
         connections.make_room().await;
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 failing = false;
                 // Answers are written at once; without it small ones may wait for the client's acknowledgement.
                 let _ = stream.set_nodelay(true);
+                let connection = (stream, peer);
                 tokio::spawn(connection::serve(
-                    stream,
+                    connection,
                     connections.enter(),
                     routes.clone(),
                     stopping.clone(),

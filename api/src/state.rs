@@ -8,6 +8,7 @@ use companion::Companion;
 use crate::{
     access::HttpMetrics,
     celery::{CeleryClient, CeleryError},
+    guesses::Guesses,
 };
 
 /// What every handler can reach; cheap to clone.
@@ -18,6 +19,7 @@ pub struct State {
     /// The way to the workers.
     pub celery: CeleryClient,
     pub(crate) http: HttpMetrics,
+    pub(crate) guesses: Arc<Guesses>,
     stopping: Arc<AtomicBool>,
 }
 
@@ -28,7 +30,13 @@ impl State {
     /// When the Redis URL cannot serve as a broker.
     pub fn new(companion: Companion) -> Result<Self, CeleryError> {
         let celery = CeleryClient::new(&companion.settings)?;
-        Ok(Self { companion, celery, http: HttpMetrics::default(), stopping: Arc::default() })
+        Ok(Self {
+            companion,
+            celery,
+            http: HttpMetrics::default(),
+            guesses: Arc::default(),
+            stopping: Arc::default(),
+        })
     }
 
     /// From now on the service says that it is not ready.

@@ -118,6 +118,63 @@ impl Fields {
     }
 }
 
+/// The parameters of a query, and what was found wrong with them so far. Where one is given twice, the last one counts.
+pub(crate) struct Query {
+    parameters: Vec<(String, String)>,
+    problems: Vec<Value>,
+}
+
+impl Query {
+    pub(crate) fn new(parameters: Vec<(String, String)>) -> Self {
+        Self { parameters, problems: Vec::new() }
+    }
+
+    /// A whole number from `least` to `most`.
+    pub(crate) fn number(&mut self, name: &str, least: i64, most: i64) -> Option<i64> {
+        let expected = format!("Input should be a whole number from {least} to {most}");
+        self.parsed(name, "int_parsing", &expected, |text| {
+            text.parse().ok().filter(|number| (least..=most).contains(number))
+        })
+    }
+
+    /// An id.
+    pub(crate) fn id(&mut self, name: &str) -> Option<Uuid> {
+        self.parsed(name, "uuid_parsing", NOT_A_UUID, |text| text.parse().ok())
+    }
+
+    /// One of some values, by its name.
+    pub(crate) fn one_of<T: Copy>(
+        &mut self,
+        name: &str,
+        values: impl IntoIterator<Item = T> + Clone,
+        name_of: fn(T) -> &'static str,
+    ) -> Option<T> {
+        let names: Vec<&str> = values.clone().into_iter().map(name_of).collect();
+        let expected = format!("Input should be {}", names.join(", "));
+        self.parsed(name, "enum", &expected, |text| values.into_iter().find(|value| name_of(*value) == text))
+    }
+
+    /// Ends the checks.
+    pub(crate) fn finish(self) -> Result<(), ApiError> {
+        if self.problems.is_empty() { Ok(()) } else { Err(ApiError::Invalid(self.problems)) }
+    }
+
+    fn parsed<T>(
+        &mut self,
+        name: &str,
+        kind: &str,
+        expected: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let (_, text) = self.parameters.iter().rev().find(|(given, _)| given == name)?;
+        let parsed = parse(text);
+        if parsed.is_none() {
+            self.problems.push(problem(kind, json!(["query", name]), expected));
+        }
+        parsed
+    }
+}
+
 const NOT_A_UUID: &str = "Input should be a valid UUID";
 
 /// The id in a path.

@@ -129,6 +129,7 @@ on_both! {
     feature_flags_are_read_and_turned
     health_tells_what_works
     nul_characters_are_refused_in_every_field
+    reminders_are_listed_in_pages
 }
 
 /// PostgreSQL keeps none, so that they would be an error of the service.
@@ -414,6 +415,133 @@ async fn health_tells_what_works(on: On) {
         let expected = json!({ "detail": "Internal Server Error" });
         assert_eq!((status, body), (StatusCode::INTERNAL_SERVER_ERROR, expected));
     }
+}
+
+async fn reminders_are_listed_in_pages(on: On) {
+    let api = Api::with(on, &[("RATE_LIMIT_PER_MINUTE", "100")]).await;
+    for minute in 1..=7 {
+        let message = format!("Remind me to do thing {minute} in {minute} hours");
+        assert_eq!(api.post("/chat", json!({ "message": message })).await.0, 200);
+    }
+    let (_, all) = api.get("/reminders").await;
+    let all: Vec<String> = all.as_array().expect("a list").iter().map(|row| row["id"].to_string()).collect();
+    assert_eq!(all.len(), 7);
+    api.send(user(post(&format!("/reminders/{}/cancel", all[2].trim_matches('"'))))).await;
+
+    let mut path = "/reminders?limit=3".to_owned();
+    let mut listed = Vec::new();
+    loop {
+        let response = api.send(user(get(&path))).await;
+        assert_eq!(response.headers()["x-total-count"], "7");
+        let (_, page) = parts(&response);
+        listed.extend(page.as_array().expect("a list").iter().map(|row| row["id"].to_string()));
+        let Some(cursor) = response.headers().get("x-next-cursor") else { break };
+        path = format!("/reminders?limit=3&cursor={}", cursor.to_str().expect("text"));
+    }
+    assert_eq!(listed, all, "the pages are the list, in its order");
+
+    let response = api.send(user(get("/reminders?status=canceled"))).await;
+    assert_eq!(response.headers()["x-total-count"], "1");
+    assert_eq!(parts(&response).1[0]["id"].to_string(), all[2]);
+    for (query, field) in
+        [("limit=0", "limit"), ("limit=x", "limit"), ("cursor=7", "cursor"), ("status=open", "status")]
+    {
+        let (status, body) = api.get(&format!("/reminders?{query}")).await;
+        assert_eq!(
+            (status, &body["detail"][0]["loc"]),
+            (StatusCode::UNPROCESSABLE_ENTITY, &json!(["query", field]))
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_the_client_has_is_not_sent_again() {
+    let api = Api::new(On::Sqlite).await;
+    api.post("/chat", json!({ "message": "Remind me to stretch in 2 hours" })).await;
+    let first = api.send(user(get("/reminders"))).await;
+    let tag = first.headers()["etag"].to_str().expect("text").to_owned();
+    for known in [tag.clone(), format!("\"other\", {tag}"), "*".to_owned()] {
+        let again = api.send(user(get("/reminders")).header("if-none-match", known)).await;
+        assert_eq!((again.status(), again.body().len()), (StatusCode::NOT_MODIFIED, 0));
+        assert_eq!(again.headers()["etag"], tag.as_str());
+    }
+    api.post("/chat", json!({ "message": "Remind me to stretch in 3 hours" })).await;
+    assert_eq!(api.send(user(get("/reminders")).header("if-none-match", &tag)).await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_path_tells_its_methods() {
+    let api = Api::with(On::Sqlite, &[("ADMIN_API_KEY", ADMIN)]).await;
+    let reminder = "/reminders/00000000-0000-4000-8000-000000000000/cancel";
+    for (path, allow) in [
+        ("/health", "GET, HEAD, OPTIONS"),
+        ("/healthz", "GET, HEAD, OPTIONS"),
+        ("/metrics", "GET, HEAD, OPTIONS"),
+        ("/metrics/basic", "GET, HEAD, OPTIONS"),
+        ("/chat", "POST, OPTIONS"),
+        ("/reminders", "GET, HEAD, OPTIONS"),
+        (reminder, "POST, OPTIONS"),
+        ("/users/push-token", "POST, OPTIONS"),
+        ("/admin/queues", "GET, HEAD, OPTIONS"),
+        ("/admin/workers", "GET, HEAD, OPTIONS"),
+        ("/admin/reminders", "GET, HEAD, OPTIONS"),
+        ("/admin/reminders/requeue", "POST, OPTIONS"),
+        ("/admin/features", "GET, POST, HEAD, OPTIONS"),
+    ] {
+        for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+            let response = api.send(warp::test::request().method(method).path(path)).await;
+            if !allow.split(", ").any(|allowed| allowed == method) {
+                assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
+                assert_eq!(parts(&response).1["detail"], "Method Not Allowed");
+            }
+            if response.status() == StatusCode::METHOD_NOT_ALLOWED || method == "OPTIONS" {
+                assert_eq!(response.headers()["allow"], allow, "{method} {path}");
+            }
+            assert_ne!(response.status(), StatusCode::NOT_FOUND, "{method} {path}");
+            assert_eq!(response.headers()["x-content-type-options"], "nosniff", "{method} {path}");
+        }
+    }
+    assert_eq!(api.send(warp::test::request().method("OPTIONS").path("/nowhere")).await.status(), 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chats_tell_what_is_left_of_the_limit_in_a_window_that_slides() {
+    let api = Api::with(On::Sqlite, &[("RATE_LIMIT_PER_MINUTE", "3"), ("RATE_LIMIT_PER_HOUR", "4")]).await;
+    let chat = async || {
+        let response = api.send(user(post("/chat")).json(&json!({ "message": "hello" }))).await;
+        let header =
+            |name: &str| response.headers()[name].to_str().expect("text").parse::<u64>().expect("a number");
+        let names = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
+        (response.status().as_u16(), names.map(header))
+    };
+    for remaining in [2, 1, 0] {
+        let (status, [limit, left, reset]) = chat().await;
+        assert_eq!((status, limit, left), (200, 3, remaining));
+        assert!((1..=60).contains(&reset), "{reset}");
+    }
+    assert_eq!(chat().await.0, 429);
+    // As if the three had come 59 s ago, then 61 s ago: a fixed window would have begun anew with the first of them.
+    let mut redis = api.redis.connection();
+    let key: String = redis::cmd("KEYS")
+        .arg("rate_limit:chat:*")
+        .query::<Vec<String>>(&mut redis)
+        .expect("redis")
+        .remove(0);
+    let mut shift = |seconds: i64| {
+        let members: Vec<String> =
+            redis::cmd("ZRANGE").arg(&key).arg(0).arg(-1).query(&mut redis).expect("redis");
+        for member in members {
+            redis::cmd("ZINCRBY").arg(&key).arg(-1000 * seconds).arg(member).exec(&mut redis).expect("redis");
+        }
+    };
+    shift(45);
+    assert_eq!(chat().await.0, 429, "the minute is not over");
+    shift(20);
+    let (status, [limit, left, _]) = chat().await;
+    assert_eq!((status, limit, left), (200, 4, 0), "the hour has room for one more");
+    let (status, [limit, _, reset]) = chat().await;
+    assert_eq!((status, limit), (429, 4));
+    assert!(reset > 3000, "{reset}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -28,7 +28,10 @@ fn write_line(out: &mut Formatter, record: &Record<'_>) -> std::io::Result<()> {
     let level = python_level(record.level());
     write!(out, "{} {level:<7} {}: {}", timestamp(), record.target(), record.args())?;
     for (key, value) in fields(record) {
-        write!(out, " {key}={value}")?;
+        match value {
+            Value::String(text) => write!(out, " {key}={text}")?,
+            value => write!(out, " {key}={value}")?,
+        }
     }
     writeln!(out)
 }
@@ -39,7 +42,7 @@ fn write_json(out: &mut Formatter, record: &Record<'_>) -> std::io::Result<()> {
     line.insert("level".into(), python_level(record.level()).into());
     line.insert("logger".into(), record.target().into());
     line.insert("message".into(), record.args().to_string().into());
-    line.extend(fields(record).into_iter().map(|(key, value)| (key, Value::from(value))));
+    line.extend(fields(record));
     writeln!(out, "{}", Value::Object(line))
 }
 
@@ -57,11 +60,11 @@ fn python_level(level: Level) -> &'static str {
     }
 }
 
-fn fields(record: &Record<'_>) -> Vec<(String, String)> {
-    struct Collect(Vec<(String, String)>);
+fn fields(record: &Record<'_>) -> Vec<(String, Value)> {
+    struct Collect(Vec<(String, Value)>);
     impl<'kvs> kv::VisitSource<'kvs> for Collect {
         fn visit_pair(&mut self, key: kv::Key<'kvs>, value: kv::Value<'kvs>) -> Result<(), kv::Error> {
-            self.0.push((key.to_string(), value.to_string()));
+            self.0.push((key.to_string(), json(&value)));
             Ok(())
         }
     }
@@ -69,4 +72,40 @@ fn fields(record: &Record<'_>) -> Vec<(String, String)> {
     // Collecting never fails: `visit_pair` returns no error.
     let _ = record.key_values().visit(&mut collect);
     collect.0
+}
+
+/// Numbers and truth values stay what they are, so that log searches can compare them.
+fn json(value: &kv::Value<'_>) -> Value {
+    if let Some(value) = value.to_bool() {
+        return value.into();
+    }
+    if let Some(number) = value.to_u64() {
+        return number.into();
+    }
+    if let Some(number) = value.to_i64() {
+        return number.into();
+    }
+    value
+        .to_f64()
+        .and_then(serde_json::Number::from_f64)
+        .map_or_else(|| value.to_string().into(), Value::Number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_stay_numbers() {
+        for (value, expected) in [
+            (kv::Value::from(200_u16), Value::from(200)),
+            (kv::Value::from(-7_i64), Value::from(-7)),
+            (kv::Value::from(0.5_f64), Value::from(0.5)),
+            (kv::Value::from(true), Value::from(true)),
+            (kv::Value::from("200"), Value::from("200")),
+            (kv::Value::from_display(&7), Value::from("7")),
+        ] {
+            assert_eq!(json(&value), expected);
+        }
+    }
 }

@@ -7,7 +7,7 @@ use companion::{
     chat::{self, Reply},
     reminders::{Delivery, deliver},
 };
-use support::{On, Setup, ago, peer::Peer};
+use support::{EVERYTHING, On, Setup, ago, peer::Peer};
 
 const TAKEN: &str = r#"{"data": {"status": "ok", "id": "x"}}"#;
 
@@ -153,7 +153,10 @@ async fn a_model_uses_the_tools_and_answers_in_its_words() {
     assert!(told[0].contains("\"soon\\\" is not a time") || told[0].contains("is not a time"), "{told:?}");
     assert!(told[1].contains("\"id\""), "{told:?}");
     let user = setup.demo_user().await;
-    assert_eq!(companion::reminders::list(&setup.companion, &user).await.expect("list").len(), 1);
+    assert_eq!(
+        companion::reminders::list(&setup.companion, &user, &EVERYTHING).await.expect("list").reminders.len(),
+        1
+    );
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use companion::{
     store::{DEMO_EMAIL, Demo, ReminderStatus, Seeded, Store},
 };
 use compat_tests::PostgresServer;
-use support::{On, Setup};
+use support::{EVERYTHING, On, Setup};
 
 on_both! {
     an_empty_database_is_migrated_once_even_by_many_at_once
@@ -175,7 +175,8 @@ async fn a_database_of_the_python_service_is_adopted_with_additions_only() {
     companion::analytics::compute_daily_metrics(&setup.companion, chrono::Utc::now().date_naive())
         .await
         .expect("metrics");
-    let reminders = companion::reminders::list(&setup.companion, &ada).await.expect("reminders");
+    let reminders =
+        companion::reminders::list(&setup.companion, &ada, &EVERYTHING).await.expect("reminders").reminders;
     assert_eq!(
         reminders.iter().map(|reminder| reminder.text.as_str()).collect::<Vec<_>>(),
         ["sleep", "water the plants"]

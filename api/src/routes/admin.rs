@@ -15,7 +15,7 @@ const LONGEST_KEY: usize = 64;
 const DELIVER: &str = "app.tasks.reminders.deliver_reminder";
 
 pub(super) fn routes(state: &State) -> BoxedFilter<(Response,)> {
-    let get = |path: BoxedFilter<()>| path.and(warp::get()).boxed();
+    let get = |path: BoxedFilter<()>| path.and(super::get()).boxed();
     let post = |path: BoxedFilter<()>| path.and(warp::post()).boxed();
     let features_path = || warp::path!("admin" / "features").boxed();
     handled(get(warp::path!("admin" / "queues").boxed()), state, queues)

@@ -1,4 +1,7 @@
-use companion::{chat, rate_limit::Decision};
+use companion::{
+    chat,
+    rate_limit::{Decision, Quota},
+};
 use warp::{Filter, filters::BoxedFilter, reply::Response};
 
 use super::{Answer, handled};
@@ -19,15 +22,33 @@ async fn chat(request: Request) -> Answer {
     let persona_key =
         fields.optional_text("persona_key", 0, LONGEST_PERSONA_KEY).filter(|key| !key.is_empty());
     fields.finish()?;
-    if let Decision::Limited { retry_after_seconds } = companion.rate_limiter.check(user.id).await {
-        log::info!(request_id = id, user:% = user.id, retry_after_seconds; "A chat request was rate limited");
-        return Err(ApiError::RateLimited(retry_after_seconds));
-    }
+    let quota = match companion.rate_limiter.check(user.id).await {
+        Decision::Allowed(quota) => Some(quota),
+        Decision::Uncounted => None,
+        Decision::Limited { retry_after_seconds, quota } => {
+            log::info!(request_id = id, user:% = user.id, retry_after_seconds; "A chat request was rate limited");
+            return Ok(with_quota(ApiError::RateLimited(retry_after_seconds).into_response(), Some(quota)));
+        }
+    };
     let said = chat::Request {
         user: &user,
         message: &message,
         persona_key: persona_key.as_deref(),
         correlation_id: &id,
     };
-    super::json(&chat::chat(&companion, said).await?)
+    let answer = chat::chat(&companion, said).await.map_err(ApiError::from);
+    let response =
+        answer.and_then(|reply| super::json(&reply)).unwrap_or_else(|error| super::refused(error, &id));
+    Ok(with_quota(response, quota))
+}
+
+/// Tells the client how much of its limit is left.
+fn with_quota(mut response: Response, quota: Option<Quota>) -> Response {
+    if let Some(Quota { limit, remaining, reset_seconds }) = quota {
+        let headers = response.headers_mut();
+        headers.insert("x-ratelimit-limit", limit.into());
+        headers.insert("x-ratelimit-remaining", remaining.into());
+        headers.insert("x-ratelimit-reset", reset_seconds.into());
+    }
+    response
 }

@@ -9,8 +9,8 @@ use crate::{celery::CeleryError, request::Request, state::State};
 const PATIENCE: Duration = Duration::from_secs(3);
 
 pub(super) fn routes(state: &State) -> BoxedFilter<(Response,)> {
-    let health = handled(warp::path!("health").and(warp::get()).boxed(), state, health);
-    let healthz = handled(warp::path!("healthz").and(warp::get()).boxed(), state, healthz);
+    let health = handled(warp::path!("health").and(super::get()).boxed(), state, health);
+    let healthz = handled(warp::path!("healthz").and(super::get()).boxed(), state, healthz);
     health.or(healthz).unify().boxed()
 }
 

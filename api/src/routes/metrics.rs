@@ -12,8 +12,8 @@ const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const STATUSES: [&str; 4] = ["scheduled", "sent", "canceled", "error"];
 
 pub(super) fn routes(state: &State) -> BoxedFilter<(Response,)> {
-    let basic = handled(warp::path!("metrics" / "basic").and(warp::get()).boxed(), state, basic);
-    let prometheus = handled(warp::path!("metrics").and(warp::get()).boxed(), state, prometheus);
+    let basic = handled(warp::path!("metrics" / "basic").and(super::get()).boxed(), state, basic);
+    let prometheus = handled(warp::path!("metrics").and(super::get()).boxed(), state, prometheus);
     basic.or(prometheus).unify().boxed()
 }
 

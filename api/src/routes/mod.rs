@@ -14,7 +14,7 @@ use serde::Serialize;
 use warp::{
     Filter, Rejection, Reply,
     filters::BoxedFilter,
-    http::{HeaderMap, HeaderValue, Method},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     path::FullPath,
     reject::MethodNotAllowed,
     reply::Response,
@@ -22,8 +22,10 @@ use warp::{
 
 use crate::{
     access::Arrival,
+    client_address::Peer,
     error::ApiError,
     request::{self, REQUEST_ID, Request},
+    route::Route,
     state::State,
 };
 
@@ -44,15 +46,38 @@ pub fn all(
         .unify()
         .or(admin::routes(&state))
         .unify()
+        .or(options())
+        .unify()
         .recover(unmatched)
         .unify();
-    let arrival = |method: Method, path: FullPath, headers: HeaderMap| Arrival::new(method, &path, &headers);
+    let arriving = state.clone();
+    let arrival = move |method: Method, path: FullPath, headers: HeaderMap, peer: Option<Peer>| {
+        Arrival::new(method, &path, &headers, peer, &arriving)
+    };
     warp::method()
         .and(warp::path::full())
         .and(request::headers())
+        .and(warp::ext::optional::<Peer>())
         .map(arrival)
         .and(routes)
         .map(move |arrival: Arrival, response: Response| arrival.answered(response, &state))
+}
+
+/// Matches `GET`, and `HEAD`, whose answers leave out the body on their way to the client.
+fn get() -> BoxedFilter<()> {
+    warp::get().or(warp::head()).unify().boxed()
+}
+
+/// Tells which methods a path takes.
+fn options() -> BoxedFilter<(Response,)> {
+    // The path first: a method is wrong only where there is something.
+    warp::path::full()
+        .and_then(async |path: FullPath| Route::of(path.as_str()).ok_or_else(warp::reject::not_found))
+        .and(warp::options())
+        .map(|route: &Route| {
+            warp::reply::with_header(StatusCode::NO_CONTENT, header::ALLOW, route.allow()).into_response()
+        })
+        .boxed()
 }
 
 /// Ends a route whose path has no parameters.
@@ -103,4 +128,20 @@ async fn unmatched(rejection: Rejection) -> Result<Response, Infallible> {
 
 fn json(body: &impl Serialize) -> Answer {
     Ok(warp::reply::json(body).into_response())
+}
+
+/// As [`json`], with a tag by which a client learns that it has this answer already.
+fn tagged_json(body: &impl Serialize) -> Answer {
+    let text = serde_json::to_string(body).map_err(|error| ApiError::Internal(error.to_string()))?;
+    // Weak, since the same answer may be compressed or not.
+    let tag = format!("W/\"{}\"", &companion::auth::hash(&text)[..32]);
+    let mut response = Response::new(text.into());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    headers.insert(
+        header::ETAG,
+        HeaderValue::from_str(&tag).map_err(|error| ApiError::Internal(error.to_string()))?,
+    );
+    Ok(response)
 }

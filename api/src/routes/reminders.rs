@@ -1,15 +1,27 @@
 use companion::{
     reminders::{self, Canceled},
-    store::Reminder,
+    store::{Reminder, ReminderPart, ReminderStatus},
 };
 use serde_json::{Value, json};
-use warp::{Filter, filters::BoxedFilter, reply::Response};
+use warp::{Filter, filters::BoxedFilter, http::HeaderValue, reply::Response};
 
-use super::{Answer, handled};
-use crate::{error::ApiError, request::Request, state::State, validate::path_id};
+use super::Answer;
+use crate::{
+    error::ApiError,
+    request::Request,
+    state::State,
+    validate::{Query, path_id},
+};
 
 pub(super) fn routes(state: &State) -> BoxedFilter<(Response,)> {
-    let list = handled(warp::path!("reminders").and(warp::get()).boxed(), state, list);
+    let list = warp::path!("reminders")
+        .and(super::get())
+        .and(warp::query::<Vec<(String, String)>>())
+        .and(crate::request::request(state))
+        .then(|query: Vec<(String, String)>, request: Request| {
+            super::answered(request, move |request| list(request, query))
+        })
+        .boxed();
     let cancel = warp::path!("reminders" / String / "cancel")
         .and(warp::post())
         .and(crate::request::request(state))
@@ -18,12 +30,31 @@ pub(super) fn routes(state: &State) -> BoxedFilter<(Response,)> {
     list.or(cancel).unify().boxed()
 }
 
-async fn list(request: Request) -> Answer {
+/// Most reminders in one answer, and as many as there are without `limit`.
+const MOST: i64 = 1000;
+
+/// Answers with a list, newest first, as clients have always known it. Its headers tell how many reminders there are, and
+/// the cursor with which the list goes on.
+async fn list(request: Request, query: Vec<(String, String)>) -> Answer {
     let user = request.user().await?;
     let companion = &request.state.companion;
-    let reminders = reminders::list(companion, &user).await?;
+    let mut query = Query::new(query);
+    let limit = query.number("limit", 1, MOST).unwrap_or(MOST);
+    let after = query.id("cursor");
+    let status = query.one_of("status", ReminderStatus::ALL, ReminderStatus::name);
+    query.finish()?;
+    let part = ReminderPart { limit, after, status };
+    let page = reminders::list(companion, &user, &part).await?;
     let zone = companion.settings.tz;
-    super::json(&reminders.iter().map(|reminder| view(reminder, zone)).collect::<Vec<_>>())
+    let mut response =
+        super::tagged_json(&page.reminders.iter().map(|reminder| view(reminder, zone)).collect::<Vec<_>>())?;
+    response.headers_mut().insert("x-total-count", page.total.into());
+    if let Some(next) = page.next {
+        let next = HeaderValue::from_str(&next.to_string())
+            .map_err(|error| ApiError::Internal(error.to_string()))?;
+        response.headers_mut().insert("x-next-cursor", next);
+    }
+    Ok(response)
 }
 
 async fn cancel(request: Request, id: String) -> Answer {

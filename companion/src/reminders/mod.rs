@@ -16,7 +16,7 @@ pub use deliver::{Delivery, MAX_ATTEMPTS, deliver};
 
 use crate::{
     Companion,
-    store::{self, DueReminder, NewReminder, Reminder, StoreError, User},
+    store::{self, DueReminder, NewReminder, Reminder, ReminderPart, StoreError, User},
 };
 
 /// How long a scan's claim keeps other scans away. A delivery that was queued and lost is queued again after it.
@@ -54,12 +54,34 @@ pub async fn create(companion: &Companion, new: &NewReminder) -> Result<Uuid, St
     Ok(id)
 }
 
-/// The reminders of a user, newest first, at most 1,000.
+/// Some of a user's reminders, newest first.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// The reminders.
+    pub reminders: Vec<Reminder>,
+    /// The number of all that match.
+    pub total: i64,
+    /// The reminder behind which the next page begins; `None` on the last one.
+    pub next: Option<Uuid>,
+}
+
+/// Lists a part of a user's reminders.
 ///
 /// # Errors
-/// When the database is not available.
-pub async fn list(companion: &Companion, user: &User) -> Result<Vec<Reminder>, StoreError> {
-    companion.store.reminders_of(user.id, 1000).await
+/// [`StoreError`] when the database is not available.
+pub async fn list(companion: &Companion, user: &User, part: &ReminderPart) -> Result<Page, StoreError> {
+    // One more tells whether there is a next page.
+    let asked = ReminderPart { limit: part.limit + 1, ..*part };
+    let (reminders, total) = tokio::try_join!(
+        companion.store.reminders_of(user.id, &asked),
+        companion.store.count_reminders_of(user.id, part)
+    )?;
+    let mut page = Page { reminders, total, next: None };
+    if page.reminders.len() as i64 > part.limit {
+        page.reminders.pop();
+        page.next = page.reminders.last().map(|reminder| reminder.id);
+    }
+    Ok(page)
 }
 
 /// Claims up to `limit` reminders that are due at `due_at`. Whoever gets them queues a delivery for each, or gives

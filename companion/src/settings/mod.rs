@@ -4,6 +4,7 @@
 //! as unset, since Compose files pass `NAME=` for what is not given.
 
 mod database;
+mod network;
 mod reader;
 mod secret;
 
@@ -13,6 +14,7 @@ use celeriac_timezone::Timezone;
 use log::LevelFilter;
 
 pub use database::DatabaseUrl;
+pub use network::{CorsOrigins, Network};
 pub use secret::Secret;
 
 use crate::redis_url;
@@ -29,6 +31,10 @@ pub struct Settings {
     pub api_port: u16,
     /// `API_MAX_CONNECTIONS`, default 1000: connections that the api keeps open at a time.
     pub api_max_connections: u32,
+    /// `CORS_ALLOW_ORIGINS`, default none: pages of these origins may use the API; `*` or a list with commas.
+    pub cors_origins: CorsOrigins,
+    /// `TRUSTED_PROXIES`, default none: addresses and networks whose `X-Forwarded-For` names the client.
+    pub trusted_proxies: Vec<Network>,
     /// `APP_LOG_LEVEL` with Python's level names, default `INFO`.
     pub log_level: LevelFilter,
     /// `APP_DATABASE__URL`, `DATABASE_URL` or `POSTGRES_*`; in development an SQLite file by default.
@@ -137,6 +143,8 @@ impl Settings {
             api_host: reader.text("API_HOST").unwrap_or_else(|| "0.0.0.0".to_owned()),
             api_port: reader.port("PORT").or_else(|| reader.port("API_PORT")).unwrap_or(8000),
             api_max_connections: reader.positive("API_MAX_CONNECTIONS").unwrap_or(1000),
+            cors_origins: network::cors_origins(&mut reader),
+            trusted_proxies: network::trusted_proxies(&mut reader),
             log_level: reader.level("APP_LOG_LEVEL").unwrap_or(LevelFilter::Info),
             database: database::read(&mut reader, development),
             redis_url: redis_url(&mut reader, development),

@@ -27,7 +27,9 @@ pub use features::FeatureFlag;
 pub use migrate::Migrated;
 pub use notes::{MemoryType, Task};
 pub use personas::Persona;
-pub use reminders::{ChannelDelivery, DueReminder, NewReminder, Reminder, ReminderStatus, StatusCount};
+pub use reminders::{
+    ChannelDelivery, DueReminder, NewReminder, Reminder, ReminderPart, ReminderStatus, StatusCount,
+};
 pub use seed::{DEMO_API_KEY, DEMO_EMAIL, Demo, Seeded};
 
 use crate::settings::DatabaseUrl;

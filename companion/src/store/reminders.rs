@@ -22,7 +22,10 @@ pub enum ReminderStatus {
 }
 
 impl ReminderStatus {
-    /// The name in the database and on the wire.
+    /// All statuses.
+    pub const ALL: [Self; 4] = [Self::Scheduled, Self::Sent, Self::Canceled, Self::Error];
+
+    /// Returns the name in the database and on the wire.
     pub fn name(self) -> &'static str {
         match self {
             Self::Scheduled => "scheduled",
@@ -62,6 +65,23 @@ pub struct Reminder {
     pub delivery_attempts: i32,
     /// Until when the delivery under way holds it.
     pub delivery_until: Option<DateTime<Utc>>,
+}
+
+/// A part of a user's reminders.
+#[derive(Debug, Clone, Copy)]
+pub struct ReminderPart {
+    /// Most reminders to return.
+    pub limit: i64,
+    /// Only reminders behind this one of the same user.
+    pub after: Option<Uuid>,
+    /// Only reminders with this status.
+    pub status: Option<ReminderStatus>,
+}
+
+impl ReminderPart {
+    fn status_name(&self) -> &'static str {
+        self.status.map_or("", ReminderStatus::name)
+    }
 }
 
 /// A reminder to be kept.
@@ -122,10 +142,16 @@ const INSERT: &str = "INSERT INTO reminders \
      delivery_attempts) \
     VALUES ($1, $2, $3, $4, $5, $4, $4, $6, 'scheduled', $7, 0)";
 const BY_ID: &str = reminder_columns!("SELECT", "FROM reminders WHERE id = $1");
+/// Rows of the Python service have no `created_at`: they come last.
 const OF_USER: &str = reminder_columns!(
     "SELECT",
-    "FROM reminders WHERE user_id = $1 ORDER BY created_at IS NULL, created_at DESC, utc_ts DESC LIMIT $2"
+    "FROM reminders WHERE user_id = $1 AND ($2 = '' OR CAST(status AS TEXT) = $2) \
+     AND ($3 IS NULL OR (COALESCE(created_at, $4), utc_ts, id) < \
+        (SELECT COALESCE(c.created_at, $4), c.utc_ts, c.id FROM reminders c WHERE c.id = $3 AND c.user_id = $1)) \
+     ORDER BY COALESCE(created_at, $4) DESC, utc_ts DESC, id DESC LIMIT $5"
 );
+const COUNT_OF_USER: &str =
+    "SELECT count(*) FROM reminders WHERE user_id = $1 AND ($2 = '' OR CAST(status AS TEXT) = $2)";
 const RECENT: &str = reminder_columns!(
     "SELECT",
     "FROM reminders ORDER BY created_at IS NULL, created_at DESC, utc_ts DESC LIMIT $1"
@@ -217,9 +243,17 @@ impl Store {
         Ok(on_pool!(self, pool => sqlx::query_as(BY_ID).bind(id).fetch_optional(pool).await)?)
     }
 
-    /// The reminders of a user, newest first.
-    pub async fn reminders_of(&self, user: Uuid, limit: i64) -> Result<Vec<Reminder>, StoreError> {
-        Ok(on_pool!(self, pool => sqlx::query_as(OF_USER).bind(user).bind(limit).fetch_all(pool).await)?)
+    /// Returns a part of a user's reminders, newest first.
+    pub async fn reminders_of(&self, user: Uuid, part: &ReminderPart) -> Result<Vec<Reminder>, StoreError> {
+        Ok(on_pool!(self, pool => sqlx::query_as(OF_USER)
+            .bind(user).bind(part.status_name()).bind(part.after).bind(DateTime::UNIX_EPOCH).bind(part.limit)
+            .fetch_all(pool).await)?)
+    }
+
+    /// Counts the reminders of a user that a list without a limit would hold.
+    pub async fn count_reminders_of(&self, user: Uuid, part: &ReminderPart) -> Result<i64, StoreError> {
+        Ok(on_pool!(self, pool => sqlx::query_scalar(COUNT_OF_USER)
+            .bind(user).bind(part.status_name()).fetch_one(pool).await)?)
     }
 
     /// The newest reminders of all users.

@@ -6,7 +6,7 @@ use chrono::{DateTime, Duration, SubsecRound, Utc};
 use companion::{
     Companion,
     settings::Settings,
-    store::{DEMO_EMAIL, Demo, NewReminder, User},
+    store::{DEMO_EMAIL, Demo, NewReminder, ReminderPart, User},
 };
 pub(crate) mod peer;
 
@@ -95,6 +95,9 @@ fn open(database_url: &str, redis: &RedisServer, folder: &TempDir, vars: &[(&str
     let vars = base.iter().chain(vars).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     Companion::open(Settings::from_vars(vars).expect("valid settings")).expect("a companion")
 }
+
+/// A list without limits.
+pub(crate) const EVERYTHING: ReminderPart = ReminderPart { limit: 10_000, after: None, status: None };
 
 pub(crate) fn ago(seconds: i64) -> DateTime<Utc> {
     Utc::now() - Duration::seconds(seconds)
