@@ -7,6 +7,7 @@
 //! | [`RedisCluster`] | a Redis Cluster, whose slots can be moved and whose masters can be killed |
 //! | [`Certificates`] | an authority and what it signs, made by `openssl` |
 //! | [`Proxy`] | a TCP path that can be cut, or swallow everything |
+//! | [`Interceptor`] | a path to a Redis on which chosen commands are refused |
 //! | [`PostgresServer`] | one private PostgreSQL per test process, one database per test |
 //! | [`PythonEnv`] | `celery ...`, Python scripts, from the pinned virtual environment |
 //! | [`Process`] | any program, its log lines captured |
@@ -30,6 +31,7 @@ mod cluster;
 mod eventually;
 mod guard;
 mod http;
+mod interceptor;
 mod keys;
 mod place;
 mod postgres;
@@ -46,6 +48,7 @@ pub use certificates::Certificates;
 pub use cluster::RedisCluster;
 pub use eventually::{Awaited, eventually, eventually_async, secs};
 pub use http::get as http_get;
+pub use interceptor::{Fault, Interceptor, Rule};
 pub use keys::{DocumentedKeys, KeyTable, KeyWatch};
 pub use nix::sys::signal::Signal;
 pub use place::{Port, scratch_dir};

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::refusal::{self, RefusalKind};
+
 /// A failure of the broker or of the way to it.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -103,24 +105,22 @@ impl BrokerError {
             | BrokerError::Timeout { .. }
             | BrokerError::NotPublished { .. }
             | BrokerError::GaveUp { .. } => true,
-            BrokerError::Refused { reason, .. } => [
-                "LOADING",
-                "READONLY",
-                "OOM",
-                "MISCONF",
-                "MASTERDOWN",
-                "CLUSTERDOWN",
-                "TRYAGAIN",
-                "BUSY",
-                "EXECABORT",
-                "NOREPLICAS",
-            ]
-            .iter()
-            .any(|code| reason.contains(code)),
+            BrokerError::Refused { reason, .. } => {
+                !matches!(refusal::code(reason), "NOAUTH" | "WRONGPASS")
+                    && refusal::kind(reason) != RefusalKind::Lasting
+            }
             BrokerError::BadUrl { .. }
             | BrokerError::BadTls { .. }
             | BrokerError::Tls { .. }
             | BrokerError::Protocol(_) => false,
+        }
+    }
+
+    /// The code of the error that the server answered with, such as `WRONGTYPE`.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            BrokerError::Refused { reason, .. } => Some(refusal::code(reason)),
+            _ => None,
         }
     }
 }

@@ -2,5 +2,6 @@
 
 mod error;
 pub mod redis;
+pub(crate) mod refusal;
 
 pub use error::BrokerError;

@@ -369,6 +369,9 @@ settings! {
     celeriac_dead_letter_rejected: bool = false;
     /// Seconds that sending a task may take in all, retries included; 0 for no bound.
     celeriac_publish_timeout: Duration = seconds(5);
+    /// Largest result in bytes, as stored; a task that returns more fails. 0 for no bound but that of the server, which is
+    /// 512 MiB by default (`proto-max-bulk-len`).
+    celeriac_max_result_bytes: u64 = 256 * 1024 * 1024;
     /// Largest message body in bytes, as received; 0 for no bound.
     celeriac_max_body_bytes: u64 = 64 * 1024 * 1024;
     /// Largest message body in bytes after decompression; 0 for no bound.

@@ -107,6 +107,8 @@ pub(crate) struct Condition {
     pub(crate) runtime_age: Duration,
     /// Why no task can begin on this host; `None` while they can.
     pub(crate) shortage: Option<String>,
+    /// What the servers do not accept of what tasks come to, in words.
+    pub(crate) troubles: Vec<String>,
 }
 
 /// What runs the tasks of a worker, for `stats`.

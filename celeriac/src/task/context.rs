@@ -71,6 +71,21 @@ impl Context {
         }
     }
 
+    /// The same as something that says nothing of itself, for those who only pass it on.
+    pub(crate) fn opaque(&self) -> Arc<dyn Any + Send + Sync> {
+        Arc::clone(&self.inner) as _
+    }
+
+    /// What [`Context::opaque`] was made of.
+    pub(crate) fn from_opaque(opaque: Arc<dyn Any + Send + Sync>) -> Option<Self> {
+        opaque.downcast().ok().map(|inner| Self { inner })
+    }
+
+    /// The task that is run, if the worker knows it.
+    pub(crate) fn definition(&self) -> Option<&Arc<TaskDefinition>> {
+        self.inner.definition.as_ref()
+    }
+
     /// The call that is being run.
     pub fn request(&self) -> &Request {
         &self.inner.request

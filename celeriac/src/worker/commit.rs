@@ -1,22 +1,42 @@
 //! Committing what a completed run asks for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use redis::Cmd;
 use tokio::sync::oneshot;
+use tokio::time::sleep;
 
 use super::chords::Claim;
+use super::insist::Uncommitted;
+use super::refused::Standing;
 use super::runtime::Runtime;
 use super::state::lock;
 use crate::app::Lowered;
-use crate::backend::TaskState;
-use crate::backoff::Backoff;
-use crate::broker::BrokerError;
+use crate::backend::{ExceptionInfo, TaskState};
 use crate::broker::redis::{Disposition, Settlement, guarded};
+use crate::broker::refusal::Refusal;
 use crate::canvas::Effect;
 use crate::failpoints::fail_point;
 use crate::task::Request;
+
+/// How long the broker's reply is waited for when the worker is in a hurry to end.
+const LAST_REPLY: Duration = Duration::from_secs(3);
+
+/// Why something else is to be committed instead.
+enum Otherwise {
+    /// The server, or the end of the worker.
+    Uncommitted(Uncommitted),
+    /// The result has no form that can be stored.
+    Unstorable(ExceptionInfo),
+}
+
+impl From<Uncommitted> for Otherwise {
+    fn from(uncommitted: Uncommitted) -> Self {
+        Self::Uncommitted(uncommitted)
+    }
+}
 
 impl Runtime {
     /// Commits effects and settles a delivery.
@@ -30,10 +50,6 @@ impl Runtime {
     }
 
     /// As [`Runtime::finish`], for the request that the effects belong to.
-    ///
-    /// Where broker and results share a database everything goes into one transaction; else what messages rely on is
-    /// prepared, they are published, then results stored, then the delivery is settled, each step repeated until it
-    /// succeeds.
     pub(crate) async fn finish_for(
         self: &Arc<Self>,
         serial: Option<u64>,
@@ -41,58 +57,136 @@ impl Runtime {
         effects: Vec<Effect>,
         request: Option<&Request>,
     ) {
+        self.finish_as(serial, disposition, effects, request, Standing::default()).await;
+    }
+
+    /// As [`Runtime::finish_for`], for a run that fails when the server refuses what it comes to; whether it was committed,
+    /// or given to the consumer, as it was asked for.
+    ///
+    /// Where broker and results share a database everything goes into one transaction; else what messages rely on is
+    /// prepared, they are published, then results stored, then the delivery is settled, each step repeated until it
+    /// succeeds, is refused for good, or the worker ends.
+    pub(crate) async fn finish_as(
+        self: &Arc<Self>,
+        serial: Option<u64>,
+        disposition: Disposition,
+        effects: Vec<Effect>,
+        request: Option<&Request>,
+        standing: Standing<'_>,
+    ) -> bool {
         if let Some(request) = request {
             self.outlast_retry(request, &effects).await;
         }
+        match self.commit_as(serial, disposition.clone(), effects, request, standing).await {
+            Ok(()) => return true,
+            Err(otherwise) => {
+                Box::pin(self.commit_otherwise(serial, disposition, request, standing, otherwise)).await
+            }
+        }
+        false
+    }
+
+    async fn commit_as(
+        self: &Arc<Self>,
+        serial: Option<u64>,
+        disposition: Disposition,
+        effects: Vec<Effect>,
+        request: Option<&Request>,
+        standing: Standing<'_>,
+    ) -> Result<(), Otherwise> {
+        let stands_in = standing.level > 0;
         let (first, others): (Vec<Effect>, Vec<Effect>) =
-            effects.into_iter().partition(|effect| is_first_success(effect, request));
+            effects.into_iter().partition(|effect| is_first(effect, request, stands_in));
         let Lowered { prepare, publish, mut results, parts, revoked } =
-            self.insist(|| self.app.lower(others.clone())).await;
-        self.revoke_all(&revoked);
+            self.try_insist(|| self.app.lower(others.clone())).await?;
         if let Some(backend) = self.app.redis_backend() {
             for effect in &first {
                 if let Effect::Store(meta) = effect {
-                    results.extend(backend.store_commands(meta, true));
+                    results.extend(match meta.status {
+                        TaskState::Success => {
+                            backend.try_store_commands(meta, true).map_err(Otherwise::Unstorable)?
+                        }
+                        _ => backend.store_commands(meta, true),
+                    });
                 }
             }
         }
+        self.revoke_all(&revoked);
         let came_back = request.filter(|request| serial.is_some() && request.redelivered());
         let forgetting: Vec<Cmd> = came_back.map(|request| self.forget_starts(request)).into_iter().collect();
         let claims: Vec<Claim> = parts.into_iter().map(|part| Claim::new(part, request)).collect();
         if let Some(backend) = self.app.redis_backend() {
             results.extend(claims.iter().map(|claim| claim.command(backend)));
         }
+        let (owner, replaces) = (standing.context.map(|context| context.opaque()), standing.replaces);
         if self.app.is_one_database() {
             let commands = [forgetting, prepare, publish, results].concat();
             let replies = (!claims.is_empty()).then(oneshot::channel);
             let (sender, receiver) =
                 replies.map_or((None, None), |(sender, receiver)| (Some(sender), Some(receiver)));
-            self.settle(Settlement { serial, disposition, commands, replies: sender });
+            self.settle(Settlement { serial, disposition, commands, replies: sender, owner, replaces });
             if let (Some(receiver), Some(request)) = (receiver, request) {
                 let (runtime, request) = (Arc::clone(self), request.clone());
                 self.background.spawn(async move {
-                    let replies = carried_out(receiver).await;
-                    runtime.follow_claims(claims, replies, &request).await;
+                    // What is given up is settled by its owner.
+                    if let Some(Ok(replies)) = runtime.carried_out(receiver).await {
+                        runtime.follow_claims(claims, replies, &request).await;
+                    }
                 });
             }
-            return;
+            return Ok(());
         }
         if let Some(backend) = self.app.redis_backend() {
-            self.insist(|| backend.run(prepare.clone())).await;
+            self.store(backend, &prepare).await?;
         }
         fail_point!("commit.prepared");
-        self.commit_once(publish).await;
+        self.commit_once(publish).await?;
         fail_point!("commit.published");
         let mut replies = Vec::new();
         if let Some(backend) = self.app.redis_backend() {
-            replies = self.insist(|| backend.run(results.clone())).await;
+            replies = self.store(backend, &results).await?;
         }
         fail_point!("commit.stored");
         if let Some(request) = request {
             self.follow_claims(claims, replies, request).await;
         }
         fail_point!("commit.followed");
-        self.settle(Settlement { serial, disposition, commands: forgetting, replies: None });
+        self.settle(Settlement { serial, owner, replaces, ..Settlement::commit(disposition, forgetting) });
+        Ok(())
+    }
+
+    /// Goes on after something could not be committed.
+    async fn commit_otherwise(
+        self: &Arc<Self>,
+        serial: Option<u64>,
+        disposition: Disposition,
+        request: Option<&Request>,
+        standing: Standing<'_>,
+        otherwise: Otherwise,
+    ) {
+        let uncommitted = match (otherwise, standing.context) {
+            (Otherwise::Unstorable(exception), Some(context)) => {
+                return self.fail_run(serial, context, standing.replaces, exception).await;
+            }
+            (Otherwise::Unstorable(exception), None) => Refusal::unknown(exception.repr()).into(),
+            (Otherwise::Uncommitted(uncommitted), Some(_)) => {
+                return self.end_otherwise(serial, standing, uncommitted).await;
+            }
+            (Otherwise::Uncommitted(uncommitted), None) => uncommitted,
+        };
+        let task_id = request.map_or("", |request| &request.id);
+        match uncommitted {
+            Uncommitted::Refused { refusal, .. } => {
+                log::error!(task_id, code = refusal.code(); "Nothing is stored of task {task_id}: {refusal}");
+                self.settle(Settlement { serial, ..Settlement::commit(disposition, Vec::new()) });
+            }
+            Uncommitted::Ending(refusal) => {
+                log::error!(task_id; "Nothing is stored of task {task_id}, since the worker ends: {refusal}");
+                if let Some(serial) = serial {
+                    self.settle(Settlement::of(serial, Disposition::Restore));
+                }
+            }
+        }
     }
 
     /// Stores what follows from a failure and returns its parts of chords, ahead of the errbacks that are called in this
@@ -130,48 +224,45 @@ impl Runtime {
 
     /// Commits commands that belong to no delivery.
     pub(crate) fn commit_alone(&self, commands: Vec<Cmd>) {
-        self.settle(Settlement { serial: None, disposition: Disposition::Ack, commands, replies: None });
+        self.settle(Settlement::commit(Disposition::Ack, commands));
     }
 
     /// Commits commands to the broker's database, once whatever becomes of the connection meanwhile.
-    async fn commit_once(&self, commands: Vec<Cmd>) -> Vec<redis::Value> {
+    async fn commit_once(&self, commands: Vec<Cmd>) -> Result<Vec<redis::Value>, Uncommitted> {
         if commands.is_empty() {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let (replies, committed) = oneshot::channel();
-        let disposition = Disposition::Ack;
-        self.settle(Settlement { serial: None, disposition, commands, replies: Some(replies) });
-        carried_out(committed).await
+        self.settle(Settlement { replies: Some(replies), ..Settlement::commit(Disposition::Ack, commands) });
+        match self.carried_out(committed).await {
+            Some(outcome) => Ok(outcome?),
+            None => Err(Uncommitted::Ending(Refusal::unknown("the broker does not answer".to_owned()))),
+        }
     }
 
     /// Commits commands to the broker's database as [`Runtime::commit_once`], if the reply to `guard` allows it at that
-    /// moment; whether it did, as far as that is known, or why the server carried out nothing.
-    pub(super) async fn commit_if(&self, guard: &Cmd, commands: &[Cmd]) -> Result<bool, String> {
-        let replies = self.commit_once(vec![guarded(guard, commands)]).await;
-        match replies.first() {
-            Some(redis::Value::ServerError(error)) => Err(error.to_string()),
-            reply => Ok(reply != Some(&redis::Value::Int(0))),
-        }
+    /// moment; whether it did, as far as that is known.
+    ///
+    /// # Errors
+    /// Why the commands are given up: none behind the one that is refused was carried out.
+    pub(super) async fn commit_if(&self, guard: &Cmd, commands: &[Cmd]) -> Result<bool, Uncommitted> {
+        let replies = self.commit_once(vec![guarded(guard, commands)]).await?;
+        Ok(replies.first() != Some(&redis::Value::Int(0)))
     }
 
-    /// Repeats a call until it succeeds or fails for good.
-    pub(super) async fn insist<T: Default, F: Future<Output = Result<T, BrokerError>>>(
+    /// The replies to commands that were given to the consumer, none when they were lost on the way, or why they were
+    /// given up; nothing when the worker ends before. If the consumer has ended nothing may follow from them.
+    async fn carried_out(
         &self,
-        call: impl Fn() -> F,
-    ) -> T {
-        let mut backoff = Backoff::default();
-        loop {
-            match call().await {
-                Ok(value) => return value,
-                Err(error) if error.is_retryable() => {
-                    log::warn!(error:% = error; "Cannot commit yet: {error}");
-                    tokio::time::sleep(backoff.next()).await;
-                }
-                Err(error) => {
-                    log::error!(error:% = error; "Cannot commit: {error}");
-                    return T::default();
-                }
-            }
+        committed: oneshot::Receiver<Result<Vec<redis::Value>, Refusal>>,
+    ) -> Option<Result<Vec<redis::Value>, Refusal>> {
+        tokio::select! {
+            biased;
+            outcome = committed => match outcome {
+                Ok(outcome) => Some(outcome),
+                Err(_) => std::future::pending().await,
+            },
+            () = async { self.hurry.cancelled().await; sleep(LAST_REPLY).await } => None,
         }
     }
 
@@ -183,17 +274,10 @@ impl Runtime {
     }
 }
 
-/// Whether an effect stores that a request succeeded which was not delivered before: no success can be stored yet.
-fn is_first_success(effect: &Effect, request: Option<&Request>) -> bool {
+/// Whether an effect stores how a request ended whatever is stored: that it succeeded, which was not delivered before, so
+/// that no success can be stored yet; or that it failed since its success was refused, which may be stored in part.
+fn is_first(effect: &Effect, request: Option<&Request>, stands_in: bool) -> bool {
     let (Effect::Store(meta), Some(request)) = (effect, request) else { return false };
-    !request.redelivered() && meta.task_id == request.id && meta.status == TaskState::Success
-}
-
-/// The replies to commands that were given to the consumer, none when they were lost on the way. If the consumer ends
-/// without having them carried out the worker ends too, and nothing may follow from them.
-async fn carried_out(committed: oneshot::Receiver<Vec<redis::Value>>) -> Vec<redis::Value> {
-    match committed.await {
-        Ok(replies) => replies,
-        Err(_) => std::future::pending().await,
-    }
+    let is_first_success = !request.redelivered() && meta.status == TaskState::Success;
+    meta.task_id == request.id && (is_first_success || stands_in)
 }

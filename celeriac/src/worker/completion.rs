@@ -9,6 +9,7 @@ use super::execute::Ended;
 use super::failure::Reported;
 use super::hooks::{self, Revocation};
 use super::metrics::TaskCounters;
+use super::refused::Standing;
 use super::runtime::Runtime;
 use crate::backend::{ExceptionInfo, TaskMeta, TaskState};
 use crate::broker::redis::{Disposition, Settlement};
@@ -26,6 +27,18 @@ pub(crate) struct Completion<'a> {
     pub(crate) serial: u64,
     pub(crate) acknowledged: bool,
     pub(crate) started: Instant,
+    /// Who settles it otherwise when the server refuses what the run comes to.
+    pub(crate) standing: Standing<'a>,
+}
+
+/// What became of a success.
+enum Alone {
+    /// It is committed.
+    Committed(Value),
+    /// Something follows it.
+    Followed(Value),
+    /// It cannot be stored.
+    Unstorable(ExceptionInfo),
 }
 
 impl Completion<'_> {
@@ -99,8 +112,12 @@ impl Completion<'_> {
     pub(crate) async fn succeed(&self, context: &Context, value: Value) {
         let request = context.request();
         let value = match self.succeed_alone(context, value) {
-            Ok(value) => return self.tell_success(request, &value),
-            Err(value) => value,
+            Alone::Committed(value) => return self.tell_success(request, &value),
+            Alone::Followed(value) => value,
+            Alone::Unstorable(exception) => {
+                let failure = Failure { exception, traceback: None, expected: false };
+                return Box::pin(self.fail(context, failure, Reported::ByTask)).await;
+            }
         };
         let mut outbox = Outbox::new();
         let sent = self
@@ -123,16 +140,17 @@ impl Completion<'_> {
         if let Some(part) = canvas::chord_part(request, TaskState::Success, value.clone()) {
             effects.push(Effect::ChordPart(Box::new(part)));
         }
-        Box::pin(self.finish(Disposition::Ack, effects, Some(request))).await;
-        self.tell_success(request, &value);
+        if Box::pin(self.finish(Disposition::Ack, effects, Some(request))).await {
+            self.tell_success(request, &value);
+        }
     }
 
-    /// Commits the success of a task that nothing follows, without waiting; an error when there is more to do.
-    fn succeed_alone(&self, context: &Context, mut value: Value) -> Result<Value, Value> {
+    /// Commits the success of a task that nothing follows, without waiting.
+    fn succeed_alone(&self, context: &Context, mut value: Value) -> Alone {
         let request = context.request();
         let is_first = !request.redelivered() && request.retries() == 0;
         if canvas::is_followed(request) || !self.runtime.app.is_one_database() || !is_first {
-            return Err(value);
+            return Alone::Followed(value);
         }
         let mut commands = Vec::new();
         if let Some(backend) = self.runtime.app.redis_backend()
@@ -140,19 +158,22 @@ impl Completion<'_> {
         {
             let mut meta = self.meta(request, TaskState::Success, value);
             meta.children = Some(context.children());
-            commands = backend.store_commands(&meta, true);
+            commands = match backend.try_store_commands(&meta, true) {
+                Ok(commands) => commands,
+                Err(exception) => return Alone::Unstorable(exception),
+            };
             value = meta.result;
         }
         let serial = (!self.acknowledged).then_some(self.serial);
         if serial.is_some() || !commands.is_empty() {
+            let owner = Some(context.opaque());
             self.runtime.settle(Settlement {
                 serial,
-                disposition: Disposition::Ack,
-                commands,
-                replies: None,
+                owner,
+                ..Settlement::commit(Disposition::Ack, commands)
             });
         }
-        Ok(value)
+        Alone::Committed(value)
     }
 
     fn tell_success(&self, request: &Request, value: &Value) {
@@ -241,7 +262,9 @@ impl Completion<'_> {
             .app
             .with_sender(Some(request), |sender| canvas::replace(request, signature, sender, &mut outbox));
         match replaced {
-            Ok(_) => self.finish(Disposition::Ack, outbox.effects, Some(request)).await,
+            Ok(_) => {
+                self.finish(Disposition::Ack, outbox.effects, Some(request)).await;
+            }
             Err(error) => {
                 let exception = ExceptionInfo::celery("ImproperlyConfigured", error.to_string());
                 self.fail(context, Failure { exception, traceback: None, expected: false }, Reported::ByTask)
@@ -250,15 +273,16 @@ impl Completion<'_> {
         }
     }
 
+    /// Commits what the run comes to; whether it was committed, or given to the consumer, as it was asked for.
     pub(super) async fn finish(
         &self,
         disposition: Disposition,
         effects: Vec<Effect>,
         request: Option<&Request>,
-    ) {
+    ) -> bool {
         let serial = (!self.acknowledged).then_some(self.serial);
         fail_point!("complete.before");
-        self.runtime.finish_for(serial, disposition, effects, request).await;
+        self.runtime.finish_as(serial, disposition, effects, request, self.standing).await
     }
 
     pub(super) fn meta(&self, request: &Request, state: TaskState, result: Value) -> TaskMeta {

@@ -6,13 +6,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::errbacks::{Called, Failed};
 use super::execute::Limits;
+use super::refused::Standing;
 use super::runtime::Runtime;
 use crate::backend::TaskMeta;
 use crate::broker::redis::Disposition;
 use crate::canvas::{self, Effect, Ending, Errbacks, Outbox};
 use crate::failpoints::fail_point;
 use crate::message::{Parts, Signature};
-use crate::task::Request;
+use crate::task::{Context, Request};
 
 /// A delivery of which no task is run.
 pub(crate) struct Unstarted {
@@ -78,7 +79,15 @@ impl Runtime {
         if called == Called::Cancelled && !acknowledged {
             return self.finish(Some(serial), Disposition::Restore, Vec::new()).await;
         }
-        self.finish_for((!acknowledged).then_some(serial), disposition, effects, Some(&request)).await;
+        let context = match definition {
+            Some(known) => {
+                Context::for_run(Arc::clone(known), request, self.states.clone(), self.app.clone())
+            }
+            None => Context::new(request, self.states.clone()),
+        };
+        let standing = Standing { context: Some(&context), ..Standing::default() };
+        let serial = (!acknowledged).then_some(serial);
+        self.finish_as(serial, disposition, effects, Some(context.request()), standing).await;
     }
 
     /// The request of a message; of one that cannot be read, as much as can.

@@ -92,7 +92,8 @@ impl Completion<'_> {
         };
         if requeue {
             tell();
-            return self.finish(Disposition::Requeue, Vec::new(), Some(request)).await;
+            self.finish(Disposition::Requeue, Vec::new(), Some(request)).await;
+            return;
         }
         let ending = Ending::rejected(&reason);
         let exception = &ending.exception;

@@ -12,6 +12,7 @@ mod execute;
 mod failure;
 mod health;
 mod hooks;
+mod insist;
 mod late_retry;
 mod layers;
 mod learn;
@@ -23,6 +24,7 @@ mod port;
 mod processes;
 mod queues;
 mod rate_limits;
+mod refused;
 mod request;
 mod revocation;
 mod revoked;
@@ -44,6 +46,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 /// What ends a worker from outside: [`Worker::stop_on`].
 pub use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -72,7 +75,7 @@ use processes::{Child, Processes, is_child};
 use rate_limits::RateLimits;
 use runtime::Runtime;
 use schedule::Schedule;
-use shutdown::{shut_down, wait_for_end};
+use shutdown::{End, shut_down, wait_for_end};
 use slots::Slots;
 use state::WorkerState;
 use statedb::StateDb;
@@ -372,6 +375,7 @@ impl Worker {
                 background: TaskTracker::new(),
                 stopping: stopping.clone(),
                 abort: abort.clone(),
+                hurry: CancellationToken::new(),
                 gives_back_all: AtomicBool::new(false),
                 this: this.clone(),
                 app: app.clone(),
@@ -439,14 +443,20 @@ impl Worker {
         });
         let sweeping = tokio::spawn(sweeper.run(restored, stopping.clone()));
         let leaving = async {
-            let stopped = wait_for_end(&runtime, stop, handles_signals).await;
-            shut_down(&runtime, stopped.is_cold).await;
-            hooks::each(&runtime.hooks.worker_shutdown, |hook| hook());
-            service.stop().await;
-            stopped
+            let end = wait_for_end(&runtime, stop, handles_signals).await;
+            let parts = async {
+                shut_down(&runtime, end.stopped.is_cold).await;
+                hooks::each(&runtime.hooks.worker_shutdown, |hook| hook());
+                service.stop().await;
+            };
+            if timeout_at(end.parts, parts).await.is_err() {
+                log::error!(worker = hostname.as_str(); "Work in the background did not end in time and is given up");
+                runtime.hurry.cancel();
+            }
+            end
         };
-        let stopped = tokio::select! {
-            stopped = leaving => stopped,
+        let End { stopped, parts, all } = tokio::select! {
+            end = leaving => end,
             // It ends before `finish` only when it gives up, or by a panic. Nothing can be settled without it: better
             // gone than deaf.
             ended = &mut consuming => {
@@ -460,13 +470,21 @@ impl Worker {
         fail_point!("shutdown.finished");
         finish.cancel();
         for part in std::iter::once(sweeping).chain(keeping) {
-            if let Err(error) = part.await {
-                log::error!(error:% = error; "A part of the worker failed: {error}");
+            let ending = part.abort_handle();
+            match timeout_at(parts.max(Instant::now() + Duration::from_secs(1)), part).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => log::error!(error:% = error; "A part of the worker failed: {error}"),
+                // A sweep waits for the server, and another worker goes on with it.
+                Err(_) => ending.abort(),
             }
         }
-        match consuming.await {
-            Ok(consumed) => consumed?,
-            Err(error) => log::error!(error:% = error; "The consumer failed: {error}"),
+        match timeout_at(all, &mut consuming).await {
+            Ok(Ok(consumed)) => consumed?,
+            Ok(Err(error)) => log::error!(error:% = error; "The consumer failed: {error}"),
+            Err(_) => {
+                consuming.abort();
+                log::error!(worker = hostname.as_str(); "{hostname} leaves before all is settled: what is not acknowledged comes back after the lease");
+            }
         }
         log::info!(worker = hostname.as_str(); "{hostname} stopped");
         Ok(stopped)

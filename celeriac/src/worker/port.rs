@@ -173,6 +173,7 @@ impl WorkerPort for Runtime {
             consumer_age: self.health.consumer_age(),
             runtime_age: self.health.runtime_age(),
             shortage: self.shortage(),
+            troubles: self.consumer.troubles().present(),
         }
     }
 }

@@ -14,6 +14,7 @@ use super::hooks;
 use super::metrics::TaskCounters;
 use super::panics;
 use super::place::Place;
+use super::refused::Standing;
 use super::runtime::Runtime;
 use super::state::Stage;
 use crate::broker::redis::{Disposition, Settlement};
@@ -113,6 +114,7 @@ impl Job {
             serial,
             acknowledged,
             started,
+            standing: Standing::default(),
         };
         if runtime.deduplicates(&request, acknowledged)
             && let Some(earlier) = Box::pin(runtime.earlier_success(&request)).await
@@ -129,6 +131,10 @@ impl Job {
         let limits = runtime.limits(&request, Some(&definition), terminate);
         let context =
             Context::for_run(Arc::clone(&definition), request, runtime.states.clone(), runtime.app.clone());
+        let completion = Completion {
+            standing: Standing { context: Some(&context), ..Standing::default() },
+            ..completion
+        };
         hooks::each(&runtime.hooks.task_prerun, |hook| hook(context.request()));
         let starts = if !acknowledged && context.request().redelivered() {
             Box::pin(runtime.count_start(context.request(), acknowledged)).await

@@ -26,8 +26,8 @@ use super::state::{Known, Stage, WorkerState, lock};
 use crate::app::Celery;
 use crate::backend::{ExceptionInfo, TaskMeta, TaskState};
 use crate::broker::redis::{
-    ConsumerHandle, DeadLetter, DeadLetterQueue, DeadReason, Delivery, Disposition, Receiver, Settlement,
-    Taken,
+    ConsumerHandle, DeadLetter, DeadLetterQueue, DeadReason, Delivery, Disposition, Hopeless, Receiver,
+    Settlement, Taken,
 };
 use crate::canvas::Ending;
 use crate::config::Config;
@@ -71,6 +71,8 @@ pub(crate) struct Runtime {
     pub(crate) stopping: CancellationToken,
     /// Cancelled when what runs is to be ended.
     pub(crate) abort: CancellationToken,
+    /// Cancelled when the worker ends and no longer waits for a server.
+    pub(crate) hurry: CancellationToken,
     /// Whether tasks that are ended go back to their queue even if their message was acknowledged.
     pub(crate) gives_back_all: AtomicBool,
     /// Itself, for the jobs that it makes.
@@ -249,6 +251,10 @@ impl Runtime {
 }
 
 impl Receiver for Runtime {
+    fn refused(&self, hopeless: Hopeless) {
+        self.settle_otherwise(hopeless);
+    }
+
     fn capacity(&self) -> usize {
         // The consumer asks at each turn of its loop.
         self.health.consumer_turned();

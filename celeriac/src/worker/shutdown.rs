@@ -17,13 +17,28 @@ use crate::failpoints::fail_point;
 const LAST_SECONDS: Duration = Duration::from_secs(2);
 /// How long the last round trip that fetches is waited for.
 const LAST_FETCH: Duration = Duration::from_millis(500);
+/// How long a server that does not take what a task comes to is waited for, while the worker ends.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// How long a worker without a grace has for leaving, once nothing runs any more.
+const LEAVING: Duration = Duration::from_secs(10);
+/// How long it then has for what the broker refuses.
+const LAST_CHANCE: Duration = Duration::from_secs(20);
+
+/// How a worker was asked to end, and by when it is to have ended.
+pub(super) struct End {
+    pub(super) stopped: Stopped,
+    /// When everything but the consumer is to have ended.
+    pub(super) parts: Instant,
+    /// When all is to have ended.
+    pub(super) all: Instant,
+}
 
 /// Waits for the wish to end; a warm shutdown becomes a cold one when that is asked for meanwhile, or when the grace ends.
 pub(super) async fn wait_for_end(
     runtime: &Arc<Runtime>,
     stop: CancellationToken,
     handles_signals: bool,
-) -> Stopped {
+) -> End {
     let mut signals = if handles_signals { Signals::listen().ok() } else { None };
     let first = tokio::select! {
         shutdown = next(&mut signals) => shutdown,
@@ -31,7 +46,15 @@ pub(super) async fn wait_for_end(
         () = runtime.stopping.cancelled() => Shutdown::Warm,
     };
     let grace = runtime.config().celeriac_shutdown_grace;
-    let deadline = Instant::now() + grace.saturating_sub(LAST_SECONDS.min(grace / 2));
+    let begun = Instant::now();
+    let deadline = begun + grace.saturating_sub(LAST_SECONDS.min(grace / 2));
+    // Whoever waits for a server is in the way of the end.
+    let patience = if grace.is_zero() { begun + PATIENCE } else { deadline };
+    let hurry = runtime.hurry.clone();
+    tokio::spawn(async move {
+        sleep_until(patience).await;
+        hurry.cancel();
+    });
     log::info!(worker = runtime.state.hostname.as_str(); "{} shutdown: {}", if first == Shutdown::Cold { "Cold" } else { "Warm" }, runtime.state.hostname);
     hand_back_waiting(runtime).await;
     let soft = runtime.config().worker_soft_shutdown_timeout;
@@ -53,8 +76,19 @@ pub(super) async fn wait_for_end(
             }
         },
     };
+    if is_cold {
+        runtime.hurry.cancel();
+    }
     let is_interrupted = signals.as_ref().is_some_and(Signals::is_interrupted);
-    Stopped { is_cold, is_interrupted }
+    let now = Instant::now();
+    let (parts, all) = match grace.is_zero() {
+        true => (now + LEAVING, now + LEAVING + LAST_CHANCE),
+        false => {
+            let left = (begun + grace).saturating_duration_since(now);
+            (now + left.mul_f64(0.5), now + left.mul_f64(0.9))
+        }
+    };
+    End { stopped: Stopped { is_cold, is_interrupted }, parts, all }
 }
 
 /// Returns when a cold shutdown is asked for.
@@ -96,8 +130,6 @@ pub(super) async fn shut_down(runtime: &Arc<Runtime>, is_cold: bool) {
     runtime.slots.idle().await;
     runtime.processes.close().await;
     runtime.background.close();
-    // Chords and results of the last tasks; the broker may be away, so not for ever.
-    if timeout(Duration::from_secs(30), runtime.background.wait()).await.is_err() {
-        log::error!("Work in the background did not end in time");
-    }
+    // Chords and results of the last tasks; who calls this waits no longer than it can.
+    runtime.background.wait().await;
 }

@@ -57,7 +57,8 @@ impl Completion<'_> {
         let request = context.request();
         self.events().cancelled(&request.id);
         if !self.acknowledged {
-            return self.finish(Disposition::Restore, Vec::new(), Some(request)).await;
+            self.finish(Disposition::Restore, Vec::new(), Some(request)).await;
+            return;
         }
         if self.runtime.gives_back_all.load(Ordering::Relaxed) && self.send_again(request).await {
             return;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use celeriac::broker::redis::DeadLetter;
 use compat_tests::eventually;
 
 use crate::stage::{REPAIRED, Stage};
@@ -130,6 +131,15 @@ impl Stage {
             }));
         }
         found
+    }
+
+    /// The ids of the tasks among the dead letters.
+    pub(crate) fn dead(&self) -> Vec<String> {
+        let mut list = redis::cmd("LRANGE");
+        list.arg("celeriac.dead").arg(0).arg(-1);
+        let letters: Vec<String> = list.query(&mut self.redis.connection()).unwrap();
+        let id = |letter: &String| serde_json::from_str::<DeadLetter>(letter).unwrap().task().0;
+        letters.iter().filter_map(id).collect()
     }
 
     /// Empties the record.

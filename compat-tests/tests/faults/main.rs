@@ -1,12 +1,14 @@
 //! Nothing is lost whatever is killed: faults against real servers, with a record of every run.
 //!
-//! `FAULTS_SOAK=10` repeats the loops of faults ten times as often; `FAULTS_SOAK_TASKS` is the size of the soak.
+//! `FAULTS_SOAK=10` repeats the loops of faults ten times as often; `FAULTS_SOAK_TASKS` is the size of the soak;
+//! `FAULTS_MATRIX=1` injects every error of Redis at every command.
 //! docs/FAULTS.md has the table that `scripts/faults-table` makes of the outcomes.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bindings;
 mod clients;
 mod clocks;
+mod commits;
 mod dead_letters;
 mod errbacks;
 mod etas;
@@ -17,6 +19,7 @@ mod kills;
 mod leftovers;
 mod look;
 mod many_queues;
+mod matrix;
 mod mix;
 mod mixed;
 mod outages;

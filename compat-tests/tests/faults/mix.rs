@@ -1,12 +1,12 @@
 //! Work of every kind at once: plain and late-acked tasks, chains, chords, retries, etas, and one that is expired.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use celeriac::AsyncResult;
 use celeriac::backend::TaskState;
 use celeriac::canvas::{chain, chord, group};
 use celeriac::message::Signature;
+use celeriac::{AsyncResult, Error};
 use compat_tests::secs;
 
 use crate::stage::{REPAIRED, Stage};
@@ -86,6 +86,35 @@ impl Mix {
         );
         let often: Vec<_> = runs.iter().filter(|(_, runs)| **runs > 1 + faults).collect();
         assert!(often.is_empty(), "{scenario}: more often than {faults} fault(s) explain: {often:?}");
+    }
+
+    /// Waits until every task has ended: as it should, or as a failure that says `why`, or among the dead letters.
+    #[track_caller]
+    pub(crate) fn verify_ended(self, stage: &Stage, scenario: &str, why: &str) {
+        let tasks = self.expected.len() + 1;
+        let mut open = self.expected;
+        let mut last = String::new();
+        let end = Instant::now() + REPAIRED;
+        while !open.is_empty() && Instant::now() < end {
+            let dead = stage.dead();
+            open.retain(|(result, expected)| {
+                let ended = stage.runtime.block_on(result.get_as::<i64>(Duration::from_millis(20)));
+                let is_explained = match &ended {
+                    Ok(value) => value == expected,
+                    Err(Error::Task { exception, .. }) => exception.repr().contains(why),
+                    Err(_) => dead.iter().any(|id| id == result.id()),
+                };
+                last = format!("{expected} is {ended:?}");
+                !is_explained
+            });
+        }
+        if !open.is_empty() {
+            println!("{scenario}: {last}; the broker holds {}", stage.held());
+        }
+        stage.await_empty();
+        let state = stage.runtime.block_on(self.expired.state()).unwrap();
+        let stuck = open.len() + usize::from(!state.is_ready());
+        record(scenario, Outcome { tasks, lost: 0, stuck, repeated: 0 });
     }
 
     /// The runs that no fault may prevent.

@@ -9,6 +9,7 @@ mod read;
 mod waiters;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use redis::{Cmd, Pipeline, Value as Reply, cmd};
@@ -19,7 +20,7 @@ pub(crate) use read::Awaited;
 use super::encoding::Encoding;
 use super::{ExceptionInfo, ResultRef, TaskMeta, TaskState};
 use crate::broker::BrokerError;
-use crate::broker::redis::{Endpoint, Link, Timing, eval};
+use crate::broker::redis::{Endpoint, Link, Timing, ask_for_limit, eval, limit};
 use crate::config::Config;
 use crate::message::{Value, json};
 use waiters::Waiters;
@@ -43,7 +44,21 @@ pub struct RedisBackend {
     ordered: bool,
     join_timeout: Duration,
     encoding: Encoding,
+    /// Most bytes of a record; 0 for no bound.
+    limit: Arc<AtomicU64>,
     waiters: Waiters,
+}
+
+/// What came of commands that were sent over a connection of their own.
+pub(crate) enum Apart {
+    /// They were answered.
+    Answered(Result<Vec<Reply>, BrokerError>),
+    /// The connection broke over them, though it was good before.
+    Broke {
+        error: BrokerError,
+        /// The most bytes that the server takes as one argument, if it tells.
+        limit: Option<u64>,
+    },
 }
 
 impl RedisBackend {
@@ -69,7 +84,14 @@ impl RedisBackend {
                 Duration::ZERO => Duration::from_secs(3),
                 timeout => timeout,
             },
+            limit: Arc::new(AtomicU64::new(config.celeriac_max_result_bytes)),
         }
+    }
+
+    /// Takes note that the server takes no more bytes than that.
+    pub(crate) fn limit_to(&self, bytes: u64) {
+        let lower = |limit: u64| Some(if limit == 0 { bytes } else { limit.min(bytes) });
+        let _ = self.limit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, lower);
     }
 
     pub(crate) fn link(&self) -> &Link {
@@ -92,28 +114,50 @@ impl RedisBackend {
     }
 
     /// The commands that store a state and tell those who wait for it; one that is not `fresh` does not overwrite a
-    /// success, which can be seen only in records that are JSON.
+    /// success, which can be seen only in records that are JSON. What cannot be stored becomes a failure.
     pub(crate) fn store_commands(&self, meta: &TaskMeta, fresh: bool) -> Vec<Cmd> {
-        let key = self.task_key(&meta.task_id);
-        let value = self.encode(meta);
-        let expires = if meta.status == TaskState::Failure { self.failure_expires } else { self.expires };
-        if !fresh {
-            return vec![eval(STORE_UNLESS_SUCCESS, &[&key], &[&value, expires.to_string().as_bytes()])];
-        }
-        let mut publish = Cmd::with_capacity(3, key.len() + value.len() + 8);
-        publish.arg("PUBLISH").arg(&key).arg(&value);
-        vec![set(&key, &value, expires), publish]
-    }
-
-    /// The stored form of a record; of a failure when the serializer has no form for the result, as in Celery.
-    fn encode(&self, meta: &TaskMeta) -> Vec<u8> {
-        self.encoding.encode(meta.encode()).unwrap_or_else(|error| {
-            log::error!(task_id = meta.task_id.as_str(), error:% = error; "The result of {} cannot be stored: {error}", meta.task_id);
-            let exception = ExceptionInfo::new("kombu.exceptions", "EncodeError", vec![error.to_string().into()]);
+        self.try_store_commands(meta, fresh).unwrap_or_else(|exception| {
+            let text = exception.repr();
+            log::error!(task_id = meta.task_id.as_str(), error = text.as_str(); "The record of {} cannot be stored as it is: {text}", meta.task_id);
+            // A failure may be small enough without what it was called with.
+            let mut lean = meta.clone();
+            lean.extended.retain(|name, _| !["args", "kwargs"].contains(&name.as_str()));
+            if meta.status == TaskState::Failure
+                && let Ok(commands) = self.try_store_commands(&lean, fresh)
+            {
+                return commands;
+            }
             let failure = TaskMeta::new(meta.task_id.clone(), TaskState::Failure, exception.to_value());
             // Texts have a form everywhere.
-            self.encoding.encode(failure.encode()).unwrap_or_default()
+            let value = self.encoding.encode(failure.encode()).unwrap_or_default();
+            self.commands(&failure, &value, fresh)
         })
+    }
+
+    /// As [`RedisBackend::store_commands`], or the exception with which the task fails instead, as in Celery.
+    pub(crate) fn try_store_commands(&self, meta: &TaskMeta, fresh: bool) -> Result<Vec<Cmd>, ExceptionInfo> {
+        let unencodable =
+            |text: String| ExceptionInfo::new("kombu.exceptions", "EncodeError", vec![text.into()]);
+        let value = self.encoding.encode(meta.encode()).map_err(|error| unencodable(error.to_string()))?;
+        let limit = self.limit.load(Ordering::Relaxed);
+        if limit > 0 && value.len() as u64 > limit {
+            let size = value.len();
+            return Err(unencodable(format!(
+                "the result has {size} bytes as it is stored, more than the limit of {limit} (celeriac_max_result_bytes, or the server's proto-max-bulk-len)"
+            )));
+        }
+        Ok(self.commands(meta, &value, fresh))
+    }
+
+    fn commands(&self, meta: &TaskMeta, value: &[u8], fresh: bool) -> Vec<Cmd> {
+        let key = self.task_key(&meta.task_id);
+        let expires = if meta.status == TaskState::Failure { self.failure_expires } else { self.expires };
+        if !fresh {
+            return vec![eval(STORE_UNLESS_SUCCESS, &[&key], &[value, expires.to_string().as_bytes()])];
+        }
+        let mut publish = Cmd::with_capacity(3, key.len() + value.len() + 8);
+        publish.arg("PUBLISH").arg(&key).arg(value);
+        vec![set(&key, value, expires), publish]
     }
 
     /// The commands that store a state unless a success is stored already.
@@ -199,6 +243,19 @@ impl RedisBackend {
             pipeline.add_command(command);
         }
         if pipeline.is_empty() { Ok(Vec::new()) } else { self.link.call(&mut pipeline).await }
+    }
+
+    /// As [`RedisBackend::run`], over a connection of its own that is known to be good.
+    pub(crate) async fn run_apart(&self, commands: Vec<Cmd>) -> Apart {
+        let apart = Self { link: self.link.sibling(), ..self.clone() };
+        let limit = match apart.link.send(&mut ask_for_limit()).await {
+            Ok(answers) => answers.first().and_then(limit),
+            Err(error) => return Apart::Answered(Err(error)),
+        };
+        match apart.run(commands).await {
+            Err(error @ BrokerError::Connection { .. }) => Apart::Broke { error, limit },
+            outcome => Apart::Answered(outcome),
+        }
     }
 }
 

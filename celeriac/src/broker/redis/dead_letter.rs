@@ -20,6 +20,8 @@ pub enum DeadReason {
     Rejected,
     /// It was delivered as often as `celeriac_max_deliveries` allows, and its worker died each time.
     Deliveries,
+    /// The server refuses what is to be stored or sent for it.
+    Refused,
 }
 
 impl std::fmt::Display for DeadReason {
@@ -29,6 +31,7 @@ impl std::fmt::Display for DeadReason {
             DeadReason::Unregistered => "unregistered",
             DeadReason::Rejected => "rejected",
             DeadReason::Deliveries => "deliveries",
+            DeadReason::Refused => "refused",
         })
     }
 }

@@ -8,9 +8,11 @@
 use redis::{Arg, Cmd};
 
 use super::script::eval;
+use crate::broker::refusal::{self, RefusalKind};
 
 /// Carries commands out like `EXEC`: all of them, with one reply each. A script among them is loaded, since scripts
-/// cannot be nested. Without a key to delete, the first command decides whether the others follow.
+/// cannot be nested. Without a key to delete, the first command decides whether the others follow, and a command that
+/// fails ends it: what removes stands behind what pushes, and a mark that was set is taken back.
 const EXCHANGE: &str = r"
 if KEYS[1] then redis.call('DEL', KEYS[1]) end
 local replies, at = {}, 1
@@ -27,9 +29,11 @@ while at <= #ARGV do
     reply = redis.pcall(unpack(ARGV, at + 1, last))
   end
   if reply == nil then reply = false end
-  if at == 1 and not KEYS[1] then
-    if not reply or reply == 0 then return 0 end
-    if type(reply) == 'table' and reply.err then return reply end
+  if at == 1 and not KEYS[1] and (not reply or reply == 0) then return 0 end
+  if type(reply) == 'table' and reply.err and not KEYS[1] then
+    if at > 1 and ARGV[2] == 'SET' then redis.call('DEL', ARGV[3]) end
+    if ARGV[at + 1] == 'EVAL' then return reply end
+    return {err = reply.err .. ' (' .. ARGV[at + 1] .. ' ' .. ARGV[at + 2] .. ')'}
   end
   replies[#replies + 1] = reply
   at = last + 1
@@ -70,7 +74,7 @@ pub(crate) fn move_one(from: &str, to: &str) -> Cmd {
 
 /// Whether the server's words say that its memory is full.
 pub(crate) fn is_full(reason: &str) -> bool {
-    reason.contains("OOM ")
+    refusal::kind(reason) == RefusalKind::Memory
 }
 
 /// About how many bytes the commands put onto the server.
@@ -83,7 +87,15 @@ pub(crate) fn weight(commands: &[Cmd]) -> usize {
     commands.iter().map(weigh).sum()
 }
 
-fn arguments(command: &Cmd) -> impl Iterator<Item = &[u8]> {
+/// The command with the largest argument, and the bytes of that.
+pub(crate) fn largest(commands: &[Cmd]) -> Option<(&Cmd, usize)> {
+    let sizes =
+        commands.iter().map(|command| (command, arguments(command).map(<[u8]>::len).max().unwrap_or(0)));
+    sizes.max_by_key(|(_, bytes)| *bytes)
+}
+
+/// The arguments of a command, its name in front.
+pub(crate) fn arguments(command: &Cmd) -> impl Iterator<Item = &[u8]> {
     command.args_iter().filter_map(|argument| match argument {
         Arg::Simple(bytes) => Some(bytes),
         _ => None,

@@ -22,6 +22,7 @@ use super::redirect::{self, Redirect};
 use super::timing::Timing;
 use super::tls;
 use crate::broker::BrokerError;
+use crate::broker::refusal::is_elsewhere;
 
 /// How long an attempt to connect may show nothing before another begins beside it: a path that is back is used at
 /// once, whatever has become of the packets of the attempt before.
@@ -313,7 +314,14 @@ impl Link {
             return BrokerError::Tls { url, reason, hint };
         }
         match source.code() {
-            Some(_) => BrokerError::Refused { url, command: command.to_owned(), reason: source.to_string() },
+            Some(code) => {
+                let reason = format!("{code} {}", source.detail().unwrap_or_default());
+                BrokerError::Refused {
+                    url,
+                    command: command.to_owned(),
+                    reason: reason.trim_end().to_owned(),
+                }
+            }
             None if source.kind() == ErrorKind::AuthenticationFailed => {
                 let reason = source.detail().unwrap_or("wrong user or password").to_owned();
                 BrokerError::Refused { url, command: "the login".to_owned(), reason }
@@ -339,11 +347,6 @@ where
 
 fn closed() -> RedisError {
     std::io::Error::from(std::io::ErrorKind::ConnectionReset).into()
-}
-
-/// Whether an error of the server says that writes go to another server now.
-fn is_elsewhere(reason: &str) -> bool {
-    ["READONLY", "MOVED", "MASTERDOWN", "CLUSTERDOWN"].iter().any(|code| reason.contains(code))
 }
 
 fn command_name(commands: &Pipeline, index: usize) -> String {

@@ -17,6 +17,7 @@ mod fanout;
 mod find;
 mod inflight;
 mod keys;
+mod limit;
 mod link;
 mod persistence;
 mod queue;
@@ -28,19 +29,22 @@ mod script;
 mod timing;
 mod tls;
 mod transaction;
+mod troubles;
 mod url;
 
 pub(crate) use consumer::{
-    Binding, Consumer, ConsumerHandle, ConsumerOptions, Delivery, Disposition, Receiver, Settlement, Taken,
+    Binding, Consumer, ConsumerHandle, ConsumerOptions, Delivery, Disposition, Hopeless, Receiver,
+    Settlement, Taken,
 };
 pub use dead_letter::{DeadLetter, DeadReason, Start};
 pub(crate) use dead_letters::{DeadLetterCount, DeadLetterQueue};
 pub use dead_letters::{DeadLetters, Fate};
 pub use endpoint::Endpoint;
 pub(crate) use eviction::warn_of_eviction;
-pub(crate) use exchange::guarded;
+pub(crate) use exchange::{arguments, guarded, largest};
 pub use fanout::Subscription;
 pub use keys::{Keys, KeysOptions};
+pub(crate) use limit::{ask_for_limit, limit};
 pub use link::Link;
 pub(crate) use persistence::Persistence;
 pub use queue::Queues;

@@ -5,6 +5,7 @@ use redis::{Pipeline, Value};
 use super::connection::server_error;
 use super::dial::Address;
 use crate::broker::BrokerError;
+use crate::broker::refusal::code;
 
 /// What a node said instead of carrying out a command.
 #[derive(Debug, PartialEq)]
@@ -19,19 +20,15 @@ pub(super) enum Redirect {
 
 impl Redirect {
     fn read(reason: &str) -> Option<Self> {
-        let mut words = reason.split_whitespace();
-        while let Some(word) = words.next() {
-            match word.trim_matches(|c: char| !c.is_ascii_uppercase()) {
-                "MOVED" => return Some(Redirect::Moved),
-                "ASK" => {
-                    let (host, port) = words.nth(1)?.rsplit_once(':')?;
-                    return Some(Redirect::Ask(Address::Tcp(host.to_owned(), port.parse().ok()?)));
-                }
-                "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN" => return Some(Redirect::Later),
-                _ => {}
+        match code(reason) {
+            "MOVED" => Some(Redirect::Moved),
+            "ASK" => {
+                let (host, port) = reason.split_whitespace().nth(2)?.rsplit_once(':')?;
+                Some(Redirect::Ask(Address::Tcp(host.to_owned(), port.parse().ok()?)))
             }
+            "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN" => Some(Redirect::Later),
+            _ => None,
         }
-        None
     }
 }
 

@@ -8,6 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use redis::Value;
 
 use super::connection::server_error;
+pub(crate) use crate::broker::refusal::code;
+use crate::broker::refusal::{self, RefusalKind};
 
 /// Most refusals of one kind that are kept apart; what comes on top is counted with the last one.
 const MOST: usize = 100;
@@ -175,32 +177,9 @@ fn log_end(refusal: &Refusal) {
     log::info!(work = work.as_str(), subject = subject.as_str(); "The broker refuses no longer: {refusal}");
 }
 
-/// Returns the code of the server's words, such as `WRONGTYPE`.
-pub(crate) fn code(reason: &str) -> &str {
-    reason.split(' ').next().unwrap_or_default()
-}
-
 /// Returns whether the server, for now, refuses everything of that kind, whichever key or command it is about.
 pub(crate) fn is_passing(reason: &str) -> bool {
-    const CODES: [&str; 16] = [
-        "LOADING",
-        "READONLY",
-        "OOM",
-        "MISCONF",
-        "MASTERDOWN",
-        "CLUSTERDOWN",
-        "TRYAGAIN",
-        "BUSY",
-        "EXECABORT",
-        "NOREPLICAS",
-        "MOVED",
-        "ASK",
-        "NOAUTH",
-        "WRONGPASS",
-        "NOMASTERLINK",
-        "UNBLOCKED",
-    ];
-    CODES.contains(&code(reason))
+    refusal::kind(reason) != RefusalKind::Lasting
 }
 
 /// Returns whether a reply says so.

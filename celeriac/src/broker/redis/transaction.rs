@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use redis::{Cmd, Pipeline, Value, cmd};
-use tokio::sync::oneshot;
 
 use super::Keys;
 use super::connection::server_error;
-use super::consumer::{Entry, MARK};
-use super::exchange::exchange;
+use super::consumer::{Entry, MARK, Part};
+use super::exchange::{arguments, exchange};
 
 /// Most messages that one bookkeeping command names.
 const NAMES: usize = 1000;
@@ -22,27 +21,21 @@ pub(crate) struct Transaction {
     pub(crate) delete: Vec<String>,
     /// The numbers of those lists.
     pub(crate) slots: Vec<usize>,
+    /// How often it was refused or broke its connection, with nobody to blame.
+    pub(crate) failures: u32,
+    /// Whether its settlements are tried apart from the others.
+    pub(crate) is_suspect: bool,
     parts: Vec<Part>,
     records: Vec<Record>,
     /// What records messages in kombu's keys.
     recording: Vec<Cmd>,
     /// Whether another worker may go on with what is recorded.
     gives_away: bool,
+    /// The tags of the messages with which another worker may go on.
+    parked: Vec<String>,
     /// Acknowledgements, deletions, the marker.
     closing: Vec<Cmd>,
     written: Written,
-}
-
-/// A settlement: its message goes and its commands take effect together.
-pub(crate) struct Part {
-    /// The message that is done with; acknowledged if it is recorded.
-    pub(crate) entry: Option<Entry>,
-    /// Commands that take effect together with it.
-    pub(crate) commands: Vec<Cmd>,
-    /// Whether the commands only put the message somewhere else.
-    pub(crate) moves: bool,
-    /// Gets the replies to the commands.
-    pub(crate) replies: Option<oneshot::Sender<Vec<Value>>>,
 }
 
 /// A message that stays on the server as unacknowledged.
@@ -65,6 +58,42 @@ enum Written {
     Copied,
 }
 
+/// A command that failed, and why.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) place: Place,
+    /// The server's words.
+    pub(crate) reason: String,
+}
+
+/// Where a command stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// That command of that part.
+    Part(usize, usize),
+    /// Among those that record, acknowledge, delete, or mark.
+    Bookkeeping(usize),
+}
+
+/// Why nothing of a transaction was carried out.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// For these commands of its parts.
+    For(Vec<Fault>),
+    /// For no part of it, in the server's words.
+    Whole(String),
+}
+
+impl Refused {
+    /// The server's words, the first ones.
+    pub(crate) fn reason(&self) -> &str {
+        match self {
+            Refused::For(faults) => faults.first().map_or("", |fault| &fault.reason),
+            Refused::Whole(reason) => reason,
+        }
+    }
+}
+
 impl Transaction {
     pub(crate) fn is_empty(&self) -> bool {
         let written = self.parts.iter().any(|part| part.is_acknowledgement() || !part.commands.is_empty());
@@ -80,6 +109,11 @@ impl Transaction {
         }
     }
 
+    /// Whether it is written in the form that a full server lets pass.
+    pub(crate) fn is_exchange(&self) -> bool {
+        matches!(self.written, Written::Copied)
+    }
+
     /// Adds a settlement.
     pub(crate) fn add(&mut self, part: Part) {
         self.parts.push(part);
@@ -88,6 +122,11 @@ impl Transaction {
     /// Takes all settlements out.
     pub(crate) fn take_parts(&mut self) -> Vec<Part> {
         std::mem::take(&mut self.parts)
+    }
+
+    /// How many settlements are more than an acknowledgement.
+    pub(crate) fn commanding(&self) -> usize {
+        self.parts.iter().filter(|part| !part.commands.is_empty()).count()
     }
 
     /// Adds a message that stays with the worker.
@@ -116,10 +155,7 @@ impl Transaction {
         let acked: Vec<&str> =
             self.parts.iter().filter(|part| part.is_acknowledgement()).filter_map(Part::tag).collect();
         for tags in acked.chunks(NAMES) {
-            let (mut index, mut hash) = (cmd("ZREM"), cmd("HDEL"));
-            index.arg(&keys.unacked_index).arg(tags);
-            hash.arg(&keys.unacked).arg(tags);
-            self.closing.extend([index, hash]);
+            self.closing.extend(acknowledge(keys, tags));
         }
         if !self.delete.is_empty() {
             let mut delete = cmd("DEL");
@@ -145,6 +181,7 @@ impl Transaction {
                 index.arg(score).arg(&tag);
                 hash.arg(&tag).arg(value);
                 if let Some((set, due)) = at {
+                    self.parked.push(tag.clone());
                     parked.entry(set).or_default().push((due, tag));
                 }
             }
@@ -164,6 +201,8 @@ impl Transaction {
 
     /// Appends the transaction and returns how many replies it will have. The commands go into the pipeline; until the
     /// server has confirmed them they can be taken back from there.
+    ///
+    /// What records stands in front: a message that a part moves elsewhere is acknowledged by the command that moves it.
     pub(crate) fn write(&mut self, pipeline: &mut Pipeline) -> usize {
         let parts: Vec<usize> = self.parts.iter().map(|part| part.commands.len()).collect();
         let (recording, closing) = (self.recording.len(), self.closing.len());
@@ -173,7 +212,7 @@ impl Transaction {
             pipeline.cmd("MULTI");
         }
         let commands = self.parts.iter_mut().flat_map(|part| part.commands.drain(..));
-        for command in commands.chain(self.recording.drain(..)).chain(self.closing.drain(..)) {
+        for command in self.recording.drain(..).chain(commands).chain(self.closing.drain(..)) {
             pipeline.add_command(command);
         }
         if count == 1 {
@@ -187,7 +226,7 @@ impl Transaction {
     pub(crate) fn write_exchange(&mut self, scratch: &str, pipeline: &mut Pipeline) -> usize {
         self.written = Written::Copied;
         let commands = self.parts.iter().flat_map(|part| &part.commands);
-        pipeline.add_command(exchange(scratch, commands.chain(&self.recording).chain(&self.closing)));
+        pipeline.add_command(exchange(scratch, self.recording.iter().chain(commands).chain(&self.closing)));
         1
     }
 
@@ -196,61 +235,127 @@ impl Transaction {
         if let Written::Taken { parts, recording, closing } = std::mem::take(&mut self.written) {
             let count = parts.iter().sum::<usize>() + recording + closing;
             let mut written = pipeline.cmd_iter().skip(usize::from(count > 1)).cloned();
+            self.recording.extend(written.by_ref().take(recording));
             for (part, count) in self.parts.iter_mut().zip(parts) {
                 part.commands.extend(written.by_ref().take(count));
             }
-            self.recording.extend(written.by_ref().take(recording));
             self.closing.extend(written.take(closing));
         }
     }
 
-    /// The replies to the commands, or why nothing was carried out.
-    pub(crate) fn outcome(&self, mut answers: Vec<Value>) -> Result<Vec<Value>, String> {
-        match answers.pop() {
-            Some(Value::Array(replies)) => {
-                for reason in replies.iter().filter_map(server_error) {
-                    log::error!(error = reason.as_str(); "A command of a transaction failed: {reason}");
-                }
-                Ok(replies)
-            }
-            Some(reply) if answers.is_empty() => match server_error(&reply) {
-                Some(reason) => Err(reason),
-                None => Ok(vec![reply]),
-            },
-            Some(reply) => Err(answers
-                .iter()
-                .chain([&reply])
-                .find_map(server_error)
-                .unwrap_or_else(|| format!("{reply:?}"))),
-            None => Err("no reply".to_owned()),
+    /// The replies to the commands, some of which may be errors, or why nothing was carried out.
+    pub(crate) fn outcome(&self, mut answers: Vec<Value>) -> Result<Vec<Value>, Refused> {
+        let Some(last) = answers.pop() else { return Err(Refused::Whole("no reply".to_owned())) };
+        if let Value::Array(replies) = last {
+            return Ok(replies);
+        }
+        if answers.is_empty() {
+            return match server_error(&last) {
+                Some(reason) if self.is_exchange() => Err(Refused::Whole(reason)),
+                Some(reason) => Err(self.refused(vec![Fault { place: self.place(0), reason }])),
+                None => Ok(vec![last]),
+            };
+        }
+        if let Some(reason) = server_error(&answers[0]) {
+            return Err(Refused::Whole(reason));
+        }
+        let faults = self.faults(&answers[1..]);
+        match faults.is_empty() {
+            true => Err(Refused::Whole(server_error(&last).unwrap_or_else(|| format!("{last:?}")))),
+            false => Err(self.refused(faults)),
         }
     }
 
-    /// Hands the replies, if they are known, to those who wait for the transaction to be carried out.
-    pub(crate) fn answer(self, replies: Option<Vec<Value>>) {
-        let replies = replies.unwrap_or_default();
-        let counts: Vec<usize> = match self.written {
-            Written::Taken { parts, .. } => parts,
-            _ => self.parts.iter().map(|part| part.commands.len()).collect(),
+    /// A refusal for those commands, and of the whole if bookkeeping is among them.
+    fn refused(&self, faults: Vec<Fault>) -> Refused {
+        match faults.iter().position(|fault| matches!(fault.place, Place::Bookkeeping(_))) {
+            Some(place) => {
+                Refused::Whole(faults.into_iter().nth(place).map_or_else(String::new, |fault| fault.reason))
+            }
+            None => Refused::For(faults),
+        }
+    }
+
+    /// The errors among the replies to the commands.
+    pub(crate) fn faults(&self, replies: &[Value]) -> Vec<Fault> {
+        let errors =
+            replies.iter().enumerate().filter_map(|(index, reply)| Some((index, server_error(reply)?)));
+        errors.map(|(index, reason)| Fault { place: self.place(index), reason }).collect()
+    }
+
+    /// Where the command of that number stands.
+    fn place(&self, index: usize) -> Place {
+        let (recording, counts) = self.counts();
+        let Some(mut left) = index.checked_sub(recording) else { return Place::Bookkeeping(index) };
+        for (part, count) in counts.enumerate() {
+            match left.checked_sub(count) {
+                Some(rest) => left = rest,
+                None => return Place::Part(part, left),
+            }
+        }
+        Place::Bookkeeping(recording + left)
+    }
+
+    /// How many commands record, and how many each part has.
+    fn counts(&self) -> (usize, impl Iterator<Item = usize>) {
+        let (recording, taken) = match &self.written {
+            Written::Taken { parts, recording, .. } => (*recording, Some(parts)),
+            _ => (self.recording.len(), None),
         };
-        let mut first = 0;
+        let count =
+            move |(index, part): (usize, &Part)| taken.map_or(part.commands.len(), |taken| taken[index]);
+        (recording, self.parts.iter().enumerate().map(count))
+    }
+
+    /// What is left to do of a bookkeeping command that failed at run time: messages that are held still are recorded anew
+    /// by whoever holds them, and what is settled meanwhile must not be recorded again.
+    pub(crate) fn bookkeeping_again(&self, index: usize, keys: &Keys) -> Option<Cmd> {
+        let command = self.bookkeeping(index)?;
+        let mut arguments = arguments(command);
+        let (name, key) = (arguments.next()?, arguments.next()?);
+        let is_index = key == keys.unacked_index.as_bytes();
+        if index >= self.recording.len() || !is_index && key != keys.unacked.as_bytes() {
+            return Some(command.clone());
+        }
+        let mut again = Cmd::new();
+        again.arg(name).arg(key);
+        let mut any = false;
+        while let (Some(first), Some(second)) = (arguments.next(), arguments.next()) {
+            let tag = if is_index { second } else { first };
+            if self.parked.iter().any(|parked| parked.as_bytes() == tag) {
+                again.arg(first).arg(second);
+                any = true;
+            }
+        }
+        any.then_some(again)
+    }
+
+    /// A bookkeeping command that was taken back.
+    pub(crate) fn bookkeeping(&self, index: usize) -> Option<&Cmd> {
+        self.recording.iter().chain(&self.closing).nth(index)
+    }
+
+    /// Hands the replies, if they are known, to those who wait for the transaction to be carried out; `ended` hears of
+    /// each settlement that stands in for another.
+    pub(crate) fn answer(self, replies: Option<Vec<Value>>, mut ended: impl FnMut(u64)) {
+        let replies = replies.unwrap_or_default();
+        let (mut first, counts) = self.counts();
+        let counts: Vec<usize> = counts.collect();
         for (part, count) in self.parts.into_iter().zip(counts) {
             if let Some(listener) = part.replies {
                 // A listener that is gone no longer wants to know.
-                let _ = listener.send(replies.get(first..first + count).unwrap_or_default().to_vec());
+                let _ = listener.send(Ok(replies.get(first..first + count).unwrap_or_default().to_vec()));
             }
+            part.replaces.map(&mut ended);
             first += count;
         }
     }
 }
 
-impl Part {
-    /// Whether a recorded message is done with.
-    fn is_acknowledgement(&self) -> bool {
-        self.entry.as_ref().is_some_and(|entry| entry.slot.is_none())
-    }
-
-    fn tag(&self) -> Option<&str> {
-        self.entry.as_ref().map(Entry::tag)
-    }
+/// The commands that acknowledge recorded messages.
+pub(crate) fn acknowledge(keys: &Keys, tags: &[&str]) -> [Cmd; 2] {
+    let (mut index, mut hash) = (cmd("ZREM"), cmd("HDEL"));
+    index.arg(&keys.unacked_index).arg(tags);
+    hash.arg(&keys.unacked).arg(tags);
+    [index, hash]
 }

@@ -122,6 +122,7 @@ impl Watch {
             }
         }
         reasons.extend(self.refused(Effect::Unready));
+        reasons.extend(condition.troubles);
         reasons
     }
 

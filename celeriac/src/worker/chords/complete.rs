@@ -12,6 +12,8 @@ use crate::backend::redis::RedisBackend;
 use crate::canvas::{self, Outbox};
 use crate::failpoints::fail_point;
 use crate::task::Request;
+use crate::worker::insist::Uncommitted;
+use crate::worker::refused::exception;
 use crate::worker::runtime::Runtime;
 
 /// How long it is remembered that the body of a chord was sent, where broker and results are apart.
@@ -86,15 +88,20 @@ impl Runtime {
             let exception = ExceptionInfo::celery("ChordError", format!("Callback error: {error}"));
             return self.fail_chord(claim, &exception, &exception, request).await;
         }
-        let Lowered { prepare, publish, results, .. } =
-            self.insist(|| self.app.lower(outbox.effects.clone())).await;
+        let lowered = self.try_insist(|| self.app.lower(outbox.effects.clone())).await;
+        let Lowered { prepare, publish, results, .. } = match lowered {
+            Ok(lowered) => lowered,
+            Err(uncommitted) => return self.fail_body(claim, uncommitted, request).await,
+        };
         let results = [prepare, results].concat();
         let clean = backend.chord_clean_command(&part.group_id, &claim.token);
         let is_sent = if self.app.is_one_database() {
             let keep = backend.extend_claim_command(&part.group_id, &claim.token);
             self.commit_if(&keep, &[results, publish, vec![clean]].concat()).await
         } else {
-            self.insist(|| backend.run(results.clone())).await;
+            if let Err(uncommitted) = self.store(backend, &results).await {
+                return self.fail_body(claim, uncommitted, request).await;
+            }
             fail_point!("chord.prepared");
             let is_first = self.mark_sent(&part.group_id, request);
             let is_sent = self.commit_if(&is_first, &publish).await;
@@ -109,12 +116,26 @@ impl Runtime {
             Ok(false) => {
                 log::warn!(group_id = part.group_id.as_str(); "The body of chord {} was sent by another worker", part.group_id);
             }
-            // The chord stays registered: whoever looks after the claim has ended goes on with it.
-            Err(reason) => {
-                log::error!(group_id = part.group_id.as_str(), error = reason.as_str(); "The body of chord {} is not sent yet: {reason}", part.group_id);
-            }
+            Err(uncommitted) => return self.fail_body(claim, uncommitted, request).await,
         }
         fail_point!("chord.sent");
+    }
+
+    /// Fails a chord whose body the server refuses.
+    async fn fail_body(self: &Arc<Self>, claim: &Claim, uncommitted: Uncommitted, request: &Request) {
+        let group_id = claim.part.group_id.as_str();
+        match uncommitted {
+            Uncommitted::Refused { refusal, .. } => {
+                log::error!(group_id, code = refusal.code(), command = refusal.command.as_str(), key = refusal.key.as_deref().unwrap_or_default(); "The body of chord {group_id} is refused: {refusal}");
+                let text = format!("Callback error: {}", exception(&refusal).repr());
+                let exception = ExceptionInfo::celery("ChordError", text);
+                self.fail_chord(claim, &exception, &exception, request).await;
+            }
+            // The chord stays registered: whoever looks after the claim has ended goes on with it.
+            Uncommitted::Ending(refusal) => {
+                log::error!(group_id; "The body of chord {group_id} is left to another worker: {refusal}");
+            }
+        }
     }
 
     /// The command that marks the body of a chord as sent, unless it is marked already: the claim, which is in another

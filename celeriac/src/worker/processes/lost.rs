@@ -30,7 +30,8 @@ impl Completion<'_> {
         if requeues && !self.acknowledged && !is_exhausted {
             self.events().rejected(&request.id, true);
             self.counters.rejected.inc();
-            return self.finish(Disposition::Requeue, Vec::new(), None).await;
+            self.finish(Disposition::Requeue, Vec::new(), None).await;
+            return;
         }
         let traceback =
             format!("Traceback (most recent call last):\nbilliard.exceptions.WorkerLostError: {text}\n");

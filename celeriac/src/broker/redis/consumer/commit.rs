@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use redis::{Cmd, Pipeline, Value, cmd};
 
+use super::part::Part;
 use super::{Consumer, Disposition, Entry, Receiver, Settlement};
 use crate::broker::redis::DeadLetter;
-use crate::broker::redis::exchange::is_full;
-use crate::broker::redis::transaction::{Part, Transaction};
+use crate::broker::redis::exchange::{guarded, is_full};
+use crate::broker::redis::transaction::{Refused, Transaction, acknowledge};
 use crate::failpoints::fail_point;
 
 /// Most settlements that one round trip commits.
@@ -21,17 +22,11 @@ impl<R: Receiver> Consumer<R> {
             return;
         }
         let mut transaction = Transaction::default();
-        self.resume(&mut transaction, COMMIT_BATCH);
-        self.add_acknowledged(&mut transaction);
-        let mut next = first;
-        for _ in 0..COMMIT_BATCH {
-            let Some(settlement) = next.take().or_else(|| self.settlements.try_recv().ok()) else { break };
-            self.add_settlement(&mut transaction, settlement);
-        }
-        self.add_records(&mut transaction);
-        for slot in self.slots.take_finished() {
-            transaction.delete.push(self.keys.inflight(&self.worker, slot));
-            transaction.slots.push(slot);
+        let apart = if first.is_none() { self.aside.take_due() } else { Vec::new() };
+        if apart.is_empty() {
+            self.gather_all(&mut transaction, first);
+        } else {
+            self.try_again(&mut transaction, apart);
         }
         // A message that was acknowledged before, and results in another database, leave nothing to do here.
         if !transaction.is_empty() {
@@ -42,8 +37,23 @@ impl<R: Receiver> Consumer<R> {
         }
     }
 
+    fn gather_all(&mut self, transaction: &mut Transaction, first: Option<Settlement>) {
+        self.resume(transaction, COMMIT_BATCH);
+        self.add_acknowledged(transaction);
+        let mut next = first;
+        for _ in 0..COMMIT_BATCH {
+            let Some(settlement) = next.take().or_else(|| self.settlements.try_recv().ok()) else { break };
+            self.add_settlement(transaction, settlement);
+        }
+        self.add_records(transaction);
+        for slot in self.slots.take_finished() {
+            transaction.delete.push(self.keys.inflight(&self.worker, slot));
+            transaction.slots.push(slot);
+        }
+    }
+
     fn add_settlement(&mut self, transaction: &mut Transaction, settlement: Settlement) {
-        let Settlement { serial, disposition, commands, replies } = settlement;
+        let Settlement { serial, disposition, commands, replies, owner, replaces } = settlement;
         if disposition == Disposition::Hold {
             if let Some(serial) = serial {
                 self.held.stays(serial);
@@ -56,14 +66,34 @@ impl<R: Receiver> Consumer<R> {
         {
             self.park(transaction, entry, eta);
         }
-        let mut part = Part { entry, commands, moves: false, replies };
+        let mut part = Part { serial, entry, commands, replies, owner, replaces, ..Part::default() };
         let elsewhere =
             part.entry.as_ref().map(|entry| self.elsewhere(disposition, entry)).unwrap_or_default();
-        if !elsewhere.is_empty() {
+        if let Some((elsewhere, then)) = elsewhere.split_first() {
             part.moves = part.commands.is_empty();
-            part.commands.extend(elsewhere);
+            self.move_elsewhere(transaction, &mut part, elsewhere, then);
         }
         self.admit(transaction, part);
+    }
+
+    /// Adds the command that puts a message elsewhere and, only if that succeeds, acknowledges it: the message is
+    /// recorded before, so that it stays where another worker finds it.
+    fn move_elsewhere(
+        &mut self,
+        transaction: &mut Transaction,
+        part: &mut Part,
+        elsewhere: &Cmd,
+        then: &[Cmd],
+    ) {
+        let score = self.score();
+        let Some(entry) = &mut part.entry else { return };
+        if let Some(slot) = entry.slot.take() {
+            transaction.record(entry, score);
+            self.slots.settle(slot, entry.raw.clone());
+        }
+        part.acknowledges_itself = true;
+        let acknowledge = acknowledge(&self.keys, &[entry.tag()]);
+        part.commands.push(guarded(elsewhere, acknowledge.iter().chain(then)));
     }
 
     /// The commands that put a message where it goes.
@@ -83,6 +113,11 @@ impl<R: Receiver> Consumer<R> {
     fn add_records(&mut self, transaction: &mut Transaction) {
         let now = Instant::now();
         let score = self.score();
+        for serial in self.unrecorded.drain(..) {
+            if let Some(entry) = self.held.get(serial) {
+                transaction.record(entry, score);
+            }
+        }
         while let Some(entry) = self.held.next_to_record(now, self.slots.is_scarce()) {
             transaction.record(entry, score);
             if let Some(slot) = entry.slot.take() {
@@ -104,7 +139,7 @@ impl<R: Receiver> Consumer<R> {
         answers: Vec<Value>,
         written: &Pipeline,
     ) -> Result<(), String> {
-        let Some(transaction) = self.transaction.take() else { return Ok(()) };
+        let Some(mut transaction) = self.transaction.take() else { return Ok(()) };
         let whole = answers.len() > 1;
         match transaction.outcome(answers) {
             Ok(replies) => {
@@ -112,17 +147,25 @@ impl<R: Receiver> Consumer<R> {
                 if whole {
                     self.full.end();
                 }
-                self.confirm(transaction, Some(replies));
+                let faults = transaction.faults(&replies);
+                if faults.is_empty() {
+                    self.confirm(transaction, Some(replies));
+                } else {
+                    transaction.take_back(written);
+                    self.confirm_in_part(transaction, replies, faults);
+                }
                 Ok(())
             }
-            Err(reason) => {
+            Err(refused) => {
+                let was_exchange = transaction.is_exchange();
                 self.transaction = Some(transaction);
                 self.keep_transaction(written);
-                if is_full(&reason) {
-                    self.divide();
-                    return Ok(());
+                match refused {
+                    refused if is_full(refused.reason()) && !was_exchange => self.divide(),
+                    Refused::For(faults) => self.exclude(faults),
+                    Refused::Whole(reason) => return self.look_for_culprit(&reason, false),
                 }
-                Err(format!("the server refused a transaction: {reason}"))
+                Ok(())
             }
         }
     }
@@ -130,7 +173,9 @@ impl<R: Receiver> Consumer<R> {
     /// Ends a transaction that was carried out; its replies may be lost.
     pub(super) fn confirm(&mut self, transaction: Transaction, replies: Option<Vec<Value>>) {
         self.slots.free(&transaction.slots);
-        transaction.answer(replies);
+        let mut replaced = Vec::new();
+        transaction.answer(replies, |number| replaced.push(number));
+        replaced.into_iter().for_each(|number| self.replaced(number));
     }
 }
 

@@ -7,9 +7,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::part::Part;
 use super::{Consumer, Entry, Receiver};
-use crate::broker::redis::exchange::weight;
-use crate::broker::redis::transaction::{Part, Transaction};
+use crate::broker::redis::transaction::Transaction;
 
 /// How long the server is taken for full before the usual way is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
@@ -61,6 +61,7 @@ impl Full {
         if self.since.is_none() {
             self.since = Some(Instant::now());
             log::error!(
+                code = "OOM";
                 "The broker's memory is full: what frees memory goes on, results and messages wait for memory\nhint: raise maxmemory, or let results expire sooner (result_expires)"
             );
         }
@@ -99,12 +100,6 @@ impl Full {
     fn postpone(&mut self, part: Part) {
         self.postponed_bytes += part.weight();
         self.postponed.push_back(part);
-    }
-}
-
-impl Part {
-    fn weight(&self) -> usize {
-        weight(&self.commands)
     }
 }
 

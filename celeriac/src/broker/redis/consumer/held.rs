@@ -52,6 +52,12 @@ impl Entry {
         keys.queue(queue, self.properties.priority.unwrap_or(0))
     }
 
+    /// The id of its task, as far as it can be read.
+    pub(super) fn task_id(&self) -> String {
+        let id = envelope::decode(&self.raw).ok().and_then(|message| message.headers.id);
+        id.unwrap_or_else(|| self.properties.correlation_id.clone().unwrap_or_default())
+    }
+
     /// The message, marked as one that was delivered before.
     pub(super) fn redelivered(&self) -> Vec<u8> {
         envelope::mark_redelivered(&self.raw).unwrap_or_else(|_| self.raw.to_vec())
@@ -92,6 +98,10 @@ impl Held {
             self.unrecorded.push_back(serial);
         }
         self.entries.insert(serial, entry);
+    }
+
+    pub(super) fn get(&self, serial: u64) -> Option<&Entry> {
+        self.entries.get(&serial)
     }
 
     pub(super) fn remove(&mut self, serial: u64) -> Option<Entry> {
@@ -142,6 +152,11 @@ impl Held {
                 }
             }
         }
+    }
+
+    /// The numbers of the recorded messages.
+    pub(super) fn recorded_serials(&self) -> impl Iterator<Item = u64> {
+        self.entries.iter().filter(|(_, entry)| entry.slot.is_none()).map(|(serial, _)| *serial)
     }
 
     /// The recorded messages.

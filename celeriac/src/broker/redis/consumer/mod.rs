@@ -5,6 +5,7 @@
 //! kombu's `unacked` keys, from which any worker of the fleet can bring it back. See
 //! `docs/adr/0002-fetching-from-redis.md`.
 
+mod aside;
 mod bindings;
 mod commit;
 mod connect;
@@ -12,6 +13,8 @@ mod full;
 mod held;
 mod lease;
 mod parked;
+mod part;
+mod refused;
 mod settlement;
 mod sources;
 
@@ -24,6 +27,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use bindings::Binding;
+pub(crate) use part::Part;
+pub(crate) use refused::Hopeless;
 pub(crate) use settlement::{ConsumerHandle, Disposition, Settlement};
 
 use super::clock::ServerClock;
@@ -32,6 +37,7 @@ use super::exchange::is_full;
 use super::inflight::Slots;
 use super::refusals::{Refusal, Refusals, Work, is_passing};
 use super::transaction::Transaction;
+use super::troubles::Troubles;
 use super::{DeadLetterQueue, Keys, Link, Persistence};
 use crate::backoff::Backoff;
 use crate::broker::BrokerError;
@@ -39,6 +45,7 @@ use crate::config::QueueOrder;
 use crate::failpoints::fail_point;
 use crate::heavy::{LARGE, aside};
 use crate::message::{Parts, ProtocolError, envelope};
+use aside::Aside;
 use bindings::Bindings;
 use full::Full;
 pub(crate) use held::Entry;
@@ -55,6 +62,15 @@ const MOMENT: Duration = Duration::from_millis(1);
 
 /// How long a worker that ends waits for memory at the broker.
 const LAST_CHANCE: Duration = Duration::from_secs(20);
+
+/// How long a worker that ends waits for a broker that is away.
+const AWAY: Duration = Duration::from_secs(5);
+
+/// Returns when a broker that is away is no longer to be waited for.
+async fn gone(finish: &CancellationToken) {
+    finish.cancelled().await;
+    tokio::time::sleep(AWAY).await;
+}
 
 /// One hand-over of a message to this worker.
 pub(crate) struct Delivery {
@@ -83,6 +99,8 @@ pub(crate) trait Receiver: Send + Sync + 'static {
     fn capacity(&self) -> usize;
     /// Takes one message.
     fn receive(&self, delivery: Delivery) -> Taken;
+    /// Settles in another way what the server refuses for good.
+    fn refused(&self, hopeless: Hopeless);
 }
 
 /// The consumer's loop and its state.
@@ -123,6 +141,15 @@ pub(crate) struct Consumer<R> {
     result_key: Option<String>,
     /// The queues that the last round trip asked for messages, and the in-flight list for them, if its reply was lost.
     unanswered: Option<(usize, Vec<Arc<str>>)>,
+    /// Settlements that were refused, and those among which one is looked for.
+    aside: Aside,
+    /// Held messages that are to be recorded again.
+    unrecorded: Vec<u64>,
+    /// How the connection broke on which the present transaction was sent.
+    broke: Option<String>,
+    /// The most bytes that the server takes as one argument, as far as it was asked.
+    bulk_limit: Option<u64>,
+    troubles: Troubles,
 }
 
 /// How a consumer is set up.
@@ -194,6 +221,7 @@ impl<R: Receiver> Consumer<R> {
             dead_letters: options.dead_letters,
             persistence: options.persistence,
             receiver: make(handle.clone()),
+            troubles: handle.troubles().clone(),
             handle,
             settlements,
             arrived: Vec::new(),
@@ -214,6 +242,10 @@ impl<R: Receiver> Consumer<R> {
             refusals: options.refusals,
             result_key: options.result_key,
             unanswered: None,
+            aside: Aside::default(),
+            unrecorded: Vec::new(),
+            broke: None,
+            bulk_limit: None,
         }
     }
 
@@ -228,11 +260,18 @@ impl<R: Receiver> Consumer<R> {
     ) -> Result<(), BrokerError> {
         let ending = Ending { stop_fetching, finish };
         let mut backoff = Backoff::default();
+        let mut since = None;
         loop {
             let (pushes, mut pushed) = mpsc::unbounded_channel();
-            let failure = match self.connect(pushes).await {
+            let connected = tokio::select! {
+                biased;
+                connected = self.connect(pushes) => connected,
+                () = gone(&ending.finish) => Err("it is away while the worker ends".to_owned()),
+            };
+            let failure = match connected {
                 Ok(mut connection) => {
                     self.persistence.reached();
+                    self.look_after_break(&mut connection).await;
                     let served = self.serve(&mut connection, &mut pushed, &mut backoff, &ending).await;
                     self.hand_over();
                     match served {
@@ -261,7 +300,7 @@ impl<R: Receiver> Consumer<R> {
                 () = tokio::time::sleep(pause) => {}
                 () = ending.finish.cancelled(), if self.held.is_empty() && self.transaction.is_none() => return Ok(()),
             }
-            if ending.finish.is_cancelled() && backoff.attempts() > 5 {
+            if ending.finish.is_cancelled() && since.get_or_insert_with(Instant::now).elapsed() > AWAY {
                 log::error!(unsettled = self.held.len(); "Leaving without the broker: unsettled messages come back after the lease");
                 return Ok(());
             }
@@ -290,10 +329,11 @@ impl<R: Receiver> Consumer<R> {
                 }
                 if ending.finish.is_cancelled() && self.settlements.is_empty() {
                     let finishing = *finishing.get_or_insert_with(Instant::now);
-                    if self.full.len() == 0 {
+                    let waiting = self.full.len() + self.aside.len();
+                    if self.full.len() == 0 && self.aside.is_kept_by_server() {
                         return self.leave(connection).await;
                     } else if finishing.elapsed() > LAST_CHANCE {
-                        log::error!(unsettled = self.full.len(); "Leaving a broker without memory: what is not acknowledged comes back after the lease, {} result(s) and message(s) are lost to it", self.full.len());
+                        log::error!(unsettled = waiting; "Leaving a broker that refuses {waiting} settlement(s): what is not acknowledged comes back after the lease, results and messages of the others are lost");
                         return Ok(());
                     }
                 }
@@ -312,6 +352,8 @@ impl<R: Receiver> Consumer<R> {
                     self.unanswered =
                         trip.fetch.map(|fetch| (fetch.slot, self.sources.queues_of(&fetch.lists)));
                     self.keep_transaction(&trip.commands);
+                    self.broke =
+                        (!error.is_timeout() && trip.committing.is_some()).then(|| error.to_string());
                     return Err(error.to_string());
                 }
             }
@@ -319,6 +361,17 @@ impl<R: Receiver> Consumer<R> {
             while let Ok(push) = pushed.try_recv() {
                 self.note(&push)?;
             }
+        }
+    }
+
+    /// Finds out after a break whether it was something in the present transaction that broke the connection.
+    async fn look_after_break(&mut self, connection: &mut Connection) {
+        if let Some(reason) = self.broke.take()
+            && self.transaction.is_some()
+        {
+            self.learn_limit(connection).await;
+            // Whatever is found, the connection is a new one.
+            let _ = self.look_for_culprit(&reason, true);
         }
     }
 
@@ -349,7 +402,8 @@ impl<R: Receiver> Consumer<R> {
                 true => self.sources.note_pushes(commands.cmd_iter()),
                 false => false,
             };
-            let mut room = if self.full.is_choked() || !self.is_leased { 0 } else { self.room() };
+            let is_held_back = self.full.is_choked() || self.aside.is_choked() || !self.is_leased;
+            let mut room = if is_held_back { 0 } else { self.room() };
             self.has_room = room > 0;
             let due = if self.sources.is_waiting() { room.div_ceil(2) } else { room };
             claim = self.plan_claim(due, &mut commands);
@@ -522,6 +576,7 @@ impl<R: Receiver> Consumer<R> {
         let until = until.min(self.renewal_interval().saturating_sub(self.renewed.elapsed()));
         let until =
             self.full.try_again_at().map_or(until, |time| until.min(time.saturating_duration_since(now)));
+        let until = self.aside.due().map_or(until, |time| until.min(time.saturating_duration_since(now)));
         let parked = self.parked.wake_in(self.clock.now(), self.has_room);
         let wakes = [parked, self.bindings.wake_in()].into_iter().flatten().min();
         let until = wakes.filter(|_| !stop_fetching.is_cancelled()).map_or(until, |wait| until.min(wait));

@@ -12,13 +12,14 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use redis::{Pipeline, Value};
 
+use super::part::Part;
 use super::{Arrival, Consumer, Entry, Receiver};
 use crate::broker::redis::Keys;
 use crate::broker::redis::connection::server_error;
 use crate::broker::redis::refusals::Work;
 use crate::broker::redis::restore::split_unacked;
 use crate::broker::redis::script::eval;
-use crate::broker::redis::transaction::{Part, Transaction};
+use crate::broker::redis::transaction::Transaction;
 use crate::failpoints::fail_point;
 
 /// Takes the messages of a set that are due and lets them be held by the caller. An entry of which the message was
@@ -216,7 +217,7 @@ impl<R: Receiver> Consumer<R> {
     /// Commits the acknowledgement of claimed messages that the receiver started at once.
     pub(super) fn add_acknowledged(&mut self, transaction: &mut Transaction) {
         for entry in std::mem::take(&mut self.acknowledged) {
-            transaction.add(Part { entry: Some(entry), commands: Vec::new(), moves: false, replies: None });
+            transaction.add(Part { entry: Some(entry), ..Part::default() });
         }
     }
 }

@@ -3,11 +3,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
-use redis::{Cmd, Value};
-use tokio::sync::{Notify, mpsc, oneshot};
+use redis::Cmd;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::Binding;
+use super::part::{Listener, Owner};
+use crate::broker::redis::troubles::Troubles;
 use crate::broker::redis::{DeadReason, Start};
 
 /// What becomes of a delivery, and what is committed in the same transaction.
@@ -18,9 +20,13 @@ pub(crate) struct Settlement {
     pub(crate) disposition: Disposition,
     /// Commands that take effect together with it.
     pub(crate) commands: Vec<Cmd>,
-    /// Gets the replies to the commands once they are carried out, none when they are not known; dropped without a word
-    /// by a consumer that ends before.
-    pub(crate) replies: Option<oneshot::Sender<Vec<Value>>>,
+    /// Gets the replies to the commands once they are carried out, none when they are not known, or why they were given
+    /// up; dropped without a word by a consumer that ends before.
+    pub(crate) replies: Option<Listener>,
+    /// Who is told when the server refuses it for good; without one the listener is.
+    pub(crate) owner: Option<Owner>,
+    /// The number of the refused settlement for which it stands in.
+    pub(crate) replaces: Option<u64>,
 }
 
 /// What becomes of a delivery.
@@ -49,12 +55,18 @@ pub(crate) struct ConsumerHandle {
     /// Bindings that the consumer does not know yet.
     bindings: Arc<Mutex<Vec<Binding>>>,
     fetching_ended: CancellationToken,
+    troubles: Troubles,
 }
 
 impl Settlement {
     /// That, and nothing else.
     pub(crate) fn of(serial: u64, disposition: Disposition) -> Self {
-        Self { serial: Some(serial), disposition, commands: Vec::new(), replies: None }
+        Self { serial: Some(serial), ..Self::commit(disposition, Vec::new()) }
+    }
+
+    /// Those commands, and that for a delivery.
+    pub(crate) fn commit(disposition: Disposition, commands: Vec<Cmd>) -> Self {
+        Self { serial: None, disposition, commands, replies: None, owner: None, replaces: None }
     }
 }
 
@@ -67,6 +79,7 @@ impl ConsumerHandle {
             queues: Arc::new(Mutex::new(queues.into())),
             bindings: Arc::default(),
             fetching_ended: CancellationToken::new(),
+            troubles: Troubles::default(),
         };
         (handle, receiver)
     }
@@ -95,6 +108,11 @@ impl ConsumerHandle {
     /// Says that nothing more will be fetched.
     pub(super) fn end_fetching(&self) {
         self.fetching_ended.cancel();
+    }
+
+    /// What the server refuses at present.
+    pub(crate) fn troubles(&self) -> &Troubles {
+        &self.troubles
     }
 
     /// The queues consumed from.

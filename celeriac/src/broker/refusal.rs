@@ -1,0 +1,190 @@
+//! What a server refuses, told apart by the code of its error.
+
+use std::fmt;
+
+use redis::{Arg, Cmd};
+
+use super::BrokerError;
+use super::redis::largest;
+
+/// What the reason of a refusal begins with for which the server only closed the connection; in place of a code.
+pub(crate) const CLOSED: &str = "CLOSED the connection";
+
+/// A command that the server did not carry out, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// The name of the command; nothing for one that is not known, as when the connection was closed.
+    pub(crate) command: String,
+    /// The first key of the command.
+    pub(crate) key: Option<String>,
+    /// The server's words, which begin with a code.
+    pub(crate) reason: String,
+}
+
+/// What can be done about a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RefusalKind {
+    /// The server has no memory for it.
+    Memory,
+    /// The server takes it later, or another one does.
+    Passing,
+    /// The server refuses it each time, until somebody changes the right, the key or the command.
+    Lasting,
+}
+
+impl Refusal {
+    /// A refusal as an error tells it.
+    pub(crate) fn from_error(error: &BrokerError) -> Self {
+        match error {
+            BrokerError::Refused { command, reason, .. } => {
+                Self { command: command.clone(), key: None, reason: reason.clone() }
+            }
+            error => Self::unknown(error.to_string()),
+        }
+    }
+
+    /// A refusal of that command, in the server's words.
+    pub(crate) fn of(command: &Cmd, reason: String) -> Self {
+        let mut arguments = command.args_iter().filter_map(|argument| match argument {
+            Arg::Simple(bytes) => Some(String::from_utf8_lossy(&bytes[..bytes.len().min(256)]).into_owned()),
+            _ => None,
+        });
+        let name = arguments.next().unwrap_or_default();
+        if name != "EVAL" {
+            return Self { command: name, key: arguments.next(), reason };
+        }
+        // A script that carries out other commands says which one failed.
+        let named = reason.strip_suffix(')').and_then(|reason| reason.rsplit_once(" ("));
+        if let Some((reason, (command, key))) =
+            named.and_then(|(reason, last)| Some((reason, last.split_once(' ')?)))
+            && arguments.nth(1).as_deref() == Some("0")
+        {
+            return Self {
+                command: command.to_owned(),
+                key: Some(key.to_owned()),
+                reason: reason.to_owned(),
+            };
+        }
+        let mut arguments = command.args_iter().skip(3);
+        let key = match arguments.next() {
+            Some(Arg::Simple(key)) => Some(String::from_utf8_lossy(key).into_owned()),
+            _ => None,
+        };
+        Self { command: name, key, reason }
+    }
+
+    /// A refusal for which no command is known.
+    pub(crate) fn unknown(reason: String) -> Self {
+        Self { command: String::new(), key: None, reason }
+    }
+
+    /// A connection that is closed each time that those commands are sent; `limit` is the most bytes that the server
+    /// takes as one argument, if it tells.
+    pub(crate) fn closed(commands: &[Cmd], error: impl fmt::Display, limit: Option<u64>) -> Self {
+        let Some((command, bytes)) = largest(commands) else { return Self::unknown(error.to_string()) };
+        let limit = match limit.filter(|limit| bytes as u64 > *limit) {
+            Some(limit) => format!(", more than its proto-max-bulk-len of {limit}"),
+            None => String::new(),
+        };
+        Self::of(
+            command,
+            format!("{CLOSED} each time ({error}); the largest argument has {bytes} bytes{limit}"),
+        )
+    }
+
+    /// Whether the server has closed the connection instead of an answer.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.reason.starts_with(CLOSED)
+    }
+
+    /// The code of the error.
+    pub(crate) fn code(&self) -> &str {
+        code(&self.reason)
+    }
+
+    pub(crate) fn kind(&self) -> RefusalKind {
+        kind(&self.reason)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.reason)?;
+        match (&*self.command, &self.key) {
+            ("", _) => Ok(()),
+            (command, None) => write!(formatter, " ({command})"),
+            (command, Some(key)) => write!(formatter, " ({command} {key})"),
+        }
+    }
+}
+
+/// Returns the code of an error: its first word.
+///
+/// Redis 6.2 wraps the error of a command in a script, `ERR Error running script (call to f_...): @user_script:1: -OOM
+/// ...` (`luaCallFunction` in `scripting.c`): there the code is the word behind the last colon that a hyphen begins.
+pub(crate) fn code(reason: &str) -> &str {
+    let first = |text: &str| text.len() - text.trim_start_matches(|c: char| c.is_ascii_uppercase()).len();
+    let wrapped = reason.strip_prefix("ERR Error running script ");
+    let inner = wrapped.and_then(|rest| rest.split(": -").nth(1));
+    let text = inner.unwrap_or(reason);
+    &text[..first(text)]
+}
+
+/// Returns what can be done about an error of the server.
+pub(crate) fn kind(reason: &str) -> RefusalKind {
+    match code(reason) {
+        "OOM" => RefusalKind::Memory,
+        "LOADING" | "READONLY" | "MISCONF" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" | "BUSY"
+        | "EXECABORT" | "NOREPLICAS" | "NOMASTERLINK" | "MOVED" | "ASK" | "UNKILLABLE" | "UNBLOCKED"
+        | "NOAUTH" | "WRONGPASS" => RefusalKind::Passing,
+        _ => RefusalKind::Lasting,
+    }
+}
+
+/// Whether an error of the server says that writes go to another server now.
+pub(crate) fn is_elsewhere(reason: &str) -> bool {
+    matches!(code(reason), "READONLY" | "MOVED" | "MASTERDOWN" | "CLUSTERDOWN")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_told_apart_by_their_code_alone() {
+        for (reason, expected) in [
+            ("OOM command not allowed when used memory > 'maxmemory'.", RefusalKind::Memory),
+            (
+                "ERR Error running script (call to f_1): @user_script:1: -OOM command not allowed",
+                RefusalKind::Memory,
+            ),
+            ("READONLY You can't write against a read only replica.", RefusalKind::Passing),
+            ("LOADING Redis is loading the dataset in memory", RefusalKind::Passing),
+            ("NOPERM User LOADING has no permissions to access a key OOM", RefusalKind::Lasting),
+            ("WRONGTYPE Operation against a key holding the wrong kind of value", RefusalKind::Lasting),
+            ("ERR unknown command 'READONLY '", RefusalKind::Lasting),
+            ("BUSYGROUP Consumer Group name already exists", RefusalKind::Lasting),
+            ("", RefusalKind::Lasting),
+        ] {
+            assert_eq!(kind(reason), expected, "{reason}");
+        }
+        assert!(is_elsewhere("READONLY You can't write"));
+        assert!(!is_elsewhere("NOPERM User READONLY has no permissions"));
+    }
+
+    #[test]
+    fn a_refusal_names_the_command_and_its_key() {
+        let mut push = redis::cmd("LPUSH");
+        push.arg("queue").arg("message");
+        let refusal = Refusal::of(&push, "WRONGTYPE no list".to_owned());
+        assert_eq!(refusal.to_string(), "WRONGTYPE no list (LPUSH queue)");
+        let mut script = redis::cmd("EVAL");
+        script.arg("return 1").arg(1).arg("the key").arg("value");
+        assert_eq!(Refusal::of(&script, "OOM".to_owned()).key.as_deref(), Some("the key"));
+        let mut guarded = redis::cmd("EVAL");
+        guarded.arg("return 1").arg(0).arg(3).arg("RPUSH").arg("queue").arg("message");
+        let refusal = Refusal::of(&guarded, "WRONGTYPE no list (RPUSH queue)".to_owned());
+        assert_eq!(refusal.to_string(), "WRONGTYPE no list (RPUSH queue)");
+        assert_eq!((&*refusal.command, refusal.key.as_deref()), ("RPUSH", Some("queue")));
+    }
+}

@@ -1,0 +1,151 @@
+//! The end of a task whose outcome the server refuses: it fails, so that whoever waits for it learns why.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use redis::Cmd;
+
+use super::completion::{Completion, meta};
+use super::failure::Reported;
+use super::insist::Uncommitted;
+use super::runtime::Runtime;
+use crate::backend::{ExceptionInfo, TaskState};
+use crate::broker::redis::{DeadLetter, DeadLetterQueue, DeadReason, Disposition, Hopeless, Settlement};
+use crate::broker::refusal::Refusal;
+use crate::message::{Message, Properties, Serializer, envelope};
+use crate::task::{Context, Failure, Request};
+
+/// How long it is tried to store a failure in another database.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Who settles a task otherwise when what it comes to is refused, and how often that happened.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Standing<'a> {
+    /// The run; nobody when there was none.
+    pub(crate) context: Option<&'a Context>,
+    /// The refused settlement for which this one stands in.
+    pub(crate) replaces: Option<u64>,
+    /// How many were refused before.
+    pub(crate) level: u8,
+}
+
+impl Runtime {
+    /// Settles what the consumer could not settle.
+    pub(super) fn settle_otherwise(&self, hopeless: Hopeless) {
+        let Hopeless { number, serial, owner, refusal, limit, level } = hopeless;
+        let (Some(runtime), Some(context)) = (self.this.upgrade(), Context::from_opaque(owner)) else {
+            return;
+        };
+        self.background.spawn(async move {
+            let standing = Standing { context: Some(&context), replaces: Some(number), level };
+            let uncommitted = Uncommitted::Refused { refusal, limit };
+            runtime.end_otherwise(serial, standing, uncommitted).await;
+        });
+    }
+
+    /// Ends a task whose outcome was refused that often: it fails like any other task; if the server refuses what follows
+    /// from that, only the failure is stored; if it refuses that too, the message goes to the dead letters alone.
+    pub(super) async fn end_otherwise(
+        self: &Arc<Self>,
+        serial: Option<u64>,
+        standing: Standing<'_>,
+        uncommitted: Uncommitted,
+    ) {
+        let Standing { context: Some(context), replaces, level } = standing else { return };
+        let request = context.request();
+        let exception = match uncommitted {
+            Uncommitted::Refused { refusal, limit } => {
+                if let (Some(limit), Some(backend)) = (limit, self.app.redis_backend()) {
+                    backend.limit_to(limit);
+                }
+                log::error!(
+                    task_id = request.id.as_str(), task_name = request.task.as_str(),
+                    queue = request.delivery_info().routing_key.as_str(), code = refusal.code(),
+                    command = refusal.command.as_str(), key = refusal.key.as_deref().unwrap_or_default();
+                    "What task {}[{}] comes to is refused: {refusal}", request.display_name(), request.id
+                );
+                exception(&refusal)
+            }
+            Uncommitted::Ending(refusal) => return self.leave_unstored(serial, request, &refusal),
+        };
+        if level == 0 && context.definition().is_some() {
+            return self.fail_run(serial, context, replaces, exception).await;
+        }
+        log::error!(task_id = request.id.as_str(), task_name = request.task.as_str(), queue = request.delivery_info().routing_key.as_str(); "Task {}[{}] is given to the dead letters: what follows from its failure is not accepted", request.display_name(), request.id);
+        let mut store = Vec::new();
+        if let Some(backend) = self.app.redis_backend().filter(|_| level < 2) {
+            let meta = meta(self, request, TaskState::Failure, exception.to_value());
+            store = backend.store_commands(&meta, true);
+            if !self.app.is_one_database() {
+                // It is the last that is tried there: a wrong right is soon repaired.
+                let (commands, begun) = (std::mem::take(&mut store), Instant::now());
+                while let Err(Uncommitted::Refused { .. }) = self.store(backend, &commands).await
+                    && begun.elapsed() < PATIENCE
+                {}
+            }
+        }
+        if serial.is_none() {
+            store.extend(self.letter(request));
+        }
+        let disposition = Disposition::Dead(DeadReason::Refused, Vec::new());
+        let owner = Some(context.opaque());
+        self.settle(Settlement { serial, owner, replaces, ..Settlement::commit(disposition, store) });
+    }
+
+    /// Fails the task of a run with that exception.
+    pub(super) async fn fail_run(
+        self: &Arc<Self>,
+        serial: Option<u64>,
+        context: &Context,
+        replaces: Option<u64>,
+        exception: ExceptionInfo,
+    ) {
+        // Whose outcome can be unstorable has one, as who comes from above.
+        let Some(definition) = context.definition() else { return };
+        let queue = context.request().delivery_info().routing_key.as_str().into();
+        let completion = Completion {
+            runtime: self,
+            definition,
+            counters: &self.counters.task(&definition.name, &queue),
+            serial: serial.unwrap_or_default(),
+            acknowledged: serial.is_none(),
+            started: Instant::now(),
+            standing: Standing { context: Some(context), replaces, level: 1 },
+        };
+        let failure = Failure { exception, traceback: None, expected: false };
+        Box::pin(completion.fail(context, failure, Reported::ByTask)).await;
+    }
+
+    /// Leaves a task that has run while the server does not take what it comes to: its message comes back, or is kept
+    /// among the dead letters if it was acknowledged.
+    fn leave_unstored(&self, serial: Option<u64>, request: &Request, refusal: &Refusal) {
+        log::error!(task_id = request.id.as_str(), task_name = request.task.as_str(), queue = request.delivery_info().routing_key.as_str(); "What task {}[{}] comes to is not stored, since the worker ends: {refusal}", request.display_name(), request.id);
+        match serial {
+            Some(serial) => self.settle(Settlement::of(serial, Disposition::Restore)),
+            None => self.commit_alone(self.letter(request)),
+        }
+    }
+
+    /// The commands that keep the message of a request among the dead letters.
+    fn letter(&self, request: &Request) -> Vec<Cmd> {
+        let keys = self.app.queues().keys();
+        let Some(dead) = DeadLetterQueue::new(self.config(), keys) else { return Vec::new() };
+        let list = keys.queue(&request.delivery_info().routing_key, request.properties.priority.unwrap_or(0));
+        let properties = Properties::clone(&request.properties);
+        let mut message = Message { headers: (*request.headers).clone(), properties, ..Message::default() };
+        if let Err(error) = message.set_body(&request.body, Serializer::Json, None) {
+            log::error!(task_id = request.id.as_str(), error:% = error; "The message of {} cannot be kept: {error}", request.id);
+            return Vec::new();
+        }
+        let raw = envelope::encode(&message);
+        let letter = DeadLetter::new(DeadReason::Refused, list, &self.state.hostname, Vec::new(), &raw);
+        dead.push(&letter).into()
+    }
+}
+
+/// The exception with which a task fails whose outcome the server refuses: kombu's of what cannot be encoded, if it is too
+/// large, else kombu's of a broker that refuses.
+pub(super) fn exception(refusal: &Refusal) -> ExceptionInfo {
+    let class = if refusal.is_closed() { "EncodeError" } else { "OperationalError" };
+    ExceptionInfo::new("kombu.exceptions", class, vec![refusal.to_string().into()])
+}
