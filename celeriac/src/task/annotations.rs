@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::{TaskDefinition, TaskOptions};
-use crate::config::RateLimit;
+use crate::config::{Compression, RateLimit, Serializer, SettingValue};
 
 /// The value of a setting `task_annotations`.
 type Annotations = BTreeMap<String, Map<String, Value>>;
@@ -59,8 +59,12 @@ impl TaskOptions {
             "priority" => {
                 self.priority = count(value)?.map(|priority| priority.min(u8::MAX.into()) as u8);
             }
-            "serializer" => self.serializer = text(value)?,
-            "compression" => self.compression = text(value)?,
+            "serializer" => {
+                self.serializer = named::<Serializer>(value, "json, msgpack, yaml, auth or encrypted")?
+            }
+            "compression" => {
+                self.compression = named::<Compression>(value, "gzip, bzip2, zstd, lzma or brotli")?;
+            }
             "expires" => self.expires = number(value)?,
             "send_events" => self.send_events = flag(value)?.unwrap_or(true),
             "retry_backoff" => {
@@ -83,6 +87,8 @@ fn flag(value: &Value) -> Result<Option<bool>, &'static str> {
     match value {
         Value::Null => Ok(None),
         Value::Bool(flag) => Ok(Some(*flag)),
+        // As Python counts numbers.
+        Value::Number(number) => Ok(Some(number.as_f64() != Some(0.0))),
         _ => Err("true, false or null"),
     }
 }
@@ -110,6 +116,14 @@ fn text(value: &Value) -> Result<Option<String>, &'static str> {
         Value::Null => Ok(None),
         Value::String(text) => Ok(Some(text.clone())),
         _ => Err("text or null"),
+    }
+}
+
+/// The name of a serializer or a compression.
+fn named<T: SettingValue>(value: &Value, expected: &'static str) -> Result<Option<String>, &'static str> {
+    match text(value)? {
+        Some(name) if T::from_text(&name).is_err() => Err(expected),
+        name => Ok(name),
     }
 }
 
@@ -159,5 +173,17 @@ mod tests {
         assert_eq!(wrong.len(), 2);
         assert!(wrong[0].contains("rate_limit is \"fast\" for task proj.add, expected a rate"), "{wrong:?}");
         assert_eq!(task.options.priority, Some(3));
+    }
+
+    #[test]
+    fn numbers_count_as_in_python_and_unknown_serializers_are_named() {
+        let mut task = task();
+        let right = json!({"*": {"acks_late": 1, "track_started": 0, "time_limit": 0, "serializer": "yaml"}});
+        assert_eq!(task.annotate(&annotations(right)), Ok(()));
+        assert_eq!((task.options.acks_late, task.options.track_started), (Some(true), Some(false)));
+        for (attribute, value) in [("serializer", "pickle"), ("compression", "rar")] {
+            let wrong = task.annotate(&annotations(json!({"*": {attribute: value}}))).unwrap_err();
+            assert!(wrong[0].contains(attribute) && wrong[0].contains(value), "{wrong:?}");
+        }
     }
 }

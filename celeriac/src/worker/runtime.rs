@@ -115,7 +115,7 @@ impl Runtime {
         // What runs counts as held: with one a slot nothing is fetched that could not start.
         let multiplier =
             if config.worker_disable_prefetch { 1 } else { config.worker_prefetch_multiplier as usize };
-        (multiplier > 0).then(|| self.slots.limit() * multiplier)
+        (multiplier > 0).then(|| self.slots.limit().saturating_mul(multiplier))
     }
 
     /// How many more messages may be held.

@@ -1,7 +1,6 @@
 //! `dead`: the messages that workers have given up (`celeriac_dead_letter_queue`).
 
 use std::collections::HashSet;
-use std::io::Write;
 
 use celeriac::Celery;
 use celeriac::broker::redis::{DeadLetter, DeadLetters, DeadReason, Fate};
@@ -10,6 +9,7 @@ use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
+use crate::out::say;
 
 #[derive(Subcommand)]
 pub(crate) enum Dead {
@@ -70,22 +70,23 @@ impl Dead {
         match self {
             Dead::List { search, json } => {
                 let found = all.iter().filter(|letter| search.matches(letter));
-                print(found.map(|letter| if json { summary(letter).to_string() } else { line(letter) }));
+                found
+                    .map(|letter| if json { summary(letter).to_string() } else { line(letter) })
+                    .try_for_each(say)
             }
             Dead::Show { id, json } => {
                 let letter = all.iter().find(|letter| is_named(letter, &id)).ok_or_else(|| unknown(&id))?;
-                print([if json { whole(letter).to_string() } else { page(letter) }]);
+                say(if json { whole(letter).to_string() } else { page(letter) })
             }
             Dead::Requeue(chosen) => {
                 let count = deal(&letters, chosen.of(&all)?, Fate::Requeue).await?;
-                print([format!("requeued {count}")]);
+                say(format_args!("requeued {count}"))
             }
             Dead::Drop(chosen) => {
                 let count = deal(&letters, chosen.of(&all)?, Fate::Drop).await?;
-                print([format!("dropped {count}")]);
+                say(format_args!("dropped {count}"))
             }
         }
-        Ok(())
     }
 }
 
@@ -144,16 +145,6 @@ impl Chosen {
 
 fn is_named(letter: &DeadLetter, id: &str) -> bool {
     letter.id == id || letter.task().0.is_some_and(|task_id| task_id == id)
-}
-
-/// Writes lines; a reader that has seen enough is no error.
-fn print(lines: impl IntoIterator<Item = String>) {
-    let mut out = std::io::stdout().lock();
-    for line in lines {
-        if writeln!(out, "{line}").is_err() {
-            return;
-        }
-    }
 }
 
 fn line(letter: &DeadLetter) -> String {

@@ -6,6 +6,7 @@ use celeriac::{Celery, Recovered};
 use clap::Args;
 
 use crate::failure::Failure;
+use crate::out::say;
 
 /// How often `--wait` sweeps.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -35,9 +36,9 @@ impl Recover {
         }
         found.restored = restored;
         if self.json {
-            println!("{}", json(&found));
+            say(json(&found))?;
         } else {
-            print(&found);
+            print(&found)?;
         }
         match found.refused.len() {
             0 => Ok(()),
@@ -53,25 +54,29 @@ fn json(found: &Recovered) -> serde_json::Value {
     })
 }
 
-fn print(found: &Recovered) {
-    println!("restored {}", found.restored);
+fn print(found: &Recovered) -> Result<(), Failure> {
+    say(format_args!("restored {}", found.restored))?;
     for refused in &found.refused {
-        println!("stays: {refused}");
+        say(format_args!("stays: {refused}"))?;
     }
     if found.workers > 0 {
         let seconds = found.lease.unwrap_or_default().as_secs_f64().ceil();
-        println!(
+        say(format_args!(
             "{} worker(s) live, or were killed less than {seconds} s before their lease ends\nhint: stop them, and wait with celeriac recover --wait",
             found.workers
-        );
+        ))?;
     }
     if found.unacked > 0 {
-        println!("{} message(s) are held by workers or wait for their eta in unacked", found.unacked);
+        say(format_args!(
+            "{} message(s) are held by workers or wait for their eta in unacked",
+            found.unacked
+        ))?;
     }
     if found.chords > 0 {
-        println!(
+        say(format_args!(
             "{} chord(s) are registered whose body was not sent yet\nhint: run one celeriac worker until this is 0",
             found.chords
-        );
+        ))?;
     }
+    Ok(())
 }

@@ -103,7 +103,10 @@ impl<R: Receiver> Consumer<R> {
     ///
     /// Returns the rights to do so that are missing.
     async fn end_earlier(&mut self, connection: &mut Connection) -> Result<Vec<Missing>, String> {
-        let name = format!("celeriac:{}", self.worker);
+        let mut name = format!("celeriac:{}", self.worker);
+        if let Some(own) = self.link.endpoint().client_name() {
+            name = format!("{own}:{name}");
+        }
         let mut introduction = Pipeline::new();
         introduction.cmd("CLIENT").arg("SETNAME").arg(&name);
         introduction.cmd("CLIENT").arg("ID");

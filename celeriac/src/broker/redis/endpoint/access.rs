@@ -56,6 +56,10 @@ impl Default for Login {
 }
 
 impl Access {
+    pub(super) fn client_name(&self) -> Option<&str> {
+        self.client_name.as_deref()
+    }
+
     /// The greeting of a connection to that database.
     ///
     /// # Errors

@@ -165,6 +165,11 @@ impl Endpoint {
         }
     }
 
+    /// The name that its connections are given, if any (`client_name`).
+    pub(super) fn client_name(&self) -> Option<&str> {
+        self.inner.access.client_name()
+    }
+
     /// How the server lets one in.
     pub(super) fn access(&self) -> &Access {
         &self.inner.access
