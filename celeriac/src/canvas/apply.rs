@@ -9,6 +9,7 @@ use super::send::{ShownArgs, send};
 use super::{CanvasError, Effect, Outbox, Sender};
 use crate::backend::ResultRef;
 use crate::message::{Map, Signature, Value};
+use crate::stack::deeper;
 
 /// Applies a signature: puts its first messages, and what the backend must know of them, into the outbox.
 ///
@@ -71,9 +72,9 @@ pub(super) fn apply_node(
 ) -> Result<Option<Outcome>, CanvasError> {
     match node.kind {
         Kind::Task => apply_task(node, args, kwargs, options, ShownArgs::Tuple, sender, outbox).map(Some),
-        Kind::Chain(_) => apply_chain(node, args, kwargs, options, sender, outbox),
-        Kind::Group(_) => apply_group(node, args, kwargs, options, sender, outbox).map(Some),
-        Kind::Chord(_) => apply_chord(node, args, kwargs, options, sender, outbox).map(Some),
+        Kind::Chain(_) => deeper(|| apply_chain(node, args, kwargs, options, sender, outbox)),
+        Kind::Group(_) => deeper(|| apply_group(node, args, kwargs, options, sender, outbox)).map(Some),
+        Kind::Chord(_) => deeper(|| apply_chord(node, args, kwargs, options, sender, outbox)).map(Some),
     }
 }
 

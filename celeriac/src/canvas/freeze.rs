@@ -8,6 +8,7 @@ use super::node::{Chord, Kind, Node};
 use super::outcome::Outcome;
 use super::{CanvasError, Sender};
 use crate::message::{Map, Value};
+use crate::stack::deeper;
 
 /// Where a signature stands in what surrounds it.
 #[derive(Clone, Debug, Default)]
@@ -33,18 +34,20 @@ impl Node {
     pub(super) fn freeze(&mut self, place: &Place, sender: &Sender<'_>) -> Result<Outcome, CanvasError> {
         match &mut self.kind {
             Kind::Task => Ok(self.freeze_task(place, sender)),
-            Kind::Group(tasks) => freeze_group(tasks, &mut self.options, place, sender),
+            Kind::Group(tasks) => deeper(|| freeze_group(tasks, &mut self.options, place, sender)),
             Kind::Chain(tasks) => {
                 let steps = std::mem::take(tasks);
                 let args = std::mem::take(&mut self.args);
-                let prepared = prepare(steps, Partial::new(&args, &Map::new()), place, &[], false, sender)?;
+                let kwargs = Map::new();
+                let prepared =
+                    deeper(|| prepare(steps, Partial::new(&args, &kwargs), place, &[], false, sender))?;
                 *tasks = prepared.tasks.into_iter().rev().collect();
                 let last = prepared.results.into_iter().next().ok_or(CanvasError::EmptyChain)?;
                 self.set("task_id", last.id());
                 Ok(last)
             }
             Kind::Chord(chord) => {
-                let result = freeze_chord(chord, place, sender)?;
+                let result = deeper(|| freeze_chord(chord, place, sender))?;
                 let group_id =
                     chord.header_options.as_ref().and_then(|options| options.get("task_id").cloned());
                 self.set("task_id", group_id);

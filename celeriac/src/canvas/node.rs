@@ -4,6 +4,7 @@
 
 use super::CanvasError;
 use crate::message::{Map, ProtocolError, Signature, Value};
+use crate::stack::deeper;
 
 /// How deep canvases may be nested in one signature; Celery's worker ends earlier.
 const MAX_DEPTH: usize = 128;
@@ -20,12 +21,23 @@ pub(super) struct Node {
     pub(super) kind: Kind,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub(super) enum Kind {
     Task,
     Chain(Vec<Node>),
     Group(Vec<Node>),
     Chord(Box<Chord>),
+}
+
+impl Clone for Kind {
+    fn clone(&self) -> Self {
+        match self {
+            Kind::Task => Kind::Task,
+            Kind::Chain(tasks) => deeper(|| Kind::Chain(tasks.clone())),
+            Kind::Group(tasks) => deeper(|| Kind::Group(tasks.clone())),
+            Kind::Chord(chord) => deeper(|| Kind::Chord(chord.clone())),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -65,7 +77,7 @@ impl Node {
     }
 
     pub(super) fn from_value(value: &Value) -> Result<Self, CanvasError> {
-        Self::from_signature(Signature::from_value(value)?)
+        deeper(|| Self::from_signature(Signature::from_value(value)?))
     }
 
     /// Reads a signature and its members.
@@ -89,7 +101,7 @@ impl Node {
                 let header = members(kwargs.shift_remove("header"))?;
                 let body = match kwargs.shift_remove("body") {
                     None | Some(Value::Null) => None,
-                    Some(body) => Some(Self::at_depth(Signature::from_value(&body)?, depth + 1)?),
+                    Some(body) => Some(deeper(|| Self::at_depth(Signature::from_value(&body)?, depth + 1))?),
                 };
                 Kind::Chord(Box::new(Chord { header, header_options: None, body }))
             }
@@ -134,7 +146,7 @@ impl Node {
     }
 
     pub(super) fn to_value(&self) -> Value {
-        self.to_signature().into()
+        deeper(|| self.to_signature().into())
     }
 
     pub(super) fn is_chord(&self) -> bool {
@@ -301,7 +313,7 @@ pub(super) fn extend(options: &mut Map, key: &str, values: Vec<Value>) {
 /// The members of a canvas; a canvas in their place stands for its own, another signature for itself
 /// (`_maybe_group`).
 fn members(value: Option<Value>, depth: usize) -> Result<Vec<Node>, CanvasError> {
-    let read = |value: &Value| Node::at_depth(Signature::from_value(value)?, depth);
+    let read = |value: &Value| deeper(|| Node::at_depth(Signature::from_value(value)?, depth));
     match value {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::List(items)) => items.iter().map(read).collect(),

@@ -5,6 +5,7 @@
 
 use super::node::{Kind, Node, maybe_list};
 use crate::message::{Map, Value};
+use crate::stack::deeper;
 
 impl Node {
     /// Stamps the signature, its members and its links; stamps that it has under other names stay.
@@ -25,7 +26,7 @@ impl Node {
             }
             Kind::Chain(tasks) | Kind::Group(tasks) => tasks.iter_mut().for_each(|task| task.stamp(stamps)),
             Kind::Chord(chord) => {
-                chord.header.iter_mut().chain(&mut chord.body).for_each(|task| task.stamp(stamps));
+                chord.header.iter_mut().chain(&mut chord.body).for_each(|task| deeper(|| task.stamp(stamps)));
             }
         }
     }
@@ -56,7 +57,7 @@ impl Node {
 fn stamped(signature: Value, stamps: &Map) -> Value {
     match Node::from_value(&signature) {
         Ok(mut node) => {
-            node.stamp(stamps);
+            deeper(|| node.stamp(stamps));
             node.to_value()
         }
         Err(_) => signature,

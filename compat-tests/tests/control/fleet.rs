@@ -49,13 +49,14 @@ fn workers_elect_one_who_does_the_action() {
     let _python = stage.python_worker("-n py@host -c 1");
     let states = stage.script(
         r#"
-time.sleep(2.5)  # until heartbeats have made the workers known to each other
+heartbeats = lambda events, node: [1 for event in events if event["type"] == "worker-heartbeat" and event["hostname"] == node]
+# Two heartbeats of each have made the workers known to each other.
+collect_events(lambda events: all(len(heartbeats(events, node)) > 1 for node in ("py@host", "r1@host", "r2@host")), 60)
 signatures = [add.s(1, n).set(task_id=f"elected-{n}") for n in range(3)]
 for n, signature in enumerate(signatures):
     app.control.election(f"election-{n}", "task", dict(signature))
-    time.sleep(0.5)
+    wait_until("the action is done", lambda: app.AsyncResult(f"elected-{n}").ready())
 results = [app.AsyncResult(f"elected-{n}") for n in range(3)]
-wait_until("the actions are done", lambda: all(result.ready() for result in results))
 show([[result.get() for result in results], sum(sum(stats["total"].values()) for stats in ask("stats", ["py@host", "r1@host", "r2@host"]).values())])
 "#,
     );
@@ -68,10 +69,16 @@ fn a_worker_that_goes_silent_is_missed_by_the_others() {
     let one = stage.rust_worker("-n r1@host -c 1 --heartbeat-interval 1");
     let mut two = stage.rust_worker("-n r2@host -c 1 --heartbeat-interval 1");
     let mut three = stage.rust_worker("-n r3@host -c 1 --heartbeat-interval 1");
-    std::thread::sleep(secs(2));
+    stage.script(
+        r#"
+heartbeats = lambda events, node: [1 for event in events if event["type"] == "worker-heartbeat" and event["hostname"] == node]
+collect_events(lambda events: all(len(heartbeats(events, node)) > 1 for node in ("r1@host", "r2@host", "r3@host")), 60)
+show("they know each other")
+"#,
+    );
     two.kill();
     assert!(three.terminate(SOON).success());
-    eventually("it is missed", secs(12), || !one.lines_with("missed heartbeat from r2@host").is_empty());
+    eventually("it is missed", SOON, || !one.lines_with("missed heartbeat from r2@host").is_empty());
     assert!(one.lines_with("missed heartbeat from r3@host").is_empty(), "who says goodbye is not missed");
 }
 

@@ -33,8 +33,7 @@ show([revoked.id, stamped.id, other.id])
     let states = stage.script(&format!(
         r#"
 revoked, stamped, other = [app.AsyncResult(id) for id in {ids}]
-wait_until("done", lambda: other.ready() and stamped.ready(), 30)
-time.sleep(0.5)
+wait_until("done", lambda: other.ready() and stamped.ready() and revoked.ready())
 totals = [stats["total"] for stats in ask("stats", ["r1@host", "r3@host"]).values()]
 show([revoked.state, stamped.state, other.get(), sum(total.get("tools.add", 0) for total in totals)])
 "#

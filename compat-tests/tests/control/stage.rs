@@ -28,7 +28,7 @@ impl Stage {
         command.env("CELERY_BROKER_URL", self.redis.url()).env("CELERY_RESULT_BACKEND", self.redis.url());
         command.env("CELERY_WORKER_POOL_RESTARTS", "1");
         let mut worker = Process::spawn(arguments, &command);
-        worker.wait_for_line(" ready", secs(20));
+        worker.wait_for_line(" ready", SOON);
         worker
     }
 
@@ -41,7 +41,7 @@ impl Stage {
     pub(crate) fn python_worker_with(&self, options: &str, arguments: &str) -> Process {
         let command = self.python(["-m", "celery", "-A", "tools_app", "worker", "-l", "info"], arguments);
         let mut worker = command.env("TOOLS_TRANSPORT_OPTIONS", options).spawn();
-        worker.wait_for_line(" ready", secs(60));
+        worker.wait_for_line(" ready", secs(150));
         worker
     }
 
@@ -122,4 +122,4 @@ pub(crate) fn shape(value: &Json) -> Json {
 }
 
 /// How long anything may take that should be quick.
-pub(crate) const SOON: Duration = Duration::from_secs(10);
+pub(crate) const SOON: Duration = Duration::from_secs(60);

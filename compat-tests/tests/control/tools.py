@@ -22,14 +22,15 @@ def cli_json(*arguments):
     return json.loads(output)
 
 
-def ask(command, destination=None, timeout=5, **arguments):
-    """Broadcasts a command and returns the answers by node."""
+def ask(command, destination=None, timeout=None, **arguments):
+    """Broadcasts a command and returns the answers by node: of those who are asked as soon as all have come."""
+    timeout = timeout or (60 if destination else 5)
     replies = app.control.broadcast(
         command, arguments=arguments, destination=destination, reply=True, timeout=timeout)
     return {node: reply for answer in replies for node, reply in answer.items()}
 
 
-def wait_until(what, condition, seconds=10):
+def wait_until(what, condition, seconds=60):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         value = condition()

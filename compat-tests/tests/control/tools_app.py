@@ -3,7 +3,7 @@ import json
 import os
 import time
 
-from celery import Celery
+from celery import Celery, chord
 from celery.exceptions import Reject
 from celery.worker.control import inspect_command
 
@@ -32,6 +32,28 @@ def retry(self):
     if self.request.retries == 0:
         raise self.retry(countdown=0.1, exc=ValueError("try again"))
     return self.request.retries
+
+
+@app.task(name="tools.secret", bind=True, max_retries=3)
+def secret(self, how, word):
+    again = self.s("done", word).set(queue=self.request.delivery_info["routing_key"])
+    if self.request.retries == 0 and how in ("retry", "args"):
+        raise self.retry(args=["done", word] if how == "args" else None, countdown=0)
+    if how == "exceeded":
+        raise self.retry(max_retries=0)
+    if how == "replace":
+        raise self.replace(again)
+    if how == "canvas":
+        raise self.replace(chord([again, again], again.clone().set(immutable=True)))
+    return len(word)
+
+
+@app.task(name="tools.handshake")
+def handshake(folder):
+    open(os.path.join(folder, "started"), "w").close()
+    while not os.path.exists(os.path.join(folder, "go")):
+        time.sleep(0.01)
+    open(os.path.join(folder, "done"), "w").close()
 
 
 @app.task(name="tools.sleep")

@@ -59,6 +59,17 @@ fn block(seconds: f64) {
     std::thread::sleep(Duration::from_secs_f64(seconds));
 }
 
+/// Says in a folder that it has begun, and ends when it is told to.
+#[celeriac::task(name = "tools.handshake")]
+fn handshake(folder: String) -> TaskResult<()> {
+    let file = |name: &str| std::path::Path::new(&folder).join(name);
+    std::fs::write(file("started"), "")?;
+    while !file("go").exists() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(std::fs::write(file("done"), "")?)
+}
+
 /// Keeps a thread of the runtime busy, as no async task should.
 #[celeriac::task(name = "tools.spin")]
 async fn spin(seconds: f64) {
@@ -115,6 +126,7 @@ async fn main() -> anyhow::Result<()> {
         .task(secret)
         .task(sleep)
         .task(block)
+        .task(handshake)
         .task(spin)
         .task(limited)
         .task(quiet)
