@@ -166,7 +166,9 @@ impl RedisBackend {
     /// The command that ends a chord that failed: a late copy of a part does not fail it again.
     pub(crate) fn chord_fail_command(&self, group_id: &str) -> Cmd {
         let gone = STRAY_SECONDS.max(self.chord_expires).to_string();
-        let arguments: [&[u8]; 3] = [group_id.as_bytes(), &self.done_seconds(), gone.as_bytes()];
+        let expires = self.chord_expires.to_string();
+        let arguments: [&[u8]; 4] =
+            [group_id.as_bytes(), &self.done_seconds(), gone.as_bytes(), expires.as_bytes()];
         eval(FAIL, &self.ended_keys(group_id).each_ref(), &arguments)
     }
 

@@ -31,8 +31,8 @@ if claim == 'done' then
   redis.call('DEL', KEYS[6])
 end
 local member = ARGV[1] .. ':' .. ARGV[4]
+if redis.call('EXISTS', KEYS[4]) == 0 then redis.call('DEL', KEYS[1]) end
 if redis.call('SADD', KEYS[4], member) == 1 then
-  if redis.call('SCARD', KEYS[4]) == 1 then redis.call('DEL', KEYS[1]) end
   if ARGV[3] == '1' then redis.call('ZADD', KEYS[1], ARGV[4], ARGV[2]) else redis.call('RPUSH', KEYS[1], ARGV[2]) end
 end
 local count
@@ -140,7 +140,7 @@ redis.call('ZREM', KEYS[6], ARGV[1])
 redis.call('HDEL', KEYS[7], ARGV[1], ARGV[1] .. ':seen')
 if redis.call('EXISTS', KEYS[4]) == 1 then
   for i = 3, 5 do redis.call('DEL', KEYS[i]) end
-  if redis.call('TTL', KEYS[2]) == -1 then redis.call('EXPIRE', KEYS[2], ARGV[2]) end
+  if ARGV[4] == '0' then redis.call('EXPIRE', KEYS[2], ARGV[2]) end
   redis.call('SET', KEYS[1], 'done', 'EX', ARGV[2])
 elseif redis.call('GET', KEYS[1]) ~= 'done' then
   redis.call('SET', KEYS[1], 'gone', 'EX', ARGV[3])

@@ -121,7 +121,12 @@ impl Rights {
         ask(
             Need::Something,
             "chords do not complete, and starts of redelivered messages are not counted",
-            &[&["EXPIRE", scratch, "1"], &["INCRBY", scratch, "1"], &["ZCARD", scratch]],
+            &[
+                &["EXPIRE", scratch, "1"],
+                &["PERSIST", scratch],
+                &["INCRBY", scratch, "1"],
+                &["ZCARD", scratch],
+            ],
         );
         ask(
             Need::Comfort,
