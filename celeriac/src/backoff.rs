@@ -9,12 +9,19 @@ const LONGEST: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     attempts: u32,
+    /// How many of the shortest pauses are left out.
+    skipped: u32,
 }
 
 impl Backoff {
+    /// Pauses that begin with about half a second, for what is reported at each attempt.
+    pub(crate) fn patient() -> Self {
+        Self { attempts: 0, skipped: 4 }
+    }
+
     /// The pause before the next attempt.
     pub(crate) fn next(&mut self) -> Duration {
-        let full = FIRST.saturating_mul(1 << self.attempts.min(10)).min(LONGEST);
+        let full = FIRST.saturating_mul(1 << (self.attempts + self.skipped).min(10)).min(LONGEST);
         self.attempts = self.attempts.saturating_add(1);
         full.mul_f64(rand::random_range(0.5..=1.0))
     }

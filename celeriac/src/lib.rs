@@ -8,6 +8,7 @@ pub mod broker;
 pub mod canvas;
 pub mod config;
 pub mod control;
+mod daemon;
 pub mod events;
 mod failpoints;
 mod heavy;
@@ -21,6 +22,7 @@ pub mod worker;
 pub use app::{AsyncResult, Celery, Error, Recovered, Result};
 pub use celeriac_macros::task;
 pub use celeriac_timezone::{Timezone, TimezoneOffset, UnknownTimezone};
+pub use daemon::ProcessError;
 pub use message::Value;
 pub use worker::Worker;
 
@@ -29,6 +31,7 @@ pub mod prelude {
     pub use crate::message::Value;
     pub use crate::task;
     pub use crate::task::{Context, State, TaskError, TaskResult, TaskResultExt};
+    pub use crate::worker::Stopped;
     pub use crate::{AsyncResult, Celery, Worker};
 }
 

@@ -30,8 +30,11 @@ async fn main() -> ExitCode {
 
 async fn run() -> anyhow::Result<ExitCode> {
     let settings = Settings::from_env()?;
+    let mut options = WorkerOptions::parse_over(config(&settings)?);
+    // Whoever reads the log as JSON does not want a banner in it.
+    options.quiet |= !settings.is_development();
+    options.enter()?;
     logging::init(&settings);
-    let options = WorkerOptions::parse_over(config(&settings)?);
     let companion = Companion::open(settings)?;
     tokio::spawn(tell_uptime(companion.clone()));
     let mut worker = Worker::from_options("ai_companion", &options)?;

@@ -1,5 +1,6 @@
 //! What can go wrong between an application and its tasks.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::backend::{ExceptionInfo, TaskState};
@@ -12,7 +13,9 @@ use crate::message::ProtocolError;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A failure of this crate.
-#[derive(Debug, thiserror::Error)]
+///
+/// It prints the same text with `{}` and `{:?}`, so that a `main` that returns it says what is wrong.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A setting is bad.
@@ -34,6 +37,9 @@ pub enum Error {
          broker: what a task sends is published together with its acknowledgement"
     )]
     TwoBrokers,
+    /// The process cannot become what its command line asks for.
+    #[error(transparent)]
+    Process(#[from] crate::daemon::ProcessError),
     /// The broker or the result backend failed.
     #[error(transparent)]
     Broker(#[from] BrokerError),
@@ -79,4 +85,10 @@ pub enum Error {
     /// The worker cannot start as it was built.
     #[error("cannot start the worker: {0}")]
     Worker(String),
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }

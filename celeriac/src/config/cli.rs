@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ArgMatches;
+use clap::error::ErrorKind;
 
 use super::environment::{WORKER_OPTIONS, environment};
 use super::node_name::expand_node_format;
@@ -37,6 +38,8 @@ pub struct WorkerOptions {
     pub logfile: Option<PathBuf>,
     /// `--pidfile` or the setting `worker_pidfile`: file that gets the process id, expanded.
     pub pidfile: Option<PathBuf>,
+    /// `-D`: whether the worker goes on in the background.
+    pub detach: bool,
     /// `--workdir`: directory to change into first.
     pub workdir: Option<PathBuf>,
     /// `-S` or the setting `worker_state_db`: file of revoked tasks, expanded.
@@ -135,6 +138,9 @@ impl WorkerOptions {
         let program = arguments.next().unwrap_or_else(|| "worker".into());
         let all = std::iter::once(program).chain(from_variables(&variables)).chain(arguments);
         let matches = options::command().try_get_matches_from(all)?;
+        if matches.get_flag("beat") {
+            return Err(options::command().error(ErrorKind::InvalidValue, options::NO_BEAT).into());
+        }
 
         let file: Option<PathBuf> = matches.get_one::<PathBuf>("config").cloned();
         let mut config = base.load_with(file.as_deref(), &variables)?;
@@ -151,6 +157,7 @@ impl WorkerOptions {
             loglevel: matches.get_one("loglevel").copied().unwrap_or(LogLevel::Warning),
             logfile: path("logfile", &config.worker_logfile),
             pidfile: path("pidfile", &config.worker_pidfile),
+            detach: matches.get_flag("detach"),
             workdir: text(&matches, "workdir").map(PathBuf::from),
             statedb: config
                 .worker_state_db

@@ -166,6 +166,21 @@ impl Default for FailoverStrategy {
     }
 }
 
+impl Pool {
+    /// The pool that takes the place of one that only Python has.
+    pub fn mapped(self) -> Option<&'static str> {
+        match self {
+            Pool::Eventlet | Pool::Gevent => Some(
+                "there are no green threads here; as with -P threads, async tasks share the threads of the worker and blocking ones get threads of their own, as many at once as --concurrency says",
+            ),
+            Pool::Custom => {
+                Some("CELERY_CUSTOM_WORKER_POOL names a class of Python; -P threads takes its place")
+            }
+            Pool::Prefork | Pool::Solo | Pool::Threads | Pool::Processes => None,
+        }
+    }
+}
+
 impl LogLevel {
     /// The filter of the `log` crate.
     pub fn filter(self) -> log::LevelFilter {

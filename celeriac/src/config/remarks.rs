@@ -25,6 +25,11 @@ impl Config {
                 if settings.len() == 1 { "has" } else { "have" }
             ));
         }
+        if self.is_given("worker_pool")
+            && let Some(mapped) = self.worker_pool.mapped()
+        {
+            remarks.push(format!("worker_pool {}: {mapped}", self.worker_pool.as_str()));
+        }
         remarks.extend(self.broker_transport_options.remarks("broker_transport_options"));
         remarks.extend(self.result_backend_transport_options.remarks("result_backend_transport_options"));
         let lists = [

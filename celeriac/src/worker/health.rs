@@ -16,6 +16,8 @@ pub(crate) struct Health {
     refusals: Arc<Refusals>,
     started: Instant,
     consumes: AtomicBool,
+    /// Whether the consumer has made its first turn.
+    has_turned: AtomicBool,
     received: AtomicU64,
     /// Milliseconds since the start.
     runtime: AtomicU64,
@@ -30,6 +32,7 @@ impl Health {
             refusals,
             started: Instant::now(),
             consumes: AtomicBool::new(false),
+            has_turned: AtomicBool::new(false),
             received: AtomicU64::new(0),
             runtime: AtomicU64::new(0),
             consumer: AtomicU64::new(0),
@@ -43,7 +46,7 @@ impl Health {
 
     /// The worker begins to consume.
     pub(crate) fn consumes_now(&self) {
-        self.consumer_turned();
+        self.consumer.store(self.now(), Ordering::Relaxed);
         self.consumes.store(true, Ordering::Relaxed);
     }
 
@@ -52,9 +55,10 @@ impl Health {
         self.consumes.load(Ordering::Relaxed)
     }
 
-    /// The consumer's loop makes a turn, connected to the broker; idle, it makes one a second.
-    pub(crate) fn consumer_turned(&self) {
+    /// The consumer's loop makes a turn, connected to the broker; idle, it makes one a second. `true` at the first.
+    pub(crate) fn consumer_turned(&self) -> bool {
         self.consumer.store(self.now(), Ordering::Relaxed);
+        !self.has_turned.load(Ordering::Relaxed) && !self.has_turned.swap(true, Ordering::Relaxed)
     }
 
     /// The time since the consumer's last turn.

@@ -27,14 +27,15 @@ pub(super) async fn learn(
 }
 
 async fn read(runtime: &Runtime, mut persistence: Persistence) -> Result<(), BrokerError> {
-    let mut backoff = Backoff::default();
+    let mut backoff = Backoff::patient();
     while let Err(error) = runtime.revocations.read(&runtime.state.revoked).await {
-        if backoff.attempts() == 0 {
-            log::warn!(error:% = error; "Nothing is consumed until it is known what was revoked: {error}");
-        }
-        persistence.failed(runtime.app.queues().link().endpoint(), &error.to_string())?;
+        let broker = runtime.app.queues().link().endpoint();
+        persistence.failed(broker, &error.to_string())?;
+        let pause = backoff.next();
+        let (attempt, seconds) = (backoff.attempts(), pause.as_secs_f64());
+        log::error!(broker:% = broker, error:% = error, attempt; "Cannot connect to broker: {error}. Trying again in {seconds:.2} s (attempt {attempt})");
         tokio::select! {
-            () = tokio::time::sleep(backoff.next()) => {}
+            () = tokio::time::sleep(pause) => {}
             () = runtime.stopping.cancelled() => return Ok(()),
         }
     }

@@ -1,6 +1,8 @@
 //! The worker: from a message to its acknowledgement.
 
 mod autoscale;
+#[cfg(feature = "cli")]
+mod banner;
 mod builtins;
 mod chords;
 mod commit;
@@ -22,9 +24,12 @@ mod place;
 mod poison;
 mod port;
 mod processes;
+#[cfg(feature = "cli")]
+mod program;
 mod queues;
 mod rate_limits;
 mod refused;
+mod report;
 mod request;
 mod revocation;
 mod revoked;
@@ -41,6 +46,7 @@ mod unfinished;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::process::{ExitCode, Termination};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -61,8 +67,9 @@ use crate::app::{Celery, Error, Result};
 use crate::broker::redis::{
     Consumer, ConsumerOptions, DeadLetterQueue, Link, Persistence, Refusals, Sweeper, warn_of_eviction,
 };
-use crate::config::{Concurrency, Config, NodeName, RateLimit, expand_node_format};
+use crate::config::{Concurrency, Config, NodeName, Pool, RateLimit, expand_node_format};
 use crate::control::{Commands, Revocations, Service, ServiceOptions, compare};
+use crate::daemon;
 use crate::events::{Dispatcher, DispatcherOptions};
 use crate::failpoints::fail_point;
 use crate::message::Accept;
@@ -76,6 +83,7 @@ use rate_limits::RateLimits;
 use runtime::Runtime;
 use schedule::Schedule;
 use shutdown::{End, shut_down, wait_for_end};
+use signals::Signals;
 use slots::Slots;
 use state::WorkerState;
 use statedb::StateDb;
@@ -111,6 +119,8 @@ pub struct Worker {
     hooks: Hooks,
     layers: Layers,
     metrics: Metrics,
+    #[cfg(feature = "cli")]
+    program: Option<program::Program>,
 }
 
 /// The parts of a worker that can be left out.
@@ -122,19 +132,28 @@ struct Parts {
 }
 
 /// Why a worker stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stopped {
     /// Whether running tasks were ended rather than finished.
     pub is_cold: bool,
     /// Whether an interrupt (Ctrl-C) was the reason.
     pub is_interrupted: bool,
+    /// Whether SIGHUP was the reason; then the program could not be started again.
+    pub is_hangup: bool,
 }
 
 impl Stopped {
     /// The exit status that Celery's worker would have: 0 after a warm shutdown, else 1.
     pub fn exit_code(&self) -> i32 {
         i32::from(self.is_cold || self.is_interrupted)
+    }
+}
+
+/// `main` may return what [`Worker::run`] returns; its exit status is [`Stopped::exit_code`].
+impl Termination for Stopped {
+    fn report(self) -> ExitCode {
+        if self.exit_code() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
 
@@ -160,38 +179,9 @@ impl Worker {
             hooks: Hooks::default(),
             layers: Layers::default(),
             metrics: Metrics::default(),
+            #[cfg(feature = "cli")]
+            program: None,
         }
-    }
-
-    /// A worker of an application of that name as its command line says: settings, node name, queues.
-    ///
-    /// # Errors
-    /// Those of [`Celery::new`].
-    #[cfg(feature = "cli")]
-    pub fn from_options(name: &str, options: &crate::config::cli::WorkerOptions) -> Result<Self> {
-        let mut worker = Self::new(Celery::new(name, options.config.clone())?);
-        worker.hostname = Some(options.node_name.to_string());
-        if !options.queues.is_empty() {
-            worker.queues = Some(options.queues.clone());
-        }
-        if !options.exclude_queues.is_empty() {
-            let mut queues =
-                worker.queues.take().unwrap_or_else(|| queues::default_names(worker.app.config()));
-            queues.retain(|queue| !options.exclude_queues.contains(queue));
-            worker.queues = Some(queues);
-        }
-        worker.parts = Parts {
-            without_gossip: options.without_gossip,
-            without_mingle: options.without_mingle,
-            without_heartbeat: options.without_heartbeat,
-            heartbeat_interval: options
-                .heartbeat_interval
-                .filter(|interval| !interval.is_zero())
-                .unwrap_or(worker.parts.heartbeat_interval),
-        };
-        worker.autoscale =
-            options.autoscale.map(|bounds| Bounds { min: bounds.min as usize, max: bounds.max as usize });
-        Ok(worker)
     }
 
     /// Adds a task.
@@ -253,6 +243,9 @@ impl Worker {
 
     /// Runs until it is shut down: warm by TERM, cold by QUIT.
     ///
+    /// HUP shuts down warm and then starts the program again, in the same process with the same arguments, unless it is
+    /// attached to a terminal; `main` does not go on then. USR1 logs what tasks and threads do.
+    ///
     /// For tasks of the pool `process` the program starts itself again, with the same arguments: `main` comes to this
     /// call there too, and runs the tasks that the worker hands over. So what stands before it should be quick and
     /// harmless to do again: it is done for each child process, at the first task and whenever a child is replaced.
@@ -281,12 +274,15 @@ impl Worker {
             hooks,
             layers,
             metrics,
+            #[cfg(feature = "cli")]
+            program,
         } = self;
         check_states(&app, &states)?;
         let config = app.config();
         let hostname = NodeName::expand(hostname.as_deref()).to_string();
         let concurrency = match autoscale {
             Some(bounds) => bounds.min,
+            None if config.worker_pool == Pool::Solo => 1,
             None => config.worker_concurrency.unwrap_or(Concurrency::Auto).slots(),
         };
         let queues = queues.unwrap_or_else(|| queues::default_names(config));
@@ -297,8 +293,15 @@ impl Worker {
             let child = Child { app: app.clone(), states, layers, registry, hostname };
             let served = child.serve().await;
             served.map_err(|error| Error::Worker(format!("a child process lost its worker: {error}")))?;
-            return Ok(Stopped { is_cold: false, is_interrupted: false });
+            return Ok(Stopped::default());
         }
+        #[cfg(feature = "cli")]
+        let mut program = program;
+        #[cfg(feature = "cli")]
+        if let Some(program) = &mut program {
+            program.begin()?;
+        }
+        let signals = if handles_signals { Signals::listen().ok() } else { None };
         hooks::each(&hooks.worker_init, |hook| hook());
         for remark in config.remarks() {
             log::warn!("{remark}");
@@ -410,10 +413,7 @@ impl Worker {
             service.map_err(|error| Error::Worker(format!("remote control has no thread: {error}")))?;
         let mingles = !parts.without_mingle && config.worker_enable_remote_control;
         let learning = learn::learn(Arc::clone(&runtime), mingles, Persistence::new(config));
-        for queue in &declared {
-            runtime.consume(queue);
-            runtime.bind(queue).await;
-        }
+        declared.iter().for_each(|queue| runtime.consume(queue));
         if runtime.autoscale.bounds().is_some() {
             runtime.background.spawn(Autoscale::run(Arc::clone(&runtime)));
         }
@@ -423,8 +423,6 @@ impl Worker {
         for server in servers(&app) {
             runtime.background.spawn(warn_of_eviction(server));
         }
-        log::info!(worker = hostname.as_str(), concurrency, queues:? = queues; "{hostname} ready: {} task(s), concurrency {concurrency}, queues {}", runtime.registry.len(), queues.join(", "));
-        hooks::each(&runtime.hooks.worker_ready, |hook| hook());
         if mingles {
             let comparing = compare(runtime.clone(), app.control(), app.queues().clone());
             let leaving = stopping.clone();
@@ -432,18 +430,39 @@ impl Worker {
             tokio::spawn(async move { leaving.run_until_cancelled(comparing).await });
         }
         let finish = CancellationToken::new();
+        if handles_signals && let Err(error) = signals::answer(Arc::downgrade(&runtime), finish.clone()) {
+            log::warn!(error:% = error; "SIGUSR1 and SIGUSR2 are not answered: {error}");
+        }
+        #[cfg(feature = "cli")]
+        let purges = match &program {
+            Some(program) => {
+                if !program.quiet {
+                    banner::print(&runtime, &declared, program.loglevel);
+                }
+                program.purge
+            }
+            None => false,
+        };
         let keeping = statedb.map(|file| tokio::spawn(file.keep(Arc::clone(&runtime.state), finish.clone())));
         let stop_fetching = stopping.clone();
-        let (health, finished) = (Arc::clone(&runtime.health), finish.clone());
-        tokio::spawn(Arc::clone(&health).beat(finish.clone()));
+        let (starting, finished) = (Arc::clone(&runtime), finish.clone());
+        tokio::spawn(Arc::clone(&runtime.health).beat(finish.clone()));
         let mut consuming = tokio::spawn(async move {
             learning.await?;
-            health.consumes_now();
+            for queue in declared.iter().filter(|_| !starting.stopping.is_cancelled()) {
+                starting.bind(queue).await;
+            }
+            #[cfg(feature = "cli")]
+            if purges {
+                starting.purge(&queues).await;
+            }
+            starting.health.consumes_now();
+            drop(starting);
             consumer.run(stop_fetching, finished).await
         });
         let sweeping = tokio::spawn(sweeper.run(restored, stopping.clone()));
         let leaving = async {
-            let end = wait_for_end(&runtime, stop, handles_signals).await;
+            let end = wait_for_end(&runtime, stop, signals).await;
             let parts = async {
                 shut_down(&runtime, end.stopped.is_cold).await;
                 hooks::each(&runtime.hooks.worker_shutdown, |hook| hook());
@@ -487,6 +506,10 @@ impl Worker {
             }
         }
         log::info!(worker = hostname.as_str(); "{hostname} stopped");
+        if stopped.is_hangup {
+            let error = daemon::replace();
+            log::error!(error:% = error; "The program cannot be started again: {error}");
+        }
         Ok(stopped)
     }
 }

@@ -118,6 +118,19 @@ impl Runtime {
         (multiplier > 0).then(|| self.slots.limit().saturating_mul(multiplier))
     }
 
+    /// How many more messages are wanted now.
+    pub(crate) fn vacancy(&self) -> usize {
+        if self.stopping.is_cancelled() { 0 } else { self.room() }
+    }
+
+    /// Says that the worker is ready: it has reached the broker and begins to fetch.
+    fn announce(&self) {
+        let (hostname, concurrency) = (self.state.hostname.as_str(), self.slots.limit());
+        let queues: Vec<String> = self.consumed().into_iter().map(|queue| queue.name).collect();
+        log::info!(worker = hostname, concurrency, queues:? = queues; "{hostname} ready: {} task(s), concurrency {concurrency}, queues {}", self.registry.len(), queues.join(", "));
+        hooks::each(&self.hooks.worker_ready, |hook| hook());
+    }
+
     /// How many more messages may be held.
     pub(crate) fn room(&self) -> usize {
         if self.is_short() {
@@ -257,8 +270,10 @@ impl Receiver for Runtime {
 
     fn capacity(&self) -> usize {
         // The consumer asks at each turn of its loop.
-        self.health.consumer_turned();
-        if self.stopping.is_cancelled() { 0 } else { self.room() }
+        if self.health.consumer_turned() {
+            self.announce();
+        }
+        self.vacancy()
     }
 
     fn receive(&self, delivery: Delivery) -> Taken {

@@ -37,9 +37,8 @@ pub(super) struct End {
 pub(super) async fn wait_for_end(
     runtime: &Arc<Runtime>,
     stop: CancellationToken,
-    handles_signals: bool,
+    mut signals: Option<Signals>,
 ) -> End {
-    let mut signals = if handles_signals { Signals::listen().ok() } else { None };
     let first = tokio::select! {
         shutdown = next(&mut signals) => shutdown,
         () = stop.cancelled() => Shutdown::Warm,
@@ -80,6 +79,7 @@ pub(super) async fn wait_for_end(
         runtime.hurry.cancel();
     }
     let is_interrupted = signals.as_ref().is_some_and(Signals::is_interrupted);
+    let is_hangup = signals.as_ref().is_some_and(Signals::restarts);
     let now = Instant::now();
     let (parts, all) = match grace.is_zero() {
         true => (now + LEAVING, now + LEAVING + LAST_CHANCE),
@@ -88,7 +88,7 @@ pub(super) async fn wait_for_end(
             (now + left.mul_f64(0.5), now + left.mul_f64(0.9))
         }
     };
-    End { stopped: Stopped { is_cold, is_interrupted }, parts, all }
+    End { stopped: Stopped { is_cold, is_interrupted, is_hangup }, parts, all }
 }
 
 /// Returns when a cold shutdown is asked for.

@@ -13,7 +13,7 @@ app = Celery(broker=os.environ["BROKER"], backend=os.environ["BROKER"])
 redis = app.backend.client
 
 def call(name, *args, **options):
-    return app.send_task("pools." + name, args, **options)
+    return app.send_task(name if "." in name else "pools." + name, args, **options)
 
 def outcome(result, timeout=60):
     """The value, or [class, text] of the exception that is raised."""
@@ -51,6 +51,20 @@ impl Bench {
         let mut worker = Process::spawn("pools-worker", &command);
         worker.wait_for_line(" ready", secs(30));
         worker
+    }
+
+    /// The worker of the README, as its command line says; not necessarily ready.
+    pub(crate) fn readme_worker(&self, arguments: &str) -> Process {
+        Process::spawn("readme-worker", &self.readme_command(arguments))
+    }
+
+    /// How the worker of the README is started.
+    pub(crate) fn readme_command(&self, arguments: &str) -> Command {
+        let mut command = Command::new(binary("readme-worker"));
+        command.args(arguments.split_whitespace());
+        command.env("CELERY_BROKER_URL", self.redis.url()).env("CELERY_RESULT_BACKEND", self.redis.url());
+        command.env("CELERY_WORKER_PROC_ALIVE_TIMEOUT", "60");
+        command
     }
 
     /// Runs Python code and returns the JSON that it prints last.

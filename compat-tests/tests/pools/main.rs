@@ -2,8 +2,11 @@
 
 mod bad_messages;
 mod bench;
+mod broker_away;
+mod command_line;
 mod hooks;
 mod many;
 mod messages;
 mod processes;
 mod sick_host;
+mod signals;

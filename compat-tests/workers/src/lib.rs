@@ -11,6 +11,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Reads the command line over the program's settings and starts the log.
 pub fn start(base: Config) -> WorkerOptions {
     let options = WorkerOptions::parse_over(base);
+    if let Err(error) = options.enter() {
+        eprintln!("error: {error}");
+        std::process::exit(error.exit_code());
+    }
     env_logger::Builder::new().filter_level(options.loglevel.filter()).format_timestamp_millis().init();
     options
 }

@@ -88,15 +88,17 @@ async fn listen(
     stop: CancellationToken,
     ready: tokio::sync::oneshot::Sender<()>,
 ) {
-    let mut backoff = Backoff::default();
+    let (mut backoff, mut lost) = (Backoff::default(), Repeats::default());
     let mut ready = Some(ready);
     loop {
-        let attempt = receive(&link, &mut wanted, &messages, &mut ready, &mut backoff);
+        let attempt = receive(&link, &mut wanted, &messages, &mut ready, &mut backoff, &mut lost);
         tokio::select! {
             () = stop.cancelled() => return,
             result = attempt => {
-                if let Err(error) = result {
-                    log::warn!(broker:% = link.endpoint(); "Subscription lost, reconnecting: {error}");
+                if let Err(error) = result
+                    && let Some(count) = lost.note(&error.to_string())
+                {
+                    log::warn!(broker:% = link.endpoint(), count; "Subscription lost, reconnecting: {error}");
                 }
             }
         }
@@ -114,6 +116,7 @@ async fn receive(
     messages: &mpsc::Sender<Message>,
     ready: &mut Option<tokio::sync::oneshot::Sender<()>>,
     backoff: &mut Backoff,
+    lost: &mut Repeats,
 ) -> Result<(), BrokerError> {
     let (mut sink, mut stream) = link.subscriber().await?;
     for pattern in patterns.iter() {
@@ -121,6 +124,7 @@ async fn receive(
     }
     ready.take();
     backoff.reset();
+    lost.end();
     let mut check = tokio::time::interval(link.timing().health_check);
     let (mut dropped, mut unreadable) = (Repeats::default(), Repeats::default());
     loop {

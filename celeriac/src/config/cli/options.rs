@@ -16,12 +16,17 @@ pub(super) const FLAGS: &[&str] = &[
     "task-events",
     "disable-prefetch",
     "purge",
+    "detach",
+    "beat",
     "without-gossip",
     "without-mingle",
     "without-heartbeat",
     "no-color",
     "quiet",
 ];
+
+/// Why `-B` is refused.
+pub(super) const NO_BEAT: &str = "-B, --beat: workers have no scheduler of their own here\n  hint: run one beside the workers, such as `celery -A proj beat`; all workers of the broker run what it sends";
 
 /// Options of `celery worker` that are settings under a shorter name.
 pub(super) const SETTINGS_BY_SHORT_NAME: &[(&str, &str)] = &[
@@ -38,6 +43,10 @@ pub(super) const SETTINGS_BY_SHORT_NAME: &[(&str, &str)] = &[
     ("statedb", "worker_state_db"),
     ("probe-address", "celeriac_probe_address"),
     ("include", "include"),
+    ("uid", "worker_uid"),
+    ("gid", "worker_gid"),
+    ("umask", "worker_umask"),
+    ("executable", "worker_executable"),
 ];
 
 /// The settings whose full name is an option besides those of `celery worker`.
@@ -85,8 +94,33 @@ pub(super) fn command() -> Command {
                 .value_name("N")
                 .help("Messages fetched ahead, per slot"),
             flag("disable-prefetch", "Fetch a message only for a free slot"),
-            value("logfile", 'f', "FILE", "File of the log; standard error if not given"),
-            Arg::new("pidfile").long("pidfile").value_name("FILE").help("File that gets the process id"),
+        ])
+        .next_help_heading("Daemonization options")
+        .args([
+            flag("detach", "Go on in the background").short('D'),
+            value("logfile", 'f', "FILE", "File of the log, with %n, %h, %d; standard error if not given"),
+            Arg::new("pidfile")
+                .long("pidfile")
+                .value_name("FILE")
+                .help("File that gets the process id, with %n, %h, %d"),
+            Arg::new("uid").long("uid").value_name("USER").help("User to become, by name or number"),
+            Arg::new("gid").long("gid").value_name("GROUP").help("Group to become, by name or number"),
+            Arg::new("umask")
+                .long("umask")
+                .value_name("MASK")
+                .help("Permissions that new files do not get: 022"),
+            Arg::new("executable").long("executable").value_name("PATH").hide(true),
+        ])
+        .next_help_heading("Embedded beat options")
+        .args([
+            flag("beat", "Refused: a scheduler runs beside the workers").short('B').hide_short_help(true),
+            Arg::new("schedule-filename")
+                .long("schedule-filename")
+                .short('s')
+                .alias("schedule")
+                .value_name("FILE")
+                .hide(true),
+            Arg::new("scheduler").long("scheduler").value_name("CLASS").hide(true),
         ])
         .next_help_heading("Pool options")
         .args([

@@ -50,6 +50,35 @@ fn every_flag_of_celery_worker_is_taken() {
 }
 
 #[test]
+fn options_of_the_process_are_settings_too() {
+    let options =
+        parse("-D --uid nobody --gid 65534 --umask 022 --executable /usr/bin/python --workdir /srv").unwrap();
+    assert!(options.detach);
+    assert_eq!(options.config.worker_uid.as_deref(), Some("nobody"));
+    assert_eq!(options.config.worker_gid.as_deref(), Some("65534"));
+    assert_eq!(options.config.worker_umask.as_deref(), Some("022"));
+    assert_eq!(options.workdir, Some("/srv".into()));
+    let variables = [
+        ("CELERY_WORKER_DETACH", "1"),
+        ("CELERY_WORKER_UID", "nobody"),
+        ("CELERY_WORKER_PIDFILE", "/run/%n.pid"),
+    ];
+    let options = parse_with("-n w1@h", &variables).unwrap();
+    assert!(options.detach);
+    assert_eq!(options.config.worker_uid.as_deref(), Some("nobody"));
+    assert_eq!(options.pidfile, Some("/run/w1.pid".into()));
+}
+
+#[test]
+fn a_scheduler_inside_the_worker_is_refused_with_what_to_do_instead() {
+    for (line, variables) in [("-B", &[][..]), ("--beat", &[]), ("", &[("CELERY_WORKER_BEAT", "1")])] {
+        let error = parse_with(line, variables).unwrap_err().to_string();
+        assert!(error.contains("run one beside the workers"), "{line}: {error}");
+    }
+    parse("-s /var/schedule --scheduler redbeat.RedBeatScheduler").unwrap();
+}
+
+#[test]
 fn every_setting_is_an_option() {
     let options = parse(
         "--task-acks-late --worker_prefetch_multiplier=7 --result-expires none --worker-send-task-events off -l debug \

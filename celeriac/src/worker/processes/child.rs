@@ -4,9 +4,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +18,8 @@ use crate::task::{Context, Handler, Request, States, TaskError};
 use crate::worker::builtins::Registry;
 use crate::worker::execute::{Ended, Limits, execute};
 use crate::worker::layers::Layers;
+use crate::worker::signals::answer_in_child;
+use crate::worker::state::lock;
 use crate::worker::threads::Seat;
 
 /// Set for child processes to the process id of their worker.
@@ -49,19 +50,25 @@ impl Child {
         // Programs that a task starts must not read from the worker.
         nix::unistd::dup2_stdin(File::open("/dev/null")?)?;
         let mut runs = receive_runs(socket.try_clone()?)?;
-        outlive_signals_of_the_worker()?;
+        let current: Arc<Mutex<Option<Context>>> = Arc::default();
+        let shown = Arc::clone(&current);
+        answer_in_child(move || match &*lock(&shown) {
+            Some(context) => format!("runs {}[{}]", context.name(), context.request().id),
+            None => "waits for a task".to_owned(),
+        })?;
         let limit = self.app.config().worker_max_memory_per_child.filter(|most| *most > 0);
         let memory = limit.map(|_| PeakMemory::new());
         wire::send_blocking(&socket, &wire::frame(Kind::Ready, &[])?)?;
         while let Some((soft, message)) = runs.recv().await {
-            let mut answer = self.run(soft, &message).await;
+            let mut answer = self.run(soft, &message, &current).await;
+            *lock(&current) = None;
             answer.resident_kib = memory.as_ref().map_or(0, PeakMemory::kib);
             wire::send_blocking(&socket, &wire::frame(Kind::Done, &[&answer.encode()])?)?;
         }
         Ok(())
     }
 
-    async fn run(&self, soft: Option<f64>, message: &[u8]) -> Answer {
+    async fn run(&self, soft: Option<f64>, message: &[u8], current: &Mutex<Option<Context>>) -> Answer {
         let mut children = Vec::new();
         let ended = match self.context(message) {
             Ok((definition, context)) => {
@@ -71,6 +78,7 @@ impl Child {
                     terminate: CancellationToken::new(),
                     abort: CancellationToken::new(),
                 };
+                *lock(current) = Some(context.clone());
                 let running = context.clone();
                 let layers = self.layers.clone();
                 let seat = match definition.handler {
@@ -101,15 +109,6 @@ impl Child {
             Context::for_run(Arc::clone(definition), request, self.states.clone(), self.app.clone());
         Ok((Arc::clone(definition), context))
     }
-}
-
-/// Keeps signals that mean something to a worker, and are often sent to all processes of a name, from ending a task.
-fn outlive_signals_of_the_worker() -> io::Result<()> {
-    for kind in [SignalKind::hangup(), SignalKind::user_defined1(), SignalKind::user_defined2()] {
-        let mut signals = signal(kind)?;
-        tokio::spawn(async move { while signals.recv().await.is_some() {} });
-    }
-    Ok(())
 }
 
 fn failed(reason: String) -> Ended {

@@ -3,7 +3,6 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
 use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +18,7 @@ use tokio::process::{Child, Command};
 use super::answer::Answer;
 use super::child::VARIABLE;
 use super::wire::{self, Kind};
+use crate::daemon::again;
 
 /// How long a child may take to end after a signal that ends it.
 const GRACE: Duration = Duration::from_secs(3);
@@ -50,7 +50,7 @@ impl Process {
     pub(super) async fn start(patience: Duration, generation: u64) -> io::Result<Self> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
-        let child = command(theirs)?.spawn()?;
+        let child = command(theirs).spawn()?;
         let pid = child.id().unwrap_or_default();
         let stream = BufReader::new(UnixStream::from_std(ours)?);
         let mut process = Self { child, stream, pid, runs: 0, is_busy: false, generation };
@@ -156,24 +156,15 @@ pub(super) fn describe(status: ExitStatus) -> String {
 }
 
 /// This program with the same arguments, and its end of the connection for standard input.
-fn command(theirs: std::os::unix::net::UnixStream) -> io::Result<Command> {
-    let mut arguments = std::env::args_os();
-    let mut command = Command::new(program()?);
-    if let Some(name) = arguments.next() {
-        command.arg0(name);
-    }
+fn command(theirs: std::os::unix::net::UnixStream) -> Command {
+    let mut command = Command::from(again());
     command
-        .args(arguments)
         .env(VARIABLE, std::process::id().to_string())
+        // Where the worker is now, after its --workdir.
+        .current_dir(".")
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         // Ctrl-C is for the worker, which lets the task finish.
         .process_group(0)
         .kill_on_drop(true);
-    Ok(command)
-}
-
-/// This very program, even if its file was replaced since it started.
-fn program() -> io::Result<std::path::PathBuf> {
-    let own = Path::new("/proc/self/exe");
-    if own.exists() { Ok(own.to_owned()) } else { std::env::current_exe() }
+    command
 }

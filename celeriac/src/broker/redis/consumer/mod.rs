@@ -268,7 +268,7 @@ impl<R: Receiver> Consumer<R> {
                 connected = self.connect(pushes) => connected,
                 () = gone(&ending.finish) => Err("it is away while the worker ends".to_owned()),
             };
-            let failure = match connected {
+            let (event, failure) = match connected {
                 Ok(mut connection) => {
                     self.persistence.reached();
                     self.look_after_break(&mut connection).await;
@@ -277,16 +277,12 @@ impl<R: Receiver> Consumer<R> {
                     match served {
                         Ok(()) => return Ok(()),
                         Err(error) => {
-                            log::warn!(broker:% = self.link.endpoint(); "Connection to broker lost, reconnecting: {error}");
                             self.link.note_refusal(&connection, &error);
-                            error
+                            ("Connection to broker lost, reconnecting", error)
                         }
                     }
                 }
-                Err(error) => {
-                    log::error!(broker:% = self.link.endpoint(); "Cannot connect to broker: {error}");
-                    error
-                }
+                Err(error) => ("Cannot connect to broker", error),
             };
             if let Err(error) = self.persistence.failed(self.link.endpoint(), &failure) {
                 ending.stop_fetching.cancel();
@@ -296,6 +292,8 @@ impl<R: Receiver> Consumer<R> {
                 self.handle.end_fetching();
             }
             let pause = backoff.next();
+            let (attempt, seconds) = (backoff.attempts(), pause.as_secs_f64());
+            log::error!(broker:% = self.link.endpoint(), attempt; "{event}: {failure}. Trying again in {seconds:.2} s (attempt {attempt})");
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = ending.finish.cancelled(), if self.held.is_empty() && self.transaction.is_none() => return Ok(()),
