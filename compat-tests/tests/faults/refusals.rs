@@ -16,7 +16,7 @@ fn consuming(queues: &str) -> (Stage, Port) {
     let port = Port::free();
     stage.set("CELERIAC_PROBE_ADDRESS", &format!("127.0.0.1:{}", port.number()));
     stage.set("TASK_CREATE_MISSING_QUEUES", "true");
-    stage.queues = queues.to_owned();
+    stage.queues = Some(queues.to_owned());
     (stage, port)
 }
 

@@ -24,8 +24,8 @@ pub(crate) struct Stage {
     pub(crate) runtime: Runtime,
     /// The database of the broker's server that keeps the results; 0 is the broker's own.
     pub(crate) results: u8,
-    /// The queues of the Rust workers.
-    pub(crate) queues: String,
+    /// The queues of the Rust workers, if not those of their settings.
+    pub(crate) queues: Option<String>,
     folder: TempDir,
 }
 
@@ -47,7 +47,7 @@ impl Stage {
                 .build()
                 .unwrap(),
             results: 0,
-            queues: "celery".to_owned(),
+            queues: None,
             folder,
         }
     }
@@ -105,7 +105,10 @@ impl Stage {
     fn command_of(&self, program: PathBuf, url: &str, name: &str, concurrency: usize) -> Command {
         let mut command = Command::new(program);
         command.args(["-n", &format!("{name}@host"), "-c", &concurrency.to_string(), "-l", "info"]);
-        command.args(["--without-mingle", "--without-gossip", "-Q", &self.queues]);
+        command.args(["--without-mingle", "--without-gossip"]);
+        if let Some(queues) = &self.queues {
+            command.args(["-Q", queues]);
+        }
         command.env("CELERY_BROKER_URL", url).env("CELERY_RESULT_BACKEND", self.results_url(url));
         command.env("FAULTS_RECORD_URL", self.record.url());
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
