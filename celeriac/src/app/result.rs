@@ -35,7 +35,7 @@ impl AsyncResult {
 
     /// The result that this one follows in a chain.
     pub fn parent(&self) -> Option<AsyncResult> {
-        self.handle.parent.as_ref().map(|parent| Self::new(self.app.clone(), (**parent).clone()))
+        self.handle.parent.as_deref().map(|parent| Self::new(self.app.clone(), parent.clone()))
     }
 
     /// The members, if this is a group.

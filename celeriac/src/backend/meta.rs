@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
+use super::ResultRef;
 use crate::message::{Map, Value};
 
 /// State of a task, upper case on the wire.
@@ -97,92 +98,6 @@ impl ExceptionInfo {
     /// One of `celery.exceptions` with one text argument.
     pub fn celery(class: &str, text: impl Into<String>) -> Self {
         Self::new("celery.exceptions", class, vec![Value::Str(text.into())])
-    }
-}
-
-/// A handle on results, as `children` and saved groups hold it.
-///
-/// On the wire `[[id, parent], null]` for a task and `[[id, parent], [child, ...]]` for a group
-/// (celery 5.7 `celery/result.py` `as_tuple`).
-#[derive(Clone, Debug, PartialEq)]
-pub struct ResultRef {
-    /// Task id or group id.
-    pub id: String,
-    /// The result that this one follows in a chain.
-    pub parent: Option<Box<ResultRef>>,
-    /// The members, if this is a group.
-    pub children: Option<Vec<ResultRef>>,
-}
-
-impl ResultRef {
-    /// The result of one task.
-    pub fn task(id: impl Into<String>) -> Self {
-        Self { id: id.into(), parent: None, children: None }
-    }
-
-    /// The results of a group.
-    pub fn group(id: impl Into<String>, children: Vec<ResultRef>) -> Self {
-        Self { id: id.into(), parent: None, children: Some(children) }
-    }
-
-    /// The ids of the task, or of all tasks in the group and its groups, in their order.
-    pub(crate) fn tasks(&self) -> Vec<&str> {
-        let mut tasks = Vec::new();
-        let mut open = vec![self];
-        while let Some(result) = open.pop() {
-            match &result.children {
-                Some(members) => open.extend(members.iter().rev()),
-                None => tasks.push(result.id.as_str()),
-            }
-        }
-        tasks
-    }
-
-    /// What the tasks of [`ResultRef::tasks`] returned, in the shape of the group: a group in it gives a list of its own.
-    pub(crate) fn arrange(&self, values: impl IntoIterator<Item = Value>) -> Value {
-        let mut values = values.into_iter();
-        let Some(members) = &self.children else { return values.next().unwrap_or_default() };
-        let (mut members, mut list) = (members.iter(), Vec::new());
-        let mut around = Vec::new();
-        loop {
-            match members.next() {
-                Some(ResultRef { children: Some(inner), .. }) => {
-                    around.push((std::mem::replace(&mut members, inner.iter()), std::mem::take(&mut list)));
-                }
-                Some(_) => list.extend(values.next()),
-                None => {
-                    let whole = Value::List(std::mem::take(&mut list));
-                    let Some(outer) = around.pop() else { return whole };
-                    (members, list) = outer;
-                    list.push(whole);
-                }
-            }
-        }
-    }
-
-    /// The wire form.
-    pub fn to_value(&self) -> Value {
-        let parent = self.parent.as_ref().map_or(Value::Null, |parent| parent.to_value());
-        let children = self
-            .children
-            .as_ref()
-            .map_or(Value::Null, |children| children.iter().map(ResultRef::to_value).collect());
-        Value::List(vec![Value::List(vec![Value::Str(self.id.clone()), parent]), children])
-    }
-
-    /// Reads the wire form; `None` when the value has another shape.
-    pub fn from_value(value: &Value) -> Option<Self> {
-        let [head, children] = value.as_list()? else { return None };
-        let [id, parent] = head.as_list()? else { return None };
-        let parent = match parent {
-            Value::Null => None,
-            parent => Some(Box::new(Self::from_value(parent)?)),
-        };
-        let children = match children {
-            Value::Null => None,
-            children => Some(children.as_list()?.iter().map(Self::from_value).collect::<Option<Vec<_>>>()?),
-        };
-        Some(Self { id: id.as_str()?.to_owned(), parent, children })
     }
 }
 

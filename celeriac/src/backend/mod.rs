@@ -4,5 +4,7 @@ mod codec;
 mod encoding;
 mod meta;
 pub mod redis;
+mod result_ref;
 
-pub use meta::{ChordPart, ExceptionInfo, ResultRef, TaskMeta, TaskState};
+pub use meta::{ChordPart, ExceptionInfo, TaskMeta, TaskState};
+pub use result_ref::ResultRef;

@@ -191,7 +191,8 @@ fn apply_group(
         }
         let mut member_options = merged.clone();
         member_options.insert("add_to_parent".to_owned(), Value::Bool(false));
-        member_options.insert("chord".to_owned(), chord.into());
+        // In Celery no chord here hides that of a member's body, and the chord around it never ends.
+        member_options.extend(chord.map(|chord| ("chord".to_owned(), chord)));
         apply_node(member, args.clone(), kwargs, member_options, sender, outbox)?;
         results.push(result);
     }
@@ -281,7 +282,14 @@ fn apply_chord(
 
     let root_id = body.text("root_id").map(str::to_owned);
     body.add_body_callbacks(&mut options);
-    body.options.extend(body_options(&options));
+    let mut own_options = body_options(&options);
+    if body.options.get("chord").is_some_and(|chord| !chord.is_null()) {
+        // It is a part of that chord already. Celery counts it for the group that it is sent with, and never completes
+        // the chord.
+        own_options.shift_remove("group_id");
+        own_options.shift_remove("group_index");
+    }
+    body.options.extend(own_options);
     body.unroll_chords(sender.config.task_allow_error_cb_on_chord_header);
     let body_place = Place {
         id: Some(task_id.unwrap_or_else(|| (sender.new_id)())),

@@ -20,8 +20,12 @@ use crate::message::{Map, Signature, Value};
 /// assert_eq!(sum, Signature::new("add").args([2, 2]) | Signature::new("add").args([4]));
 /// ```
 pub fn chain(tasks: impl IntoIterator<Item = impl Into<Signature>>) -> Signature {
-    let empty = Node::chain(Vec::new()).to_signature();
-    tasks.into_iter().fold(empty, |chain, task| chain | task.into())
+    let tasks: Vec<Signature> = tasks.into_iter().map(Into::into).collect();
+    match tasks.iter().cloned().map(Node::from_signature).collect::<Result<Vec<_>, _>>() {
+        Ok(nodes) => nodes.into_iter().fold(Node::chain(Vec::new()), Node::or).to_signature(),
+        // Applying it will say what is wrong with it.
+        Err(_) => canvas("celery.chain", "chain", [("tasks", tasks.into_iter().map(Value::from).collect())]),
+    }
 }
 
 /// Tasks that run at the same time.

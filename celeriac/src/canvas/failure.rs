@@ -191,11 +191,12 @@ fn fail_group(
     Ok(errbacks)
 }
 
-/// The errbacks linked to a body: its own, those of the first task of a chain, and those of a chord's body.
+/// The errbacks linked to a body: its own, those of the first task of a chain, of a chord's body, and of the tasks of a
+/// group as such.
 fn body_errbacks(body: View<'_>) -> Vec<&Value> {
     let mut errbacks: Vec<&Value> = Vec::new();
-    let mut next = Some(body);
-    while let Some(signature) = next {
+    let mut pending = vec![body];
+    while let Some(signature) = pending.pop() {
         let own = match signature.options.get("link_error") {
             Some(Value::List(items)) => items.iter().collect(),
             own => own.into_iter().filter(|own| !own.is_null()).collect::<Vec<_>>(),
@@ -205,10 +206,11 @@ fn body_errbacks(body: View<'_>) -> Vec<&Value> {
                 errbacks.push(errback);
             }
         }
-        next = match signature.kind {
-            Some("chain") => signature.members().into_iter().next(),
-            _ => signature.body(),
-        };
+        match signature.kind {
+            Some("chain") => pending.extend(signature.members().into_iter().next()),
+            Some("group") => pending.extend(signature.members().into_iter().rev()),
+            _ => pending.extend(signature.body()),
+        }
     }
     errbacks
 }

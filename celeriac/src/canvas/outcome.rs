@@ -1,7 +1,11 @@
 //! Results of signatures that are being frozen or applied.
+//!
+//! The results of a chain are linked each to the one before, and a chain may have a hundred thousand: whatever goes along
+//! these links does so step by step.
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::backend::ResultRef;
 
@@ -63,10 +67,30 @@ impl Outcome {
     }
 
     pub(super) fn to_ref(&self) -> ResultRef {
-        ResultRef {
-            id: self.0.id.clone(),
-            parent: self.parent().map(|parent| Box::new(parent.to_ref())),
-            children: self.members().map(|members| members.iter().map(Outcome::to_ref).collect()),
+        let mut line = vec![self.clone()];
+        while let Some(parent) = line.last().and_then(Outcome::parent) {
+            line.push(parent);
+        }
+        let alone = |outcome: &Outcome| {
+            let mut result = ResultRef::task(outcome.id());
+            result.children = outcome.members().map(|members| members.iter().map(Outcome::to_ref).collect());
+            result
+        };
+        let mut last = alone(self);
+        last.parent = line[1..].iter().rev().fold(None, |parent, outcome| {
+            let mut result = alone(outcome);
+            result.parent = parent;
+            Some(Arc::new(result))
+        });
+        last
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let mut next = self.parent.take();
+        while let Some(mut inner) = next.and_then(|Outcome(inner)| Rc::into_inner(inner)) {
+            next = inner.parent.get_mut().take();
         }
     }
 }

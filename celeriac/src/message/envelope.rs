@@ -42,6 +42,23 @@ pub fn decode(raw: &[u8]) -> Result<Message, ProtocolError> {
     }
 }
 
+/// Reads what can be read of a queue entry that [`decode`] refuses.
+pub(crate) fn remains(raw: &[u8]) -> Message {
+    let mut parts = Parts::default();
+    if let Ok(mut reader) = Reader::new(raw)
+        && expect_object(&mut reader).is_ok()
+    {
+        // What came before the end is kept.
+        let _ = reader.object(|reader, key| parts.read(&key, reader));
+    }
+    let Parts { mut message, body, body_encoding, .. } = parts;
+    message.body = match body_encoding.as_deref() {
+        Some("base64") => base64().decode(body.as_bytes()).unwrap_or_default().into(),
+        _ => body.into_owned().into_bytes().into(),
+    };
+    message
+}
+
 /// Writes a queue entry, its body in base64.
 pub fn encode(message: &Message) -> Vec<u8> {
     encode_with(message, BodyEncoding::Base64)

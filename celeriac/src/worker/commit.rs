@@ -205,7 +205,15 @@ impl Runtime {
         let Lowered { mut results, parts, .. } = self.insist(|| self.app.lower(ahead.clone())).await;
         let claims: Vec<Claim> = parts.into_iter().map(|part| Claim::new(part, Some(request))).collect();
         results.extend(claims.iter().map(|claim| claim.command(backend)));
-        let replies = self.insist(|| backend.run(results.clone())).await;
+        // In the order of what is committed: after STARTED.
+        let committed = match self.app.is_one_database() {
+            true => self.commit_once(results.clone()).await.ok(),
+            false => None,
+        };
+        let replies = match committed {
+            Some(replies) => replies,
+            None => self.insist(|| backend.run(results.clone())).await,
+        };
         if !claims.is_empty() {
             let (runtime, request) = (Arc::clone(self), request.clone());
             self.background.spawn(async move { runtime.follow_claims(claims, replies, &request).await });

@@ -47,30 +47,26 @@ impl Completion<'_> {
         self.runtime.events.task_events(self.definition.options.send_events)
     }
 
-    /// Stores STARTED, if the task wants it.
-    pub(crate) fn store_started(&self, request: &Request) {
-        let tracks =
-            self.definition.options.track_started.unwrap_or(self.runtime.config().task_track_started);
-        if !tracks || self.ignores_result(request) {
-            return;
-        }
+    /// Whether STARTED is stored.
+    pub(crate) fn tracks_started(&self, request: &Request) -> bool {
+        let tracks = self.definition.options.track_started;
+        tracks.unwrap_or(self.runtime.config().task_track_started) && !self.ignores_result(request)
+    }
+
+    /// Stores STARTED, before anything else is stored of the run.
+    pub(crate) async fn store_started(&self, request: &Request) {
+        let Some(backend) = self.runtime.app.redis_backend() else { return };
         let state = &self.runtime.state;
         let result = [("pid", Value::from(state.pid)), ("hostname", Value::from(state.hostname.as_str()))];
         let result = Value::Map(result.into_iter().map(|(name, value)| (name.to_owned(), value)).collect());
         let meta = self.meta(request, TaskState::Started, result);
-        if let Some(backend) = self.runtime.app.redis_backend() {
-            let commands = backend.store_commands(&meta, !request.redelivered());
-            let (runtime, one_database) = (Arc::clone(self.runtime), self.runtime.app.is_one_database());
-            if one_database {
-                runtime.commit_alone(commands);
-            } else {
-                let backend = backend.clone();
-                self.runtime.background.spawn(async move {
-                    if let Err(error) = backend.run(commands).await {
-                        log::warn!(error:% = error; "STARTED could not be stored: {error}");
-                    }
-                });
-            }
+        let commands = backend.store_commands(&meta, !request.redelivered());
+        if self.runtime.app.is_one_database() {
+            return self.runtime.commit_alone(commands);
+        }
+        // Nothing keeps the order of what goes to another database.
+        if let Err(error) = backend.run(commands).await {
+            log::warn!(task_id = request.id.as_str(), error:% = error; "STARTED could not be stored: {error}");
         }
     }
 

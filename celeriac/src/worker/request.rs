@@ -127,7 +127,9 @@ impl Job {
         }
         runtime.events.task_events(definition.options.send_events).started(&request.id);
         counters.started.inc();
-        completion.store_started(&request);
+        if completion.tracks_started(&request) {
+            Box::pin(completion.store_started(&request)).await;
+        }
         let limits = runtime.limits(&request, Some(&definition), terminate);
         let context =
             Context::for_run(Arc::clone(&definition), request, runtime.states.clone(), runtime.app.clone());

@@ -282,9 +282,9 @@ impl Receiver for Runtime {
         let Some(runtime) = self.this.upgrade() else { return Taken::Held };
         let parts = match message {
             Ok(parts) => parts,
-            Err(error) => {
-                self.background
-                    .spawn(async move { runtime.refuse(serial, false, Parts::default(), &error).await });
+            Err(refused) => {
+                let (error, parts) = *refused;
+                self.background.spawn(async move { runtime.refuse(serial, false, parts, &error).await });
                 return Taken::Held;
             }
         };

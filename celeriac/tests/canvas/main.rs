@@ -3,6 +3,7 @@
 
 mod completion;
 mod desk;
+mod long;
 mod recorded;
 mod retries;
 mod same;

@@ -1,6 +1,6 @@
 //! Chords of many parts.
 
-use celeriac::canvas::chord;
+use celeriac::canvas::{chain, chord};
 use celeriac::message::Signature;
 use compat_tests::{RedisServer, eventually, secs, size};
 
@@ -83,4 +83,29 @@ async fn memory_grows_with_the_number_of_parts_and_not_with_its_square() {
     for pair in grown.windows(2) {
         assert!(pair[1] < 2.5 * pair[0], "twice the parts, twice the bytes: {grown:?}");
     }
+}
+
+/// `CHAIN_STEPS=100000` for the full size.
+#[tokio::test]
+async fn a_long_chain_is_gone_on_with_and_ends_when_a_step_fails() {
+    let steps = size("CHAIN_STEPS", 20_000);
+    let stage = Stage::new();
+    let client = stage.client();
+    let step = |task: &str| Signature::new(task).args(["x", "step"]).immutable(true);
+    let long = |first: [&str; 3]| {
+        let rest = std::iter::repeat_n("canvas.wrap", steps);
+        chain(first.into_iter().chain(rest).map(step))
+    };
+    let whole = client.apply(long(["canvas.wrap", "canvas.wrap", "canvas.fail"])).await.unwrap();
+    // A link is a chain that nobody has frozen yet.
+    let linked = step("canvas.wrap").link(long(["canvas.fail"; 3]).task_id("end of the link"));
+    client.apply(linked).await.unwrap();
+    let mut worker = stage.worker(2);
+    for result in [whole, client.result("end of the link")] {
+        let error = result.get(secs(240)).await.unwrap_err().to_string();
+        assert!(error.contains("ended as FAILURE: ValueError('step')"), "{error}");
+    }
+    let after = client.apply(step("canvas.wrap")).await.unwrap();
+    after.get(SOON).await.unwrap();
+    assert!(worker.is_running(), "the worker that had them lives");
 }

@@ -3,6 +3,7 @@
 
 mod chords;
 mod client;
+mod ends;
 mod generated;
 mod large;
 mod results;

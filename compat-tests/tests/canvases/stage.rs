@@ -22,7 +22,11 @@ pub(crate) struct Stage {
 impl Stage {
     pub(crate) fn new() -> Self {
         let folder = scratch_dir("canvases");
-        std::fs::write(folder.path().join("canvas_app.py"), include_str!("canvas_app.py")).unwrap();
+        for (name, text) in
+            [("canvas_app.py", include_str!("canvas_app.py")), ("ends.py", include_str!("ends.py"))]
+        {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
         Self { redis: RedisServer::start(), folder }
     }
 
@@ -36,11 +40,16 @@ impl Stage {
 
     /// A worker in Rust.
     pub(crate) fn worker(&self, concurrency: usize) -> Process {
+        self.worker_with(concurrency, &[])
+    }
+
+    /// A worker in Rust with further settings, as environment variables.
+    pub(crate) fn worker_with(&self, concurrency: usize, settings: &[(&str, &str)]) -> Process {
         let mut command = Command::new(binary("canvas-worker"));
         command.args(["-n", "rust@host", "-E", "-l", "info", "-c", &concurrency.to_string()]);
         command.args(["--result-extended", "--task-send-sent-event"]);
         command.env("CELERY_BROKER_URL", self.redis.url()).env("CELERY_RESULT_BACKEND", self.redis.url());
-        command.env(TRANSPORT_OPTIONS.0, TRANSPORT_OPTIONS.1);
+        command.env(TRANSPORT_OPTIONS.0, TRANSPORT_OPTIONS.1).envs(settings.iter().copied());
         Process::spawn("canvas-worker", &command)
     }
 
@@ -53,8 +62,13 @@ impl Stage {
 
     /// `canvas_app.py ARGUMENTS`
     pub(crate) fn script(&self, arguments: &[&str]) -> PythonCommand {
-        let script = ["canvas_app.py"].iter().chain(arguments);
-        self.placed(PythonEnv::get().python(script)).deadline(secs(600))
+        self.script_named("canvas_app.py", arguments)
+    }
+
+    /// A script of the folder with arguments.
+    pub(crate) fn script_named(&self, script: &str, arguments: &[&str]) -> PythonCommand {
+        let script = [script].into_iter().chain(arguments.iter().copied());
+        self.placed(PythonEnv::get().python(script)).deadline(secs(3600))
     }
 
     /// What Python code prints.

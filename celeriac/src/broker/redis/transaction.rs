@@ -343,8 +343,9 @@ impl Transaction {
         let counts: Vec<usize> = counts.collect();
         for (part, count) in self.parts.into_iter().zip(counts) {
             if let Some(listener) = part.replies {
-                // A listener that is gone no longer wants to know.
-                let _ = listener.send(Ok(replies.get(first..first + count).unwrap_or_default().to_vec()));
+                // The command that moves the message is none of the listener's; one that is gone no longer wants to know.
+                let own = first..first + count.saturating_sub(usize::from(part.acknowledges_itself));
+                let _ = listener.send(Ok(replies.get(own).unwrap_or_default().to_vec()));
             }
             part.replaces.map(&mut ended);
             first += count;

@@ -44,13 +44,14 @@ impl Runtime {
         }
         // Failing the body may complete an outer chord: its parts are returned as those of any task.
         outbox.effects.push(Effect::ChordFailed { group_id: part.group_id.clone() });
-        if errbacks.is_empty() {
-            return self.finish_boxed(outbox.effects, request).await;
-        }
-        // However long they take, whoever is here goes on; the chord is registered until they are done.
+        // However long it takes, and however many chords around this one fail with it, whoever is here goes on; the chord
+        // is registered until it is done.
         let (runtime, claim, request) = (Arc::clone(self), claim.clone(), request.clone());
         let effects = outbox.effects;
         self.background.spawn(async move {
+            if errbacks.is_empty() {
+                return runtime.finish_boxed(effects, &request).await;
+            }
             let told = errbacks.iter().map(|call| {
                 let (id, task, exception) = (&call.id, &call.task, &call.exception);
                 (&call.errback, Failed { id, task, exception, traceback: None })

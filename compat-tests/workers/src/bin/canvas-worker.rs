@@ -97,6 +97,41 @@ async fn grow(ctx: Context, parts: i64) -> TaskResult<i64> {
     Ok(-1)
 }
 
+/// Is to be replaced by nothing, which fails.
+#[celeriac::task(name = "canvas.swap_nothing")]
+async fn swap_nothing(ctx: Context, _before: Value, _tag: String) -> TaskResult<()> {
+    Err(ctx.replace(chain(Vec::<Signature>::new())))
+}
+
+#[celeriac::task(name = "canvas.reject")]
+async fn reject(_before: Value, tag: String) -> TaskResult<()> {
+    Err(TaskError::Reject { reason: tag, requeue: false })
+}
+
+#[celeriac::task(name = "canvas.sleep", track_started)]
+async fn sleep(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
+/// An errback of the old style that counts its calls.
+#[celeriac::task(name = "canvas.told")]
+async fn told(record: State<Record>, task_id: String, tag: String) -> TaskResult<()> {
+    record.count("told", format!("{tag}:{task_id}")).await
+}
+
+/// An errback of the new style that counts its calls.
+#[celeriac::task(name = "canvas.told_here")]
+async fn told_here(
+    record: State<Record>,
+    request: Value,
+    _exception: Value,
+    _traceback: Value,
+    tag: String,
+) -> TaskResult<()> {
+    let id = request.get("id").and_then(Value::as_str).unwrap_or_default();
+    record.count("told", format!("{tag}:{id}")).await
+}
+
 /// An errback of the old style.
 #[celeriac::task(name = "canvas.errback")]
 async fn errback(_task_id: String) -> &'static str {
@@ -110,6 +145,11 @@ impl Record {
     async fn add(&self, list: &str, entry: i64) -> TaskResult<()> {
         let mut connection = self.0.get_multiplexed_async_connection().await?;
         Ok(connection.rpush::<_, _, ()>(list, entry).await?)
+    }
+
+    async fn count(&self, hash: &str, field: String) -> TaskResult<()> {
+        let mut connection = self.0.get_multiplexed_async_connection().await?;
+        Ok(connection.hincr::<_, _, _, ()>(hash, field, 1).await?)
     }
 }
 
@@ -163,6 +203,11 @@ async fn main() -> anyhow::Result<()> {
         .task(ignore)
         .task(store_and_ignore)
         .task(grow)
+        .task(swap_nothing)
+        .task(reject)
+        .task(sleep)
+        .task(told)
+        .task(told_here)
         .task(errback);
     std::process::exit(worker.run().await?.exit_code());
 }

@@ -78,8 +78,8 @@ pub(crate) struct Delivery {
     pub(crate) serial: u64,
     /// The queue that it came from.
     pub(crate) queue: Arc<str>,
-    /// The message, or why it cannot be read.
-    pub(crate) message: Result<Parts, ProtocolError>,
+    /// The message, or why it cannot be read and what can be read of it.
+    pub(crate) message: Result<Parts, Box<(ProtocolError, Parts)>>,
     /// Whether it was put aside before and is due now.
     pub(crate) was_parked: bool,
 }
@@ -530,7 +530,10 @@ impl<R: Receiver> Consumer<R> {
         let mut arrived = std::mem::take(&mut self.arrived);
         for Arrival { raw, queue, slot } in arrived.drain(..) {
             let serial = self.held.next_serial();
-            let decode = || envelope::decode(&raw).map(Parts::from);
+            let decode = || {
+                let decoded = envelope::decode(&raw).map(Parts::from);
+                decoded.map_err(|error| Box::new((error, Parts::from(envelope::remains(&raw)))))
+            };
             let message = if raw.len() > LARGE { aside(decode) } else { decode() };
             let properties = message.as_ref().ok().map(|parts| Arc::clone(&parts.properties));
             let delivery =

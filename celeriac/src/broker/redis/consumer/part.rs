@@ -36,7 +36,7 @@ pub(crate) struct Part {
     /// Whether the commands only put the message somewhere else.
     pub(crate) moves: bool,
     /// Whether the last command puts the message somewhere else and acknowledges it.
-    pub(super) acknowledges_itself: bool,
+    pub(in crate::broker::redis) acknowledges_itself: bool,
     pub(crate) replies: Option<Listener>,
     pub(super) owner: Option<Owner>,
     /// The refused settlement for which this one stands in.
