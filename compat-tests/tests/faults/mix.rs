@@ -114,7 +114,9 @@ impl Mix {
         stage.await_empty();
         let state = stage.runtime.block_on(self.expired.state()).unwrap();
         let stuck = open.len() + usize::from(!state.is_ready());
-        record(scenario, Outcome { tasks, lost: 0, stuck, repeated: 0 });
+        let runs = ["done", "steps", "sums"].into_iter().flat_map(|list| stage.runs(list).into_values());
+        let repeated = runs.filter(|runs| *runs > 1).count();
+        record(scenario, Outcome { tasks, lost: 0, stuck, repeated });
     }
 
     /// The runs that no fault may prevent.
