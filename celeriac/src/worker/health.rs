@@ -13,7 +13,7 @@ const BEAT: Duration = Duration::from_millis(500);
 
 /// When each part was last seen at work.
 pub(crate) struct Health {
-    refusals: Arc<Refusals>,
+    pub(super) refusals: Arc<Refusals>,
     started: Instant,
     consumes: AtomicBool,
     /// Whether the consumer has made its first turn.

@@ -66,6 +66,7 @@ pub(crate) use revoked::{KEPT, LIMIT};
 use crate::app::{Celery, Error, Result};
 use crate::broker::redis::{
     Consumer, ConsumerOptions, DeadLetterQueue, Link, Persistence, Refusals, Sweeper, warn_of_eviction,
+    watch_results,
 };
 use crate::config::{Concurrency, Config, NodeName, Pool, RateLimit, expand_node_format};
 use crate::control::{Commands, Revocations, Service, ServiceOptions, compare};
@@ -422,6 +423,12 @@ impl Worker {
         runtime.background.spawn(chords::renew(Arc::clone(&runtime)));
         for server in servers(&app) {
             runtime.background.spawn(warn_of_eviction(server));
+        }
+        if let Some(backend) = app.redis_backend().filter(|_| !app.is_one_database()) {
+            let (link, key) = (backend.link().clone(), backend.task_key(&hostname));
+            let watching = watch_results(link, key, Arc::clone(&runtime.health.refusals));
+            let stopping = stopping.clone();
+            tokio::spawn(async move { stopping.run_until_cancelled(watching).await });
         }
         if mingles {
             let comparing = compare(runtime.clone(), app.control(), app.queues().clone());

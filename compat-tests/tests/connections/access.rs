@@ -1,6 +1,6 @@
 //! Users and their rights, passwords, sockets, database numbers, prefixes.
 
-use compat_tests::{RedisServer, secs};
+use compat_tests::{RedisServer, eventually, secs};
 use serde_json::json;
 
 use crate::stage::Stage;
@@ -31,6 +31,25 @@ fn a_user_with_only_the_documented_rights_can_do_everything() {
     stage.call(1);
     stage.call_from_python(2, python);
     stage.everything();
+    // A dead worker's messages, in flight and recorded, come back under these rights, too.
+    let mut redis_of_all = redis.connection();
+    let mut ask = |command: &[&str]| -> redis::Value {
+        redis::cmd(command[0]).arg(&command[1..]).query(&mut redis_of_all).unwrap()
+    };
+    for (number, tag) in [(3, "in-flight"), (4, "recorded")] {
+        let raw = stage.message(number);
+        if tag == "recorded" {
+            ask(&["HSET", "app:unacked", tag, &format!("[{raw}, \"\", \"celery\"]")]);
+            ask(&["ZADD", "app:unacked_index", "1", tag]);
+        } else {
+            ask(&["LPUSH", "app:celeriac.inflight.gone.0", &raw]);
+            ask(&["ZADD", "app:celeriac.inflight", "1", "gone"]);
+        }
+    }
+    eventually("they are brought back", secs(60), || {
+        ask(&["EXISTS", "app:unacked", "app:celeriac.inflight.gone.0"]) == redis::Value::Int(0)
+    });
+    assert!(worker.lines_with("no right to|refuses something").is_empty());
     assert!(worker.terminate(secs(20)).success());
     let denied: Vec<Vec<redis::Value>> = redis::cmd("ACL").arg("LOG").query(&mut redis.connection()).unwrap();
     assert!(denied.is_empty(), "the user was denied something: {denied:?}");

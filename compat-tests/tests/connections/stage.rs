@@ -91,6 +91,20 @@ impl Stage {
         Celery::new("connections", self.config()).unwrap()
     }
 
+    /// The message of a task, as it lies in its queue.
+    pub(crate) fn message(&self, number: i64) -> String {
+        let queue = format!("aside-{number}");
+        let task = Signature::new("faults.late").arg(number).arg(0.0).option("queue", queue.as_str());
+        let app = self.client();
+        self.runtime.block_on(app.apply(task)).unwrap();
+        let prefix =
+            self.settings["broker_transport_options"]["global_keyprefix"].as_str().unwrap_or_default();
+        let key = format!("{prefix}{queue}");
+        let url = self.settings["broker_url"].as_str().unwrap();
+        let mut connection = redis::Client::open(url).unwrap().get_connection().unwrap();
+        redis::cmd("RPOP").arg(key).query(&mut connection).unwrap()
+    }
+
     /// Sends a task and waits for its result.
     #[track_caller]
     pub(crate) fn call(&self, number: i64) {

@@ -26,6 +26,7 @@ mod outages;
 mod priorities;
 mod refusals;
 mod releases;
+mod rights;
 mod rollback;
 mod shutdown;
 mod soak;

@@ -50,5 +50,6 @@ pub(crate) use persistence::Persistence;
 pub use queue::Queues;
 pub(crate) use refusals::{Effect, Refusal, Refusals, refuses_everything};
 pub(crate) use restore::{Sweeper, Unsettled};
+pub(crate) use rights::watch_results;
 pub(crate) use script::{eval, texts};
 pub use timing::Timing;

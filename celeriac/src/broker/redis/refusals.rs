@@ -33,6 +33,8 @@ pub(crate) enum Work {
     Read,
     /// Using a command.
     Right,
+    /// Using a command at a result backend with a database of its own.
+    Results,
 }
 
 impl Work {
@@ -47,6 +49,7 @@ impl Work {
             Work::Restore => "restore",
             Work::Read => "read",
             Work::Right => "right",
+            Work::Results => "results",
         }
     }
 }
@@ -106,6 +109,7 @@ impl fmt::Display for Refusal {
                 "{count} value(s) of {subject} are not [message, exchange, routing_key] and stay where they are, such as {reason}"
             ),
             Work::Right => write!(f, "no right to {subject}: {reason}"),
+            Work::Results => write!(f, "no right to {subject} at the result backend: {reason}"),
         }
     }
 }

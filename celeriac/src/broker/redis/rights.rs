@@ -4,11 +4,17 @@
 //! checks the rights of a user when a command is queued (`processCommand` in Redis' `server.c`). So nothing happens, and
 //! no right to `ACL` is needed.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use redis::{Pipeline, Value, cmd};
 
-use super::Keys;
 use super::connection::server_error;
-use super::refusals::{Effect, Refusal, Work, code, is_passing};
+use super::refusals::{Effect, Refusal, Refusals, Work, code, is_passing};
+use super::{Keys, Link};
+
+/// How often the rights at a result backend are asked for.
+const ASK_EVERY: Duration = Duration::from_secs(30);
 
 /// One right, and what is missing without it.
 struct Right {
@@ -44,10 +50,25 @@ impl Missing {
         Self { name: name.to_owned(), need: Need::Comfort, consequence, reason }
     }
 
-    /// The refusal to be noted.
-    pub(crate) fn refusal(&self) -> Refusal {
+    /// The refusal to be noted, at the broker or at the result backend.
+    pub(crate) fn refusal(&self, work: Work) -> Refusal {
         let effect = if self.need == Need::Comfort { Effect::Limited } else { Effect::Unready };
-        Refusal::new(Work::Right, &self.name, format!("{} ({})", self.consequence, self.reason)).with(effect)
+        Refusal::new(work, &self.name, format!("{} ({})", self.consequence, self.reason)).with(effect)
+    }
+}
+
+/// Asks now and then which rights are missing at a result backend with a database of its own.
+pub(crate) async fn watch_results(link: Link, key: String, refusals: Arc<Refusals>) {
+    let rights = Rights::of_results(&key);
+    loop {
+        let mut ask = Pipeline::new();
+        rights.ask(&mut ask);
+        if let Ok(replies) = link.send(&mut ask).await {
+            let missing = rights.missing(&replies);
+            refusals
+                .replace(Work::Results, missing.iter().map(|right| right.refusal(Work::Results)).collect());
+        }
+        tokio::time::sleep(ASK_EVERY).await;
     }
 }
 
@@ -58,17 +79,13 @@ pub(crate) struct Rights {
 
 impl Rights {
     /// The rights of a worker; `results` is the key of a result, if results are kept in the broker's database.
+    ///
+    /// A server that does not know `MULTI` would carry the commands out: they change nothing but a key that nobody uses.
     pub(crate) fn of_worker(keys: &Keys, worker: &str, queue: Option<&str>, results: Option<&str>) -> Self {
         let scratch = keys.scratch(worker);
         let queue = queue.map_or_else(|| scratch.clone(), |queue| keys.queue(queue, 0));
-        let mut asked = Vec::new();
-        let mut ask = |need, consequence, commands: &[&[&str]]| {
-            asked.extend(commands.iter().map(|command| Right {
-                command: command.iter().map(|part| (*part).to_owned()).collect(),
-                consequence,
-                need,
-            }));
-        };
+        let mut rights = Self { asked: Vec::new() };
+        let mut ask = |need, consequence, commands: &[&[&str]]| rights.add(need, consequence, commands);
         let (unacked, index) = (keys.unacked.as_str(), keys.unacked_index.as_str());
         let (scratch, queue) = (scratch.as_str(), queue.as_str());
         ask(
@@ -87,8 +104,8 @@ impl Rights {
             &[
                 &["SET", scratch, "", "EX", "1"],
                 &["DEL", scratch],
-                &["LPUSH", queue, ""],
-                &["HSET", unacked, "", ""],
+                &["LPUSH", scratch, ""],
+                &["HSET", scratch, "", ""],
                 &["HDEL", unacked, ""],
                 &["ZREM", index, ""],
             ],
@@ -97,7 +114,7 @@ impl Rights {
             ask(
                 Need::Everything,
                 "no result can be stored",
-                &[&["SET", results, ""], &["PUBLISH", results, ""]],
+                &[&["SET", results, "", "EX", "1"], &["PUBLISH", results, ""]],
             );
         }
         ask(
@@ -108,16 +125,17 @@ impl Rights {
                 &["ZSCORE", index, ""],
                 &["HGET", unacked, ""],
                 &["HEXISTS", unacked, ""],
-                &["RPUSH", queue, ""],
+                &["RPUSH", scratch, ""],
                 &["LREM", scratch, "0", ""],
-                &["SET", keys.unacked_mutex.as_str(), "", "NX"],
+                &["SET", keys.unacked_mutex.as_str(), "", "EX", "1", "NX"],
             ],
         );
         ask(
             Need::Something,
             "queues cannot be bound to exchanges",
-            &[&["SADD", &keys.bindings("celeriac"), ""], &["SMEMBERS", &keys.bindings("celeriac")]],
+            &[&["SADD", scratch, ""], &["SMEMBERS", &keys.bindings("celeriac")]],
         );
+        ask(Need::Something, "dead letters have no bounds", &[&["LTRIM", scratch, "0", "0"]]);
         ask(
             Need::Something,
             "chords do not complete, and starts of redelivered messages are not counted",
@@ -126,12 +144,13 @@ impl Rights {
                 &["PERSIST", scratch],
                 &["INCRBY", scratch, "1"],
                 &["ZCARD", scratch],
+                &["MGET", scratch],
             ],
         );
         ask(
             Need::Comfort,
             "messages are moved by a script, which takes more of the server's time",
-            &[&["LMOVE", queue, scratch, "RIGHT", "LEFT"]],
+            &[&["LMOVE", scratch, scratch, "RIGHT", "LEFT"]],
         );
         ask(
             Need::Comfort,
@@ -144,8 +163,60 @@ impl Rights {
             "messages that wait for their eta are looked for once a second",
             &[&["ZRANGE", &keys.parked("celeriac"), "0", "0", "WITHSCORES"]],
         );
-        ask(Need::Comfort, "leases go by this machine's clock, which must be right", &[&["TIME"]]);
-        Self { asked }
+        ask(
+            Need::Comfort,
+            "leases go by this machine's clock, which must be right",
+            &[&["TIME"], &["DEL", scratch]],
+        );
+        rights
+    }
+
+    /// The rights of a worker at a result backend with a database of its own, of which that is the key of a result.
+    pub(crate) fn of_results(key: &str) -> Self {
+        let mut rights = Self { asked: Vec::new() };
+        let scratch = format!("{key}.scratch");
+        let scratch = scratch.as_str();
+        rights.add(
+            Need::Something,
+            "no result can be stored",
+            &[
+                &["EVAL", "return 0", "1", scratch],
+                &["GET", scratch],
+                &["SET", scratch, "", "EX", "1"],
+                &["DEL", scratch],
+                &["PUBLISH", key, ""],
+            ],
+        );
+        rights.add(
+            Need::Something,
+            "chords do not complete",
+            &[
+                &["EXPIRE", scratch, "1"],
+                &["HGET", scratch, ""],
+                &["HSET", scratch, "", ""],
+                &["INCRBY", scratch, "1"],
+                &["LRANGE", scratch, "0", "-1"],
+                &["MGET", scratch],
+                &["PERSIST", scratch],
+                &["RPUSH", scratch, ""],
+                &["SADD", scratch, ""],
+                &["TIME"],
+                &["ZADD", scratch, "XX", "0", ""],
+                &["ZCARD", scratch],
+                &["ZRANGE", scratch, "0", "-1"],
+                &["ZREM", scratch, ""],
+                &["DEL", scratch],
+            ],
+        );
+        rights
+    }
+
+    fn add(&mut self, need: Need, consequence: &'static str, commands: &[&[&str]]) {
+        self.asked.extend(commands.iter().map(|command| Right {
+            command: command.iter().map(|part| (*part).to_owned()).collect(),
+            consequence,
+            need,
+        }));
     }
 
     /// Writes the question; [`Rights::missing`] reads the replies.

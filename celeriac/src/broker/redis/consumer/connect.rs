@@ -9,10 +9,12 @@ use super::lease::renew_lease;
 use super::{Arrival, Consumer, Receiver};
 use crate::broker::redis::connection::{Connection, replies, server_error};
 use crate::broker::redis::inflight::SLOTS;
-use crate::broker::redis::refusals::{Work, code, is_passing};
+use crate::broker::redis::refusals::{Work, is_passing};
 use crate::broker::redis::rights::{Missing, Need, Rights};
 use crate::message::envelope;
 
+/// The number of a connection that no server gives, to ask whether a command is allowed.
+const NOBODY: i64 = i64::MAX;
 /// What follows when the server may not be asked to end an earlier connection.
 const UNENDED: &str =
     "a connection that was given up cannot be ended: after a lost reply a task may run twice";
@@ -84,7 +86,7 @@ impl<R: Receiver> Consumer<R> {
     /// # Errors
     /// The rights without which nothing can be consumed.
     fn check_rights(&self, missing: &[Missing]) -> Result<(), String> {
-        self.refusals.replace(Work::Right, missing.iter().map(Missing::refusal).collect());
+        self.refusals.replace(Work::Right, missing.iter().map(|right| right.refusal(Work::Right)).collect());
         let needed = missing.iter().filter(|right| right.need == Need::Everything);
         let needed: Vec<&str> = needed.map(|right| right.name.as_str()).collect();
         if needed.is_empty() {
@@ -110,28 +112,22 @@ impl<R: Receiver> Consumer<R> {
         let mut introduction = Pipeline::new();
         introduction.cmd("CLIENT").arg("SETNAME").arg(&name);
         introduction.cmd("CLIENT").arg("ID");
-        if let Some(earlier) = self.connection_id {
-            introduction.cmd("CLIENT").arg("LIST").arg("ID").arg(earlier);
-        }
+        introduction.cmd("CLIENT").arg("LIST").arg("ID").arg(self.connection_id.unwrap_or(NOBODY));
+        introduction.cmd("CLIENT").arg("KILL").arg("ID").arg(NOBODY);
         let found = replies(connection, &mut introduction).await.map_err(|error| error.to_string())?;
-        let mut missing = Vec::new();
-        for (name, reply) in ["CLIENT SETNAME", "CLIENT ID", "CLIENT LIST"].into_iter().zip(&found) {
-            if let Some(reason) = server_error(reply).filter(|reason| !is_passing(reason)) {
-                missing.push(Missing::comfort(name, UNENDED, reason));
-            }
-        }
+        let commands = ["CLIENT SETNAME", "CLIENT ID", "CLIENT LIST", "CLIENT KILL"];
+        let missing = commands.into_iter().zip(&found).filter_map(|(command, reply)| {
+            let reason = server_error(reply).filter(|reason| !is_passing(reason))?;
+            Some(Missing::comfort(command, UNENDED, reason))
+        });
+        let missing: Vec<Missing> = missing.collect();
         if let (Some(earlier), Some(listed)) = (self.connection_id, found.get(2))
             && text(listed).split_whitespace().any(|field| field.strip_prefix("name=") == Some(&name))
         {
             let mut end = Pipeline::new();
             end.cmd("CLIENT").arg("KILL").arg("ID").arg(earlier);
-            let ended = replies(connection, &mut end).await.map_err(|error| error.to_string())?;
-            // The connection may have ended by itself meanwhile, which the server answers with another code.
-            if let Some(reason) =
-                ended.iter().find_map(server_error).filter(|reason| code(reason) == "NOPERM")
-            {
-                missing.push(Missing::comfort("CLIENT KILL", UNENDED, reason));
-            }
+            // One that has ended by itself meanwhile is as good.
+            replies(connection, &mut end).await.map_err(|error| error.to_string())?;
         }
         if let Some(Value::Int(id)) = found.get(1) {
             self.connection_id = Some(*id);

@@ -16,6 +16,7 @@ mod parked;
 mod part;
 mod refused;
 mod settlement;
+mod source;
 mod sources;
 
 use std::sync::Arc;

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 
 use redis::{Arg, Cmd, Pipeline, Value};
 
+use super::source::{Asks, Source};
 use crate::broker::redis::Keys;
-use crate::broker::redis::connection::server_error;
 use crate::broker::redis::exchange::move_one;
-use crate::broker::redis::refusals::is_passing;
 use crate::config::QueueOrder;
 
 /// How often an idle consumer looks at its queues although nothing woke it.
@@ -18,80 +17,8 @@ pub(super) const IDLE_POLL: Duration = Duration::from_secs(1);
 const FIRST_POLL: Duration = Duration::from_millis(10);
 /// The longest pause between two such looks.
 const LAST_POLL: Duration = Duration::from_millis(200);
-/// How often a list that the server refused is tried again.
-const TRY_AGAIN: Duration = Duration::from_secs(2);
 /// Most messages that are asked for at a time of a list whose length the server does not tell.
 const MOST_GUESSED: usize = 64;
-
-/// One list: a priority step of a queue.
-struct Source {
-    queue: Arc<str>,
-    key: String,
-    waiting: usize,
-    /// Whether that is all, as far as the server has told.
-    is_sure: bool,
-    /// Whether it is to be asked about: somebody changed it, or this worker did, after which the server announces no
-    /// further change until the list is read again.
-    is_stale: bool,
-    /// Whether the last look asked about it.
-    is_asked: bool,
-    asks: Asks,
-    /// When the server last refused to move a message from it, if it still does.
-    refused: Option<Instant>,
-}
-
-/// What the server tells of a list; each is tried when the one before is refused.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Asks {
-    Length,
-    /// Whether it is there; how much is in it is guessed.
-    Existence(usize),
-    /// Nothing: messages are asked for from time to time.
-    Nothing(usize),
-}
-
-impl Source {
-    /// Notes that the list has changed.
-    fn change(&mut self) {
-        if self.refused.is_none() {
-            self.waiting = self.waiting.max(1);
-            self.is_sure = false;
-            self.is_stale = true;
-        }
-    }
-
-    /// Notes the reply to a look.
-    fn note(&mut self, reply: Option<Value>) {
-        (self.is_sure, self.is_stale, self.is_asked) = (true, false, false);
-        self.waiting = match (reply, self.asks) {
-            (Some(Value::Int(length)), Asks::Length) => usize::try_from(length).unwrap_or(0),
-            (Some(Value::Int(0)), Asks::Existence(_)) => 0,
-            (Some(Value::Int(_)), Asks::Existence(guess)) => {
-                self.is_sure = false;
-                guess
-            }
-            (Some(reply), asks) => match (server_error(&reply), asks) {
-                (Some(reason), _) if is_passing(&reason) => 0,
-                // Moving a message shows whether the list itself is refused.
-                (Some(_), Asks::Length) => {
-                    self.asks = Asks::Existence(1);
-                    1
-                }
-                (Some(_), _) => {
-                    self.asks = Asks::Nothing(1);
-                    1
-                }
-                (None, _) => 0,
-            },
-            (None, _) => 0,
-        };
-    }
-
-    /// Whether to try it again now.
-    fn is_due(&self) -> bool {
-        self.refused.is_some_and(|refused| refused.elapsed() >= TRY_AGAIN)
-    }
-}
 
 /// The lists of all queues: all queues' first steps, then all queues' second steps, as kombu serves them.
 pub(super) struct Sources {
