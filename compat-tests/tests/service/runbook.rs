@@ -115,3 +115,26 @@ fn a_program_without_its_settings_names_them_and_fails() {
         }
     }
 }
+
+#[tokio::test]
+async fn messages_of_a_killed_worker_are_recovered_before_a_rollback() {
+    let stack = Stack::new(On::Sqlite);
+    let mut redis = stack.redis.connection();
+    let () = redis::pipe()
+        .cmd("LPUSH")
+        .arg("celeriac.inflight.killed.0")
+        .arg(r#"{"body": "W10=", "headers": {}, "properties": {"delivery_info": {"exchange": "", "routing_key": "default"}}}"#)
+        .ignore()
+        .cmd("ZADD")
+        .arg("celeriac.inflight")
+        .arg(1)
+        .arg("killed")
+        .ignore()
+        .query(&mut redis)
+        .unwrap();
+    let recover = format!("poetry run celeriac recover --wait -b {}", stack.redis.url());
+    assert_eq!(stack.exec(&recover).run().success(), "restored 1");
+    let waiting: i64 = redis::cmd("LLEN").arg("default").query(&mut redis).unwrap();
+    assert_eq!(waiting, 1);
+    assert_eq!(stack.exec(&recover).run().success(), "restored 0");
+}

@@ -273,7 +273,7 @@ fn lay_out_image(root: &Path) {
     fs::copy(shim.join("pyproject.toml"), root.join("app/pyproject.toml")).expect("pyproject.toml is copied");
     let bin = root.join("usr/local/bin");
     fs::create_dir_all(&bin).expect("a folder is made");
-    for program in ["companion", "companion-api", "companion-worker", "companion-beat"] {
+    for program in ["companion", "companion-api", "companion-worker", "companion-beat", "celeriac"] {
         symlink(binary(program), bin.join(program)).expect("a link is made");
     }
 }
