@@ -25,15 +25,17 @@ pub(super) struct Waiters {
     shared: Arc<Shared>,
 }
 
+/// For each key its watchers, each with the number that the key has among the watcher's keys.
+type Watched = HashMap<String, Vec<(Arc<News>, usize)>>;
+
 #[derive(Default)]
 struct Shared {
-    /// For each key who watches it, and which of the watcher's keys it is.
-    channels: Mutex<HashMap<String, Vec<(Arc<News>, usize)>>>,
+    channels: Mutex<Watched>,
     requests: Mutex<Option<mpsc::UnboundedSender<Request>>>,
 }
 
 impl Shared {
-    fn channels(&self) -> MutexGuard<'_, HashMap<String, Vec<(Arc<News>, usize)>>> {
+    fn channels(&self) -> MutexGuard<'_, Watched> {
         self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
