@@ -69,6 +69,8 @@ def short():
     reason = ready()
     return "child processes" in reason and reason
 reason = eventually(short, "not ready")
+# Nothing at all can be opened from now on.
+resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, limits[1]))
 results = [call("echo", n) for n in range(100)]
 queued = redis.llen("celery")
 states = {result.state for result in results}
@@ -84,7 +86,8 @@ print(json.dumps({"reason": reason, "queued": queued, "states": sorted(states), 
     );
     assert_eq!(found["states"], json!(["PENDING"]));
     assert_eq!(found["outcomes"], json!((0..100).collect::<Vec<_>>()));
-    assert_eq!(worker.lines_with("No child processes can be started").len(), 1, "said once");
+    let said = worker.lines_with("No child processes can be started").len();
+    assert!((1..10).contains(&said), "once for each shortage, not for each attempt: {said}");
     worker.wait_for_line("child processes can be started again", secs(5));
     assert!(worker.terminate(secs(20)).success());
 }
