@@ -72,8 +72,11 @@ pub struct DeadLetter {
     /// Its starts after the first, which is not recorded: nothing was wrong then.
     #[serde(default)]
     pub history: Vec<Start>,
-    /// The message as it was delivered, in base64.
+    /// The message as it was delivered, in base64; empty if it was too large to be kept.
     message: String,
+    /// Bytes of a message that was too large to be kept (`celeriac_dead_letter_max_bytes`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub too_large: Option<u64>,
 }
 
 impl DeadLetter {
@@ -94,12 +97,20 @@ impl DeadLetter {
             date: chrono::Utc::now().to_rfc3339(),
             history,
             message: STANDARD.encode(message),
+            too_large: None,
         }
     }
 
     /// The message as it was delivered.
     pub fn message(&self) -> Vec<u8> {
         STANDARD.decode(&self.message).unwrap_or_default()
+    }
+
+    /// The record without its message, if that takes more than `most` bytes in base64.
+    pub(crate) fn within(&self, most: u64) -> Option<Self> {
+        let size = self.message.len() as u64;
+        let too_large = Some(size / 4 * 3);
+        (size > most).then(|| Self { message: String::new(), too_large, ..self.clone() })
     }
 
     /// The same in base64.

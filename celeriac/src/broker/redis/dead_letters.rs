@@ -52,6 +52,8 @@ local before = count
 if count == 0 then return {0, 0, 0} end
 if most > 0 and count > most and ask('LTRIM', KEYS[1], 0, most - 1) then count = most end
 local bytes = ask('MEMORY', 'USAGE', KEYS[1], 'SAMPLES', ARGV[4]) or -1
+-- A few samples say little about records of different sizes: nothing is dropped before all of them are counted.
+if most_bytes > 0 and bytes > most_bytes then bytes = ask('MEMORY', 'USAGE', KEYS[1], 'SAMPLES', 0) or -1 end
 while count > 1 and before - count < 10000 do
   local oldest = ask('LINDEX', KEYS[1], -1)
   local date = oldest and string.match(oldest, '"date":"([^"]*)"')
@@ -103,10 +105,16 @@ impl DeadLetterQueue {
         })
     }
 
-    /// The commands that add a record and drop what is beyond the bounds then.
+    /// Returns the commands that add a record and drop the oldest ones beyond the bounds.
+    ///
+    /// A message that takes more than half of the bound is not kept: it would drop most of the others. Its record is.
     pub(crate) fn push(&self, letter: &DeadLetter) -> [Cmd; 2] {
+        let without_message = if self.max_bytes > 0 { letter.within(self.max_bytes / 2) } else { None };
+        if let Some(DeadLetter { id, reason, too_large: Some(bytes), .. }) = &without_message {
+            log::error!(dead_letter = id.as_str(), bytes = bytes; "Dead letter {id} ({reason}) is kept without its message of {bytes} bytes, which would drop most of the others\nhint: raise celeriac_dead_letter_max_bytes, or set it to 0");
+        }
         let mut push = cmd("LPUSH");
-        push.arg(&self.key).arg(letter.encode());
+        push.arg(&self.key).arg(without_message.as_ref().unwrap_or(letter).encode());
         // A few samples: this may be one of thousands.
         [push, self.trim_command(5)]
     }
@@ -146,7 +154,8 @@ impl DeadLetterQueue {
 pub enum Fate {
     /// It stays.
     Keep,
-    /// Its message goes back to the list that it came from, byte by byte as it was delivered.
+    /// Its message goes back to the list that it came from, byte by byte as it was delivered; one that was too large to be
+    /// kept stays.
     Requeue,
     /// It is removed for good.
     Drop,
@@ -184,15 +193,17 @@ impl DeadLetters {
         })
     }
 
-    /// Puts one message back where it came from, byte by byte as it was delivered; `false` when it is not there. For
-    /// several, see [`DeadLetters::sift`].
+    /// Puts one message back where it came from, byte by byte as it was delivered; `false` when it is not there or was too
+    /// large to be kept. For several, see [`DeadLetters::sift`].
     ///
     /// # Errors
     /// Those of the server.
     pub async fn requeue(&self, id: &str) -> Result<bool, BrokerError> {
         match self.find(id).await? {
-            Some((letter, record)) => self.take(&record, Some((&letter.list, &letter.message()))).await,
-            None => Ok(false),
+            Some((letter, record)) if letter.too_large.is_none() => {
+                self.take(&record, Some((&letter.list, &letter.message()))).await
+            }
+            _ => Ok(false),
         }
     }
 
@@ -229,7 +240,7 @@ impl DeadLetters {
                 let letter: Option<DeadLetter> = serde_json::from_slice(record).ok();
                 let fate = letter.as_ref().map_or(Fate::Keep, &mut decide);
                 let (target, message) = match (fate, letter) {
-                    (Fate::Requeue, Some(letter)) => {
+                    (Fate::Requeue, Some(letter)) if letter.too_large.is_none() => {
                         let known = keys.iter().skip(1).position(|key| *key == letter.list);
                         let target = known.map_or(keys.len(), |known| known + 1);
                         if target == keys.len() {
@@ -240,7 +251,7 @@ impl DeadLetters {
                     (Fate::Drop, _) => (0, Vec::new()),
                     _ => (-1, Vec::new()),
                 };
-                fates.push(fate);
+                fates.push(if target < 0 { Fate::Keep } else { fate });
                 let beginning = record[..record.len().min(BEGINNING)].to_vec();
                 arguments.extend([beginning, target.to_string().into_bytes(), message]);
             }
