@@ -1,7 +1,7 @@
 //! What a Rust worker's events tell, beside those of Celery's worker.
 
 use celeriac::events::{LogicalClock, Receiver, State};
-use compat_tests::secs;
+use compat_tests::{Signal, secs};
 use serde_json::{Value as Json, json};
 
 use crate::stage::{SOON, Stage};
@@ -253,7 +253,7 @@ async fn the_receiver_and_its_state_follow_workers_of_both_kinds() {
 #[tokio::test(flavor = "multi_thread")]
 async fn events_wait_while_the_broker_is_away() {
     let mut stage = Stage::new();
-    let _worker = stage.rust_worker("-n rs@host -c 4 -E");
+    let worker = stage.rust_worker("-n rs@host -c 4 -E");
     let app = stage.client();
     // Runs on while the broker is away, so that its end is told only when it is back.
     let folder = compat_tests::scratch_dir("handshake");
@@ -264,8 +264,11 @@ async fn events_wait_while_the_broker_is_away() {
     stage.redis.kill();
     std::fs::write(file("go"), "").unwrap();
     compat_tests::eventually("it has ended", SOON, || file("done").exists());
+    // The worker would be back before anybody listens.
+    worker.signal(Signal::SIGSTOP);
     stage.redis.restart();
     let mut receiver = Receiver::open(app.queues(), "celeryev", "task.#", LogicalClock::default()).await;
+    worker.signal(Signal::SIGCONT);
     let mut next =
         async || tokio::time::timeout(SOON, receiver.next()).await.expect("the event comes late").unwrap();
     let mut event = next().await;
