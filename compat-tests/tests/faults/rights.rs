@@ -19,7 +19,7 @@ struct Limited {
 }
 
 impl Limited {
-    /// A worker whose user has all rights but those.
+    /// A worker whose user has all rights but these; it may not become ready.
     #[track_caller]
     fn without(rights: &[&str]) -> Self {
         let (mut stage, port) = (Stage::new(), Port::free());
@@ -28,7 +28,7 @@ impl Limited {
         stage.tell(&["ACL", "SETUSER", "u", "on", ">p", "~*", "&*", "+@all"]);
         stage.tell(&[&["ACL", "SETUSER", "u"], rights].concat());
         let url = stage.redis.url().replace("redis://", "redis://u:p@");
-        let worker = stage.worker_at(&url, "one", 4);
+        let worker = Process::spawn("one", &stage.command(&url, "one", 4));
         Self { stage, port, worker }
     }
 

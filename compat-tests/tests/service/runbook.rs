@@ -120,10 +120,18 @@ fn a_program_without_its_settings_names_them_and_fails() {
 async fn messages_of_a_killed_worker_are_recovered_before_a_rollback() {
     let stack = Stack::new(On::Sqlite);
     let mut redis = stack.redis.connection();
+    let message = json!({
+        "body": "W1tdLCB7fSwge31d", "content-type": "application/json", "content-encoding": "utf-8",
+        "headers": {"lang": "py", "task": "app.celery_app.ping", "id": "held", "root_id": "held"},
+        "properties": {
+            "correlation_id": "held", "delivery_mode": 2, "delivery_tag": "held", "body_encoding": "base64", "priority": 0,
+            "delivery_info": {"exchange": "", "routing_key": "default"},
+        },
+    });
     let () = redis::pipe()
         .cmd("LPUSH")
         .arg("celeriac.inflight.killed.0")
-        .arg(r#"{"body": "W10=", "headers": {}, "properties": {"delivery_info": {"exchange": "", "routing_key": "default"}}}"#)
+        .arg(message.to_string())
         .ignore()
         .cmd("ZADD")
         .arg("celeriac.inflight")
