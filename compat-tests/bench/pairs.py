@@ -6,6 +6,7 @@ What else the machine does falls on both alike, and the ratio within a pair leav
 
 import math
 import statistics
+from pathlib import Path
 
 from contenders import Celeriac
 from server import Server
@@ -17,6 +18,7 @@ T = [12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.
 
 def compare(new, old, measures, pairs, scale):
     """Runs each measure in pairs and prints the ratio of the new build's figures to the old one's."""
+    new, old = (str(Path(path).resolve()) for path in (new, old))
     for measure in measures:
         found = {figure: [] for figure in measure.figures}
         for number in range(pairs):
