@@ -144,11 +144,16 @@ impl<'a> Text<'a> {
 }
 
 /// Plain text as a key or header holds it.
+#[inline]
 pub(super) fn carried(text: String) -> String {
-    if carried_body(&text).is_none() {
-        text
-    } else {
-        Text::Plain(Cow::Owned(text)).into_carried().into_owned()
+    if is_marked(&text) { carried_marked(text) } else { text }
+}
+
+#[cold]
+fn carried_marked(text: String) -> String {
+    match carried_body(&text) {
+        None => text,
+        Some(_) => Text::Plain(Cow::Owned(text)).into_carried().into_owned(),
     }
 }
 

@@ -76,9 +76,11 @@ impl Context {
         Arc::clone(&self.inner) as _
     }
 
-    /// What [`Context::opaque`] was made of.
-    pub(crate) fn from_opaque(opaque: Arc<dyn Any + Send + Sync>) -> Option<Self> {
-        opaque.downcast().ok().map(|inner| Self { inner })
+    /// The context of which [`Context::opaque`] made this, or the value itself.
+    pub(crate) fn from_opaque(
+        opaque: Arc<dyn Any + Send + Sync>,
+    ) -> Result<Self, Arc<dyn Any + Send + Sync>> {
+        opaque.downcast().map(|inner| Self { inner })
     }
 
     /// The task that is run, if the worker knows it.

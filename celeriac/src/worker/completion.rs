@@ -12,11 +12,11 @@ use super::metrics::TaskCounters;
 use super::refused::Standing;
 use super::runtime::Runtime;
 use crate::backend::{ExceptionInfo, TaskMeta, TaskState};
-use crate::broker::redis::{Disposition, Settlement};
+use crate::broker::redis::{Disposition, Owner, Settlement};
 use crate::canvas::{self, Effect, Ending, Outbox, RetryError};
 use crate::events::TaskEvents;
 use crate::failpoints::fail_point;
-use crate::message::{Signature, Value};
+use crate::message::{EncodedBody, Parts, Signature, Value};
 use crate::task::{Context, Failure, Request, Retry, TaskDefinition, TaskError, TaskOptions};
 
 /// What is needed to complete one run.
@@ -29,6 +29,8 @@ pub(crate) struct Completion<'a> {
     pub(crate) started: Instant,
     /// Who settles it otherwise when the server refuses what the run comes to.
     pub(crate) standing: Standing<'a>,
+    /// The body of the message, if it came with one.
+    pub(crate) body: Option<&'a Arc<EncodedBody>>,
 }
 
 /// What became of a success.
@@ -162,7 +164,7 @@ impl Completion<'_> {
         }
         let serial = (!self.acknowledged).then_some(self.serial);
         if serial.is_some() || !commands.is_empty() {
-            let owner = Some(context.opaque());
+            let owner = Some(self.message_of(context));
             self.runtime.settle(Settlement {
                 serial,
                 owner,
@@ -170,6 +172,20 @@ impl Completion<'_> {
             });
         }
         Alone::Committed(value)
+    }
+
+    /// The message of a run, from which its context can be made again. Its parts were allocated where they are dropped, by
+    /// the consumer, which is cheaper than handing the context over for that.
+    fn message_of(&self, context: &Context) -> Owner {
+        let request = context.request();
+        match self.body {
+            Some(body) => Arc::new(Parts {
+                headers: Arc::clone(&request.headers),
+                properties: Arc::clone(&request.properties),
+                body: Arc::clone(body),
+            }),
+            None => context.opaque(),
+        }
     }
 
     fn tell_success(&self, request: &Request, value: &Value) {

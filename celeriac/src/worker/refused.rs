@@ -10,9 +10,11 @@ use super::failure::Reported;
 use super::insist::Uncommitted;
 use super::runtime::Runtime;
 use crate::backend::{ExceptionInfo, TaskState};
-use crate::broker::redis::{DeadLetter, DeadLetterQueue, DeadReason, Disposition, Hopeless, Settlement};
+use crate::broker::redis::{
+    DeadLetter, DeadLetterQueue, DeadReason, Disposition, Hopeless, Owner, Settlement,
+};
 use crate::broker::refusal::Refusal;
-use crate::message::{Message, Properties, Serializer, envelope};
+use crate::message::{Message, Parts, Properties, Serializer, envelope};
 use crate::task::{Context, Failure, Request};
 
 /// How long it is tried to store a failure in another database.
@@ -33,7 +35,9 @@ impl Runtime {
     /// Settles what the consumer could not settle.
     pub(super) fn settle_otherwise(&self, hopeless: Hopeless) {
         let Hopeless { number, serial, owner, refusal, limit, level } = hopeless;
-        let (Some(runtime), Some(context)) = (self.this.upgrade(), Context::from_opaque(owner)) else {
+        let context = Context::from_opaque(owner).or_else(|owner| self.context_of(owner));
+        let (Some(runtime), Ok(context)) = (self.this.upgrade(), context) else {
+            log::error!(refusal:% = refusal; "A settlement is refused, and nobody knows its task any more: {refusal}");
             return;
         };
         self.background.spawn(async move {
@@ -41,6 +45,32 @@ impl Runtime {
             let uncommitted = Uncommitted::Refused { refusal, limit };
             runtime.end_otherwise(serial, standing, uncommitted).await;
         });
+    }
+
+    /// Makes the context of a run again from its message, which is all that is kept of a success that nothing follows.
+    fn context_of(&self, owner: Owner) -> Result<Context, Owner> {
+        let parts = owner.downcast::<Parts>()?;
+        let request = || {
+            let hostname = &self.state.hostname;
+            if let Ok(Some(body)) = parts.body.decode_triple(&self.accept) {
+                return Some(Request::new(
+                    Arc::clone(&parts.headers),
+                    Arc::clone(&parts.properties),
+                    body,
+                    hostname,
+                ));
+            }
+            let (message, body) = Parts::clone(&parts).message().into_task(&self.accept).ok()?;
+            Some(Request::new(message.headers, message.properties, body, hostname))
+        };
+        let definition = parts.headers.task.as_deref().and_then(|name| self.registry.get(name));
+        match (definition, request()) {
+            (Some(definition), Some(request)) => {
+                let (definition, states) = (Arc::clone(definition), self.states.clone());
+                Ok(Context::for_run(definition, request, states, self.app.clone()))
+            }
+            _ => Err(parts),
+        }
     }
 
     /// Ends a task whose outcome was refused that often: it fails like any other task; if the server refuses what follows
@@ -111,6 +141,7 @@ impl Runtime {
             acknowledged: serial.is_none(),
             started: Instant::now(),
             standing: Standing { context: Some(context), replaces, level: 1 },
+            body: None,
         };
         let failure = Failure { exception, traceback: None, expected: false };
         Box::pin(completion.fail(context, failure, Reported::ByTask)).await;

@@ -100,7 +100,6 @@ impl Job {
             },
         };
         let Self { definition, counters, serial, acknowledged, terminate, body, place, .. } = *self;
-        drop(body);
         runtime.state.count(&definition.name);
         if let Some(known) = runtime.state.requests().get_mut(&serial) {
             known.stage = Stage::Active(Utc::now());
@@ -115,6 +114,7 @@ impl Job {
             acknowledged,
             started,
             standing: Standing::default(),
+            body: Some(&body),
         };
         if runtime.deduplicates(&request, acknowledged)
             && let Some(earlier) = Box::pin(runtime.earlier_success(&request)).await

@@ -56,7 +56,8 @@ app.control.revoke(ids["revoked"])
 states = {{"added": "SUCCESS", "failed": "FAILURE", "retried": "SUCCESS", "running": "STARTED", "revoked": "REVOKED"}}
 task = lambda name: get("/api/task/info/" + ids[name])
 wait_until("flower knows how they are", lambda: all(task(name)[0] == 200 and task(name)[1]["state"] == state for name, state in states.items()), 15)
-wait_until("flower heard the worker beat", lambda: 'flower_worker_online{{worker="rs@host"}} 1.0' in get("/metrics")[1])
+# It sets this one at a heartbeat, not when the worker comes online.
+wait_until("flower heard the worker beat", lambda: 'flower_worker_number_of_currently_executing_tasks{{worker="rs@host"}}' in get("/metrics")[1])
 worker = get("/api/workers", refresh=1, workername="rs@host")[1]["rs@host"]
 show([worker, {{name: task(name)[1] for name in ids}}, get("/api/tasks", limit=10)[1], get("/api/task/types")[1],
       get("/api/queues/length")[1], get("/api/workers", status=1)[1], get("/metrics")[1], get("/healthcheck"), ids])

@@ -33,7 +33,7 @@ mod troubles;
 mod url;
 
 pub(crate) use consumer::{
-    Binding, Consumer, ConsumerHandle, ConsumerOptions, Delivery, Disposition, Hopeless, Receiver,
+    Binding, Consumer, ConsumerHandle, ConsumerOptions, Delivery, Disposition, Hopeless, Owner, Receiver,
     Settlement, Taken,
 };
 pub use dead_letter::{DeadLetter, DeadReason, Start};

@@ -28,6 +28,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use bindings::Binding;
+pub(crate) use part::Owner;
 pub(crate) use part::Part;
 pub(crate) use refused::Hopeless;
 pub(crate) use settlement::{ConsumerHandle, Disposition, Settlement};
