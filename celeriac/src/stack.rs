@@ -6,6 +6,7 @@ const RED_ZONE: usize = 128 * 1024;
 const PIECE: usize = 2 * 1024 * 1024;
 
 /// Calls the function for the next level of a nested value, on a further piece of stack when this one is nearly used up.
+#[inline]
 pub(crate) fn deeper<T>(call: impl FnOnce() -> T) -> T {
     stacker::maybe_grow(RED_ZONE, PIECE, call)
 }

@@ -14,6 +14,7 @@ use super::headers::WrongType;
 use super::identity;
 use super::json;
 use super::reader::{Fallible, Kind, Reader};
+use super::surrogates;
 use super::{DeliveryInfo, Headers, Message, Properties, Value};
 
 /// How the body stands in the envelope.
@@ -286,7 +287,8 @@ impl<'a> Parts<'a> {
     fn optional_text(&mut self, field: &'static str, value: Value) -> Option<String> {
         match value {
             Value::Null => None,
-            Value::Str(_) | Value::Surrogates(_) => value.into_carried(),
+            Value::Str(text) => Some(surrogates::carried(text)),
+            Value::Surrogates(_) => value.into_carried(),
             other => {
                 self.wrong(field, &other);
                 None

@@ -88,9 +88,12 @@ impl<'a> Reader<'a> {
     /// Reads any value.
     pub(super) fn value(&mut self) -> Fallible<Value> {
         match self.peek()? {
-            Kind::Text => Ok(match self.string()? {
-                Text::Plain(text) => Value::Str(text.into_owned()),
-                Text::Surrogates(text) => Value::Surrogates(text),
+            Kind::Text => Ok(match self.plain() {
+                Some(text) => Value::Str(text.to_owned()),
+                None => match self.escaped()? {
+                    Text::Plain(text) => Value::Str(text.into_owned()),
+                    Text::Surrogates(text) => Value::Surrogates(text),
+                },
             }),
             Kind::Null => self.word("null").map(|()| Value::Null),
             Kind::True => self.word("true").map(|()| Value::Bool(true)),
@@ -132,7 +135,7 @@ impl<'a> Reader<'a> {
         loop {
             match self.next_byte() {
                 None => return Err(self.error("expected a value, found the end")),
-                Some(b'"') => drop(self.string()?),
+                Some(b'"') => drop(self.text()?),
                 Some(b'[' | b'{') => {
                     self.index += 1;
                     open += 1;
@@ -285,9 +288,9 @@ mod tests {
         let mut found = false;
         while reader.index < text.len() {
             if text[reader.index] == b'"'
-                && let Ok(text) = reader.string()
+                && let Ok(value) = reader.value()
             {
-                found |= matches!(text, Text::Surrogates(_));
+                found |= matches!(value, Value::Surrogates(_));
             } else {
                 reader.index += 1;
             }

@@ -8,25 +8,28 @@ use super::{Fallible, Reader};
 impl<'a> Reader<'a> {
     /// Reads a text, known to be one, as keys and headers hold it.
     pub(in super::super) fn text(&mut self) -> Fallible<Cow<'a, str>> {
-        Ok(match self.string()? {
-            Text::Plain(Cow::Borrowed(text)) => Cow::Borrowed(text),
-            text => text.into_carried(),
-        })
+        if let Some(text) = self.plain() {
+            return Ok(Cow::Borrowed(text));
+        }
+        Ok(self.escaped()?.into_carried())
     }
 
-    /// Reads a text, known to be one.
-    pub(super) fn string(&mut self) -> Fallible<Text<'a>> {
+    /// Reads a text, known to be one, if all of its characters stand for themselves, as in nearly every text.
+    #[inline]
+    pub(super) fn plain(&mut self) -> Option<&'a str> {
         let start = self.index + 1;
         let end = plain_end(self.data, start);
         if self.data.get(end) != Some(&b'"') {
-            return self.escaped_text(start, end);
+            return None;
         }
-        let text = &self.text[start..end];
         self.index = end + 1;
-        Ok(Text::Plain(Cow::Borrowed(text)))
+        Some(&self.text[start..end])
     }
 
-    fn escaped_text(&mut self, start: usize, end: usize) -> Fallible<Text<'a>> {
+    /// Reads a text, known to be one, that is not [plain](Self::plain).
+    pub(super) fn escaped(&mut self) -> Fallible<Text<'a>> {
+        let start = self.index + 1;
+        let end = plain_end(self.data, start);
         let mut text = self.text[start..end].to_owned();
         // Lone surrogates, each with its place.
         let mut lone = Vec::new();
