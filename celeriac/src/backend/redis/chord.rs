@@ -117,7 +117,7 @@ impl RedisBackend {
     /// The parts of a chord that have returned, in the order of its header.
     ///
     /// # Errors
-    /// Those of the server, and [`BrokerError::Protocol`] when a part cannot be read.
+    /// [`BrokerError`] when the server cannot be reached or refuses the command, [`BrokerError::Protocol`] when a part cannot be read.
     pub(crate) async fn returned_parts(&self, group_id: &str) -> Result<Vec<Returned>, BrokerError> {
         let list = self.group_key(group_id, ".j");
         let mut read = Pipeline::new();

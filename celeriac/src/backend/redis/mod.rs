@@ -176,7 +176,7 @@ impl RedisBackend {
     /// Stores a state at once.
     ///
     /// # Errors
-    /// Those of the server.
+    /// [`BrokerError`] when the server cannot be reached or refuses the command.
     pub async fn store(&self, meta: &TaskMeta) -> Result<(), BrokerError> {
         let commands = self.careful_store_commands(meta).await?;
         self.run(commands).await.map(drop)
@@ -185,7 +185,7 @@ impl RedisBackend {
     /// Removes what is stored of a task.
     ///
     /// # Errors
-    /// Those of the server.
+    /// [`BrokerError`] when the server cannot be reached or refuses the command.
     pub async fn forget(&self, task_id: &str) -> Result<(), BrokerError> {
         self.link.call(Pipeline::new().cmd("DEL").arg(self.task_key(task_id))).await.map(drop)
     }
@@ -205,7 +205,7 @@ impl RedisBackend {
     /// The group that was saved under that id.
     ///
     /// # Errors
-    /// Those of the server, and [`BrokerError::Protocol`] when the record cannot be read.
+    /// [`BrokerError`] when the server cannot be reached or refuses the command, [`BrokerError::Protocol`] when the record cannot be read.
     pub async fn restore_group(&self, group_id: &str) -> Result<Option<ResultRef>, BrokerError> {
         let replies = self.link.call(Pipeline::new().cmd("GET").arg(self.group_key(group_id, ""))).await?;
         match &replies[0] {
@@ -219,7 +219,7 @@ impl RedisBackend {
     /// Removes a saved group.
     ///
     /// # Errors
-    /// Those of the server.
+    /// [`BrokerError`] when the server cannot be reached or refuses the command.
     pub async fn delete_group(&self, group_id: &str) -> Result<(), BrokerError> {
         self.link.call(Pipeline::new().cmd("DEL").arg(self.group_key(group_id, ""))).await.map(drop)
     }

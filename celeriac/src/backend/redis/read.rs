@@ -28,7 +28,7 @@ impl RedisBackend {
     /// What is stored of a task; `None` when nothing is.
     ///
     /// # Errors
-    /// Those of the server, and [`BrokerError::Protocol`] when the record cannot be read.
+    /// [`BrokerError`] when the server cannot be reached or refuses the command, [`BrokerError::Protocol`] when the record cannot be read.
     pub async fn fetch(&self, task_id: &str) -> Result<Option<TaskMeta>, BrokerError> {
         let replies = self.link.call(Pipeline::new().cmd("GET").arg(self.task_key(task_id))).await?;
         self.read(task_id, &replies[0])
@@ -37,7 +37,7 @@ impl RedisBackend {
     /// What is stored of some tasks, in their order; an error for a record that cannot be read.
     ///
     /// # Errors
-    /// Those of the server.
+    /// [`BrokerError`] when the server cannot be reached or refuses the command.
     pub(crate) async fn fetch_many(
         &self,
         task_ids: &[impl AsRef<str>],

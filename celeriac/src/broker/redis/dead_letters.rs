@@ -134,7 +134,7 @@ impl DeadLetterQueue {
     /// Drops what is beyond the bounds, and counts what is left.
     ///
     /// # Errors
-    /// Those of the server.
+    /// [`BrokerError`] when the server cannot be reached or refuses the command.
     pub(crate) async fn trim(&self, link: &Link) -> Result<DeadLetterCount, BrokerError> {
         let mut trim = Pipeline::new();
         trim.add_command(self.trim_command(0));
@@ -176,7 +176,7 @@ impl DeadLetters {
     /// All of them, the newest first.
     ///
     /// # Errors
-    /// Those of the server.
+    /// [`BrokerError`] when the server cannot be reached or refuses the command.
     pub async fn list(&self) -> Result<Vec<DeadLetter>, BrokerError> {
         Ok(self.records().await?.into_iter().map(|(letter, _)| letter).collect())
     }
@@ -184,7 +184,7 @@ impl DeadLetters {
     /// How many records the list has.
     ///
     /// # Errors
-    /// Those of the server.
+    /// [`BrokerError`] when the server cannot be reached or refuses the command.
     pub async fn count(&self) -> Result<u64, BrokerError> {
         let replies = self.link.call(Pipeline::new().cmd("LLEN").arg(&self.key)).await?;
         Ok(match replies[0] {
@@ -197,7 +197,7 @@ impl DeadLetters {
     /// large to be kept. For several, see [`DeadLetters::sift`].
     ///
     /// # Errors
-    /// Those of the server.
+    /// [`BrokerError`] when the server cannot be reached or refuses the command.
     pub async fn requeue(&self, id: &str) -> Result<bool, BrokerError> {
         match self.find(id).await? {
             Some((letter, record)) if letter.too_large.is_none() => {
@@ -210,7 +210,7 @@ impl DeadLetters {
     /// Removes one message for good; `false` when it is not there. For several, see [`DeadLetters::sift`].
     ///
     /// # Errors
-    /// Those of the server.
+    /// [`BrokerError`] when the server cannot be reached or refuses the command.
     pub async fn drop(&self, id: &str) -> Result<bool, BrokerError> {
         match self.find(id).await? {
             Some((_, record)) => self.take(&record, None).await,
@@ -225,7 +225,7 @@ impl DeadLetters {
     /// stay is kept unless this is cancelled in the middle.
     ///
     /// # Errors
-    /// Those of the server. What was dealt with before stays so.
+    /// [`BrokerError`] when the server cannot be reached or refuses the command. What was dealt with before stays so.
     pub async fn sift(
         &self,
         mut decide: impl FnMut(&DeadLetter) -> Fate,

@@ -127,7 +127,7 @@ impl Queues {
     /// The queues to which an exchange leads with a routing key.
     ///
     /// # Errors
-    /// Those of the server.
+    /// [`BrokerError`] when the server cannot be reached or refuses the command.
     pub(crate) async fn route(&self, exchange: &str, routing_key: &str) -> Result<Vec<String>, BrokerError> {
         let mut read = Pipeline::new();
         read.cmd("SMEMBERS").arg(self.keys.bindings(exchange));
@@ -169,7 +169,7 @@ impl Queues {
     /// Binds a queue to an exchange for good, as kombu 5.7 does when it declares a queue.
     ///
     /// # Errors
-    /// Those of the server.
+    /// [`BrokerError`] when the server cannot be reached or refuses the command.
     pub async fn bind(
         &self,
         exchange: &str,
@@ -188,7 +188,7 @@ impl Queues {
     /// How many messages wait in a queue, over all priorities.
     ///
     /// # Errors
-    /// Those of the server.
+    /// [`BrokerError`] when the server cannot be reached or refuses the command.
     pub async fn length(&self, queue: &str) -> Result<u64, BrokerError> {
         let mut read = Pipeline::new();
         for key in self.keys.queue_steps(queue) {
@@ -200,7 +200,7 @@ impl Queues {
     /// Removes all messages that wait in a queue and returns how many there were.
     ///
     /// # Errors
-    /// Those of the server.
+    /// [`BrokerError`] when the server cannot be reached or refuses the command.
     pub async fn purge(&self, queue: &str) -> Result<u64, BrokerError> {
         let mut purge = Pipeline::new();
         purge.atomic();

@@ -28,7 +28,7 @@ impl DeadLetterWatch {
     /// Counts, after dropping what is beyond the bounds.
     ///
     /// # Errors
-    /// Those of the server.
+    /// [`BrokerError`] when the server cannot be reached or refuses the command.
     pub(super) async fn look(&mut self, link: &Link) -> Result<DeadLetterCount, BrokerError> {
         let found = self.queue.trim(link).await?;
         let level = self.level_of(found);
