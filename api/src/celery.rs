@@ -39,7 +39,7 @@ pub enum CeleryError {
 }
 
 impl CeleryClient {
-    /// A client on the Redis of the settings. Variables `CELERY_<SETTING>` go over them, as for the workers. Nothing is
+    /// A client on the broker and result backend of the settings. Variables `CELERY_<SETTING>` go over them, as for the workers. Nothing is
     /// connected yet.
     ///
     /// # Errors
@@ -48,8 +48,8 @@ impl CeleryClient {
         let unusable = |error: &dyn std::fmt::Display| CeleryError::Settings(error.to_string());
         let mut config = Config::default();
         for (name, value) in [
-            ("broker_url", settings.redis_url.expose()),
-            ("result_backend", settings.redis_url.expose()),
+            ("broker_url", settings.broker_url.expose()),
+            ("result_backend", settings.result_backend.expose()),
             ("task_default_queue", QUEUES[0]),
         ] {
             config.set(name, value).map_err(|error| unusable(&error))?;

@@ -1,5 +1,7 @@
 //! The companion's beat: sends its periodic tasks.
 
+mod entries;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,12 +10,11 @@ use anyhow::Context;
 use celeriac::Celery;
 use celeriac::broker::redis::{Endpoint, Link, Timing};
 use celeriac::config::{Config, LogLevel, SettingValue, Url};
+use celeriac_beat::schedule::Terms;
+use celeriac_beat::{FileStore, Publish, RedisOptions, RedisStore, ScheduleStore, Scheduler, run};
 use clap::Parser;
 use companion::logging;
 use companion::settings::{Settings, SettingsError};
-use companion_beat::companion_schedule::{QUEUE, entries};
-use companion_beat::schedule::Terms;
-use companion_beat::{FileStore, Publish, RedisOptions, RedisStore, ScheduleStore, Scheduler, run};
 use log::{error, info};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -36,6 +37,9 @@ struct Arguments {
     /// TOML file of settings; also CELERY_CONFIG_FILE
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// TOML file of the companion's own entries [default: infra/beat.toml where it exists, else the built-in copy of it]
+    #[arg(long, value_name = "FILE", env = "BEAT_ENTRIES_FILE")]
+    entries: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -68,7 +72,7 @@ fn name_settings(failure: &SettingsError) -> ExitCode {
 
 fn serve(arguments: &Arguments, settings: &Settings) -> anyhow::Result<()> {
     let config = celery_settings(arguments, settings)?;
-    let entries = entries(&config)?;
+    let entries = entries::read(arguments.entries.as_deref(), &config)?;
     let terms = Terms {
         timezone: config.timezone_or_utc(),
         cron_starting_deadline: config.beat_cron_starting_deadline,
@@ -85,7 +89,8 @@ fn serve(arguments: &Arguments, settings: &Settings) -> anyhow::Result<()> {
             }
             None => {
                 let options = RedisOptions { timezone: terms.timezone, ..RedisOptions::default() };
-                let endpoint = Endpoint::broker(&Url::new(settings.redis_url.expose()), app.config())?;
+                let broker = app.config().write_url().context("setting broker_url is missing")?;
+                let endpoint = Endpoint::broker(broker, app.config())?;
                 info!("beat starts; schedule in redis at {endpoint}");
                 let store = RedisStore::new(Link::new(endpoint, Timing::broker(app.config())), options);
                 let scheduler = Scheduler::new(store, app, entries, terms);
@@ -97,11 +102,10 @@ fn serve(arguments: &Arguments, settings: &Settings) -> anyhow::Result<()> {
 
 /// The companion's Celery settings under those of a file and of the environment.
 fn celery_settings(arguments: &Arguments, settings: &Settings) -> anyhow::Result<Config> {
-    let redis = Url::new(settings.redis_url.expose());
     let mut config = Config::default();
-    config.broker_url = Some(redis.clone());
-    config.result_backend = Some(redis);
-    config.task_default_queue = QUEUE.to_owned();
+    config.broker_url = Some(Url::new(settings.broker_url.expose()));
+    config.result_backend = Some(Url::new(settings.result_backend.expose()));
+    config.task_default_queue = entries::QUEUE.to_owned();
     config.load(arguments.config.as_deref()).context("Celery settings")
 }
 

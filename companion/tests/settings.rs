@@ -36,6 +36,18 @@ fn the_urls_of_the_python_service_are_understood_and_their_passwords_never_shown
 }
 
 #[test]
+fn broker_and_result_backend_are_the_redis_of_the_service_unless_they_are_named() {
+    let settings = Settings::from_vars(PRODUCTION).expect("valid settings");
+    assert_eq!(settings.broker_url.expose(), settings.redis_url.expose());
+    assert_eq!(settings.result_backend.expose(), settings.redis_url.expose());
+    let elsewhere = [("CELERY_BROKER_URL", "redis://b/1"), ("CELERY_RESULT_BACKEND", "redis://c/2")];
+    let settings = Settings::from_vars(PRODUCTION.into_iter().chain(elsewhere)).expect("valid settings");
+    assert_eq!(settings.broker_url.expose(), "redis://b/1");
+    assert_eq!(settings.result_backend.expose(), "redis://c/2");
+    assert_eq!(settings.redis_url.expose(), "redis://:t0psecret@redis.internal:6379/0");
+}
+
+#[test]
 fn the_parts_of_a_postgres_address_are_put_together() {
     let parts = [
         ("POSTGRES_HOST", "db"),

@@ -49,8 +49,8 @@ async fn run() -> anyhow::Result<ExitCode> {
 /// The Celery settings that follow from those of the service; the environment and the command line go over them.
 fn config(settings: &Settings) -> anyhow::Result<Config> {
     let mut config = Config::default();
-    config.set("broker_url", settings.redis_url.expose())?;
-    config.set("result_backend", settings.redis_url.expose())?;
+    config.set("broker_url", settings.broker_url.expose())?;
+    config.set("result_backend", settings.result_backend.expose())?;
     config.set("task_default_queue", QUEUE)?;
     config.set("worker_concurrency", "64")?;
     Ok(config)

@@ -41,6 +41,10 @@ pub struct Settings {
     pub database: DatabaseUrl,
     /// `REDIS_URL` or `APP_REDIS__URL`; in development `redis://127.0.0.1:6379/0` by default.
     pub redis_url: Secret,
+    /// `CELERY_BROKER_URL`, by default [`Settings::redis_url`].
+    pub broker_url: Secret,
+    /// `CELERY_RESULT_BACKEND`, by default [`Settings::redis_url`].
+    pub result_backend: Secret,
     /// Set when `OPENAI_API_KEY` is; the chat works offline otherwise.
     pub openai: Option<OpenAiSettings>,
     /// Set when `RESEND_API_KEY` is.
@@ -138,6 +142,7 @@ impl Settings {
         let development = app_env == DEVELOPMENT;
         let resend = resend(&mut reader);
         let expo = expo(&mut reader, development);
+        let redis_url = redis_url(&mut reader, development);
         let outbox_by_default = development && resend.is_none() && expo.is_none();
         let settings = Self {
             api_host: reader.text("API_HOST").unwrap_or_else(|| "0.0.0.0".to_owned()),
@@ -147,7 +152,9 @@ impl Settings {
             trusted_proxies: network::trusted_proxies(&mut reader),
             log_level: reader.level("APP_LOG_LEVEL").unwrap_or(LevelFilter::Info),
             database: database::read(&mut reader, development),
-            redis_url: redis_url(&mut reader, development),
+            broker_url: reader.secret("CELERY_BROKER_URL").unwrap_or_else(|| redis_url.clone()),
+            result_backend: reader.secret("CELERY_RESULT_BACKEND").unwrap_or_else(|| redis_url.clone()),
+            redis_url,
             openai: openai(&mut reader),
             notify_file: notify_file(&mut reader, development, outbox_by_default),
             admin_api_key: reader.secret("ADMIN_API_KEY"),

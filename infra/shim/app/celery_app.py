@@ -6,14 +6,12 @@ start, since it would take messages from the Rust worker that it cannot run.
 
 from celery import Celery, signals
 
-from app.settings import redis_url
-
-_url = redis_url()
+from app.settings import broker_url, result_backend
 
 celery_app = app = Celery(
     "ai_companion",
-    broker=_url,
-    backend=_url,
+    broker=broker_url(),
+    backend=result_backend(),
     include=["app.tasks.reminders", "app.tasks.analytics"],
 )
 app.conf.update(

@@ -8,8 +8,18 @@ EXPECTED = "redis://[[user]:password@]host[:port][/db], or rediss:// for TLS"
 DEVELOPMENT_URL = "redis://127.0.0.1:6379/0"
 
 
+def broker_url(environ=os.environ):
+    """The URL of the broker, from CELERY_BROKER_URL; by default that of redis_url()."""
+    return environ.get("CELERY_BROKER_URL", "").strip() or redis_url(environ)
+
+
+def result_backend(environ=os.environ):
+    """The URL of the result backend, from CELERY_RESULT_BACKEND; by default that of redis_url()."""
+    return environ.get("CELERY_RESULT_BACKEND", "").strip() or redis_url(environ)
+
+
 def redis_url(environ=os.environ):
-    """The URL of broker and result backend, from REDIS_URL or APP_REDIS__URL."""
+    """The URL of the service's Redis, from REDIS_URL or APP_REDIS__URL."""
     for name in ("REDIS_URL", "APP_REDIS__URL"):
         value = environ.get(name, "").strip()
         if value:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import redis_url
+from app.settings import broker_url, redis_url, result_backend
 
 FOLDER = Path(__file__).parent.parent
 
@@ -19,6 +19,12 @@ def run(*arguments, **env):
 def test_redis_url_wins_over_the_nested_name():
     assert redis_url({"REDIS_URL": "redis://a/0", "APP_REDIS__URL": "redis://b/0"}) == "redis://a/0"
     assert redis_url({"REDIS_URL": "", "APP_REDIS__URL": "redis://b/0"}) == "redis://b/0"
+
+
+def test_broker_and_result_backend_may_be_elsewhere():
+    environ = {"REDIS_URL": "redis://a/0", "CELERY_BROKER_URL": "redis://b/0", "CELERY_RESULT_BACKEND": "redis://c/0"}
+    assert (broker_url(environ), result_backend(environ)) == ("redis://b/0", "redis://c/0")
+    assert broker_url({"REDIS_URL": "redis://a/0"}) == result_backend({"REDIS_URL": "redis://a/0"}) == "redis://a/0"
 
 
 def test_development_has_a_default_and_production_has_none(capsys):

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use celeriac::broker::redis::{Endpoint, Link, Timing};
 use celeriac::config::{Config, Url};
-use chrono::{DateTime, TimeDelta, Utc};
-use companion_beat::schedule::{Crontab, Schedule, Terms};
-use companion_beat::{
+use celeriac_beat::schedule::{Crontab, Schedule, Terms};
+use celeriac_beat::{
     Entry, FileStore, Publish, PublishError, RedisOptions, RedisStore, Run, ScheduleStore, Scheduler,
 };
+use chrono::{DateTime, TimeDelta, Utc};
 use compat_tests::{RedisServer, secs};
 use redis::Commands;
 use tempfile::TempDir;

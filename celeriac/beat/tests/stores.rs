@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use celeriac::broker::redis::{Endpoint, Link, Timing};
 use celeriac::config::{Config, Url};
-use chrono::{DateTime, TimeDelta, Utc};
-use companion_beat::schedule::{Schedule, Solar, SolarEvent, Terms};
-use companion_beat::{
+use celeriac_beat::schedule::{Schedule, Solar, SolarEvent, Terms};
+use celeriac_beat::{
     Entry, FileStore, Recorded, RedisOptions, RedisStore, Run, ScheduleStore, Standing, StoreError,
 };
+use chrono::{DateTime, TimeDelta, Utc};
 use compat_tests::{Certificates, RedisServer, eventually_async, secs};
 use redis::Commands;
 use serde_json::{Value, json};
@@ -209,7 +209,7 @@ async fn a_schedule_file_in_a_missing_folder_is_an_error_that_names_it() {
 async fn entries_are_kept_in_the_layout_of_redbeat() {
     let server = RedisServer::start();
     let mut redis = server.connection();
-    let sample: Value = sample(include_str!("../../compat-tests/vectors/beat/redbeat_keys.json"));
+    let sample: Value = sample(include_str!("../../../compat-tests/vectors/beat/redbeat_keys.json"));
     let definition: Value =
         serde_json::from_str(sample["keys"]["redbeat:every-10s"]["value"]["definition"].as_str().unwrap())
             .unwrap();
@@ -239,7 +239,7 @@ async fn entries_are_kept_in_the_layout_of_redbeat() {
 async fn entries_that_redbeat_wrote_are_read() {
     let server = RedisServer::start();
     let mut redis = server.connection();
-    let keys = &sample(include_str!("../../compat-tests/vectors/beat/redbeat_entries.json"))["keys"];
+    let keys = &sample(include_str!("../../../compat-tests/vectors/beat/redbeat_entries.json"))["keys"];
     for (key, content) in keys.as_object().unwrap() {
         match content["type"].as_str().unwrap() {
             "hash" => {

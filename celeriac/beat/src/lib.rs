@@ -8,7 +8,6 @@
 #![deny(missing_docs)]
 
 mod client;
-pub mod companion_schedule;
 mod entry;
 mod publish;
 pub mod schedule;

@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use celeriac::Timezone;
+use celeriac_beat::schedule::{CronField, Crontab, Interval, Schedule, Terms};
 use chrono::{DateTime, TimeDelta, Utc};
-use companion_beat::schedule::{CronField, Crontab, Interval, Schedule, Terms};
 use serde_json::{Value, json};
 
 #[test]
 fn crontab_fields_are_read_as_celery_reads_them() {
-    for case in cases(include_str!("../../compat-tests/vectors/beat/crontab_parser.json")) {
+    for case in cases(include_str!("../../../compat-tests/vectors/beat/crontab_parser.json")) {
         let (count, low) = (case[0].as_u64().unwrap() as u32, case[1].as_u64().unwrap() as u32);
         let parsed = CronField::parse(&case[2], low..=low + count - 1);
         match case[4].as_str() {
@@ -25,7 +25,7 @@ fn crontab_fields_are_read_as_celery_reads_them() {
 
 #[test]
 fn crontabs_run_next_when_celery_says() {
-    for case in cases(include_str!("../../compat-tests/vectors/beat/crontab_next.json")) {
+    for case in cases(include_str!("../../../compat-tests/vectors/beat/crontab_next.json")) {
         let zone: Timezone = case["timezone"].as_str().unwrap().parse().unwrap();
         let crontab = crontab(&case["crontab"]);
         let mut last = time(&case["last_run_at"]);
@@ -40,7 +40,7 @@ fn crontabs_run_next_when_celery_says() {
 
 #[test]
 fn schedules_are_due_when_celery_says() {
-    for case in cases(include_str!("../../compat-tests/vectors/beat/is_due.json")) {
+    for case in cases(include_str!("../../../compat-tests/vectors/beat/is_due.json")) {
         let now = time(&case["now"]);
         let (schedule, last) = if case["every"].is_null() {
             let last = format!("{}+00:00", case["last_run_at"].as_str().unwrap());
