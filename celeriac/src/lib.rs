@@ -13,6 +13,7 @@ pub mod events;
 mod failpoints;
 mod heavy;
 pub mod message;
+mod node;
 mod repeats;
 pub mod schema;
 mod stack;

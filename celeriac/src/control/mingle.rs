@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use super::client::{Broadcast, Control};
 use crate::message::{Map, Value};
-use crate::worker::Revoked;
-use crate::worker::state::{WorkerState, lock};
+use crate::node::{Revoked, WorkerState, lock};
 
 /// How long other workers may take to answer. The wait ends as soon as all have that listen: alone, there is none.
 const PATIENCE: Duration = Duration::from_secs(1);

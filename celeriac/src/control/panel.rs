@@ -7,7 +7,7 @@ use super::revocations::Revocations;
 use super::worker_port::WorkerPort;
 use crate::broker::redis::Endpoint;
 use crate::events::Dispatcher;
-use crate::worker::state::WorkerState;
+use crate::node::WorkerState;
 
 /// The surroundings of a command; cheap to clone.
 #[derive(Clone)]

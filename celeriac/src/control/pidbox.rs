@@ -9,8 +9,8 @@ use super::panel::Panel;
 use crate::broker::redis::Queues;
 use crate::events::LogicalClock;
 use crate::message::{Accept, Codec, Map, Message, Value};
+use crate::node::lock;
 use crate::repeats::Repeats;
-use crate::worker::state::lock;
 
 /// The mailbox of one worker; cheap to clone.
 #[derive(Clone)]

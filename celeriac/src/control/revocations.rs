@@ -14,8 +14,7 @@ use redis::{Pipeline, Value as Reply};
 use crate::broker::BrokerError;
 use crate::broker::redis::{Keys, Link};
 use crate::message::{Value, json};
-use crate::worker::state::lock;
-use crate::worker::{KEPT, LIMIT, Revoked};
+use crate::node::{KEPT, LIMIT, Revoked, lock};
 
 /// How long an id stays known after its message is gone (`CELERY_WORKER_REVOKE_EXPIRES`).
 const AFTERWARDS: Duration = Duration::from_secs(10_800);

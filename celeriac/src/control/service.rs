@@ -17,7 +17,7 @@ use super::worker_port::WorkerPort;
 use crate::broker::redis::{Keys, Link, Queues, Subscription};
 use crate::events::{Dispatcher, LogicalClock, Vitals, events_of, publish_until};
 use crate::message::{Message, Signature};
-use crate::worker::state::{Stage, lock};
+use crate::node::{Stage, lock};
 
 /// How often workers that went silent are forgotten.
 const GOSSIP_INTERVAL: Duration = Duration::from_secs(5);

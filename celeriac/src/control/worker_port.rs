@@ -9,8 +9,8 @@ use super::info::{AutoscalerInfo, QueueInfo};
 use crate::broker::redis::Refusal;
 use crate::config::{Config, RateLimit};
 use crate::message::{Codecs, Signature, TimeLimit};
+use crate::node::WorkerState;
 use crate::task::TaskDefinition;
-use crate::worker::state::WorkerState;
 
 /// The operations of a worker on which its commands are built. Internal: the worker is its only implementation.
 ///

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::runtime::Runtime;
-use super::state::lock;
+use crate::node::lock;
 
 /// How often the load is looked at.
 const INTERVAL: Duration = Duration::from_secs(1);

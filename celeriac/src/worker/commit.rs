@@ -12,13 +12,13 @@ use super::chords::Claim;
 use super::insist::Uncommitted;
 use super::refused::Standing;
 use super::runtime::Runtime;
-use super::state::lock;
 use crate::app::Lowered;
 use crate::backend::{ExceptionInfo, TaskState};
 use crate::broker::redis::{Disposition, Settlement, guarded};
 use crate::broker::refusal::Refusal;
 use crate::canvas::Effect;
 use crate::failpoints::fail_point;
+use crate::node::lock;
 use crate::task::Request;
 
 /// How long the broker's reply is waited for when the worker is in a hurry to end.

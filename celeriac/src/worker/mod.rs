@@ -32,14 +32,12 @@ mod refused;
 mod report;
 mod request;
 mod revocation;
-mod revoked;
 mod runtime;
 mod schedule;
 mod shortage;
 mod shutdown;
 mod signals;
 mod slots;
-pub mod state;
 mod statedb;
 mod threads;
 mod unfinished;
@@ -60,8 +58,6 @@ use tokio_util::task::TaskTracker;
 pub use hooks::Revocation;
 pub use layers::Next;
 pub use metrics::Metrics;
-pub use revoked::Revoked;
-pub(crate) use revoked::{KEPT, LIMIT};
 
 use crate::app::{Celery, Error, Result};
 use crate::broker::redis::{
@@ -74,6 +70,7 @@ use crate::daemon;
 use crate::events::{Dispatcher, DispatcherOptions};
 use crate::failpoints::fail_point;
 use crate::message::Accept;
+use crate::node::WorkerState;
 use crate::task::{States, Task, TaskDefinition};
 use autoscale::{Autoscale, Bounds};
 use health::Health;
@@ -86,7 +83,6 @@ use schedule::Schedule;
 use shutdown::{End, shut_down, wait_for_end};
 use signals::Signals;
 use slots::Slots;
-use state::WorkerState;
 use statedb::StateDb;
 
 /// A worker that is being set up.

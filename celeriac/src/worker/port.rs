@@ -6,7 +6,6 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::runtime::Runtime;
-use super::state::{WorkerState, lock};
 use crate::backend::redis::RedisBackend;
 use crate::backend::{ExceptionInfo, TaskMeta, TaskState};
 use crate::broker::BrokerError;
@@ -14,6 +13,7 @@ use crate::broker::redis::Refusal;
 use crate::config::{Config, RateLimit};
 use crate::control::{AutoscalerInfo, Condition, PoolInfo, QueueInfo, WorkerPort};
 use crate::message::{Codecs, Signature, TimeLimit};
+use crate::node::{WorkerState, lock};
 use crate::task::TaskDefinition;
 
 /// How many revocations are stored in a round trip.

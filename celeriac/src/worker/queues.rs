@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::runtime::Runtime;
-use super::state::lock;
 use crate::app::{Error, Result};
 use crate::broker::redis::{Binding, Delivery, Receiver, Subscription};
 use crate::config::Config;
 use crate::control::QueueInfo;
+use crate::node::lock;
 
 /// How often it is seen whether the worker has room for another message of a broadcast queue.
 const LOOK_FOR_ROOM: Duration = Duration::from_millis(20);

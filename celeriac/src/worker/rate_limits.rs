@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::request::Job;
 use super::runtime::Runtime;
-use super::state::lock;
+use crate::node::lock;
 
 /// A token bucket for each limited task, and the jobs that wait for a token.
 #[derive(Default)]

@@ -9,8 +9,8 @@ use std::path::Path;
 use chrono::Utc;
 
 use super::runtime::Runtime;
-use super::state::Stage;
 use super::threads;
+use crate::node::Stage;
 
 /// One line for each task that runs, each child process and each thread.
 pub(crate) fn report(runtime: &Runtime) -> Vec<String> {

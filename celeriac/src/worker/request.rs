@@ -16,10 +16,10 @@ use super::panics;
 use super::place::Place;
 use super::refused::Standing;
 use super::runtime::Runtime;
-use super::state::Stage;
 use crate::broker::redis::{Disposition, Settlement};
 use crate::failpoints::fail_point;
 use crate::message::{EncodedBody, Headers, Message, Parts, Properties, TimeLimit};
+use crate::node::Stage;
 use crate::task::{Context, Request, TaskDefinition};
 
 /// A message that was accepted for running.

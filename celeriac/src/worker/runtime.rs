@@ -22,7 +22,6 @@ use super::rate_limits::RateLimits;
 use super::request::Job;
 use super::schedule::Schedule;
 use super::slots::Slots;
-use super::state::{Known, Stage, WorkerState, lock};
 use crate::app::Celery;
 use crate::backend::{ExceptionInfo, TaskMeta, TaskState};
 use crate::broker::redis::{
@@ -36,6 +35,7 @@ use crate::events::Dispatcher;
 use crate::failpoints::fail_point;
 use crate::heavy::aside;
 use crate::message::{Accept, EncodedBody, Parts, ProtocolError, TimeLimit, Value, envelope};
+use crate::node::{Known, Stage, WorkerState, lock};
 use crate::task::{Request, States, TaskDefinition};
 
 /// A running worker.

@@ -9,8 +9,8 @@ use tokio::sync::Notify;
 
 use super::request::Job;
 use super::runtime::Runtime;
-use super::state::{Stage, lock};
 use crate::failpoints::fail_point;
+use crate::node::{Stage, lock};
 
 /// How far away an eta must be for its message to be parked at the broker: a nearer one is not worth the round trips.
 const PARKED_AHEAD: TimeDelta = TimeDelta::seconds(2);

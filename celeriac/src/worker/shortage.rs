@@ -8,8 +8,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use super::state::lock;
 use crate::backoff::Backoff;
+use crate::node::lock;
 
 /// What may be short, and the state of the shortage.
 pub(crate) struct Shortage {

@@ -12,7 +12,7 @@ use std::task::Poll;
 use tokio_util::task::TaskTracker;
 
 use super::request::Job;
-use super::state::lock;
+use crate::node::lock;
 
 /// How many jobs a starter begins before it lets others have the thread.
 const TURN: usize = 32;

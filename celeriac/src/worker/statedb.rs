@@ -10,10 +10,9 @@ use std::time::{Duration, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
-use super::revoked::Revoked;
-use super::state::{WorkerState, lock};
 use crate::heavy::aside;
 use crate::message::{Map, Value, json};
+use crate::node::{Revoked, WorkerState, lock};
 use crate::repeats::Repeats;
 
 const VERSION: i64 = 1;

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::shortage::Shortage;
-use super::state::lock;
+use crate::node::lock;
 use crate::task::Context;
 
 /// How long a thread stays without work.

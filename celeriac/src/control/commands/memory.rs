@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{Answer, Arguments, Failed, Panel, Value};
-use crate::worker::state::lock;
+use crate::node::lock;
 
 /// Samples that are remembered at most.
 const SAMPLES: usize = 10_000;

@@ -25,7 +25,7 @@ use super::arguments::{Arguments, Parameters};
 use super::panel::Panel;
 use super::{mingle, python};
 use crate::message::{Map, Value};
-use crate::worker::state::lock;
+use crate::node::lock;
 pub use built_ins::BuiltIns;
 pub(super) use memory::resident_bytes;
 

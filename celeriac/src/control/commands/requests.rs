@@ -3,7 +3,7 @@
 use super::{Answer, Arguments, Failed, Panel};
 use crate::control::info::{DeliveryInfo, ScheduledTask, TaskInfo};
 use crate::message::{Map, Value, repr_args, repr_kwargs, to_value};
-use crate::worker::state::{Known, Stage, lock};
+use crate::node::{Known, Stage, lock};
 
 /// Priority of all timers that wait for an eta.
 const TIMER_PRIORITY: i64 = 6;

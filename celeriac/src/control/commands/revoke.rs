@@ -6,7 +6,7 @@ use super::{Answer, Arguments, Failed, Panel, ok};
 use crate::control::python;
 use crate::control::signal::signum;
 use crate::message::{Map, Value, repr};
-use crate::worker::state::{Known, Stage, lock};
+use crate::node::{Known, Stage, lock};
 
 /// How many ids are taken in before others have their turn on the thread.
 const AT_A_TIME: usize = 1000;

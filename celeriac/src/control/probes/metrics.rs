@@ -8,7 +8,7 @@ use prometheus::{Counter, Encoder, GaugeVec, Opts, Registry, TextEncoder};
 use super::watch::Watch;
 use crate::control::commands::resident_bytes;
 use crate::events::Dispatcher;
-use crate::worker::state::{Stage, lock};
+use crate::node::{Stage, lock};
 
 /// All metrics of the worker, in Prometheus' text format.
 pub(super) fn metrics(watch: &Watch, events: &Dispatcher) -> String {

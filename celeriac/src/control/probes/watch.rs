@@ -10,7 +10,7 @@ use super::dead_letters::DeadLetterWatch;
 use crate::broker::BrokerError;
 use crate::broker::redis::{DeadLetterCount, Effect, Queues, refuses_everything};
 use crate::control::worker_port::{Condition, WorkerPort};
-use crate::worker::state::lock;
+use crate::node::lock;
 
 /// How often the broker is asked whether it is there, over a connection that the consumer does not use.
 const LOOK_EVERY: Duration = Duration::from_secs(2);

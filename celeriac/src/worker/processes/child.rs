@@ -14,12 +14,12 @@ use super::memory::PeakMemory;
 use super::wire::{self, Kind};
 use crate::app::Celery;
 use crate::message::{Accept, envelope};
+use crate::node::lock;
 use crate::task::{Context, Handler, Request, States, TaskError};
 use crate::worker::builtins::Registry;
 use crate::worker::execute::{Ended, Limits, execute};
 use crate::worker::layers::Layers;
 use crate::worker::signals::answer_in_child;
-use crate::worker::state::lock;
 use crate::worker::threads::Seat;
 
 /// Set for child processes to the process id of their worker.

@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::Answer;
 use super::process::{Died, Process, describe};
+use crate::node::lock;
 use crate::worker::shortage::Shortage;
-use crate::worker::state::lock;
 
 /// The children of a worker.
 pub(super) struct Children {

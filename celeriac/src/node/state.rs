@@ -8,16 +8,17 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 
+use super::lock::lock;
 use super::revoked::Revoked;
 use crate::events::LogicalClock;
 use crate::message::{EncodedBody, Headers, Properties};
 
 /// The requests that a worker holds, by the number of their delivery.
-pub type Requests = HashMap<u64, Known, BuildHasherDefault<SerialHasher>>;
+pub(crate) type Requests = HashMap<u64, Known, BuildHasherDefault<SerialHasher>>;
 
 /// Hashes numbers that count up: each goes to a place of its own.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct SerialHasher(u64);
+pub(crate) struct SerialHasher(u64);
 
 impl Hasher for SerialHasher {
     fn write(&mut self, bytes: &[u8]) {
@@ -35,17 +36,17 @@ impl Hasher for SerialHasher {
 }
 
 /// State that all parts of a worker share.
-pub struct WorkerState {
+pub(crate) struct WorkerState {
     /// Node name, `celery@host`.
-    pub hostname: String,
+    pub(crate) hostname: String,
     /// Process id.
-    pub pid: u32,
+    pub(crate) pid: u32,
     /// When the worker was started.
-    pub started: Instant,
+    pub(crate) started: Instant,
     /// Logical clock.
-    pub clock: LogicalClock,
+    pub(crate) clock: LogicalClock,
     /// Ids and stamps that are not to be run.
-    pub revoked: Mutex<Revoked>,
+    pub(crate) revoked: Mutex<Revoked>,
     requests: Mutex<Requests>,
     /// Only a task's first run writes here.
     total: RwLock<BTreeMap<Arc<str>, AtomicU64>>,
@@ -54,18 +55,17 @@ pub struct WorkerState {
 
 /// A request that the worker holds.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Known {
+pub(crate) struct Known {
     /// Its message's headers.
-    pub headers: Arc<Headers>,
+    pub(crate) headers: Arc<Headers>,
     /// Its message's properties.
-    pub properties: Arc<Properties>,
+    pub(crate) properties: Arc<Properties>,
     /// Its message's body, still encoded.
-    pub body: Arc<EncodedBody>,
+    pub(crate) body: Arc<EncodedBody>,
     /// How far it is.
-    pub stage: Stage,
+    pub(crate) stage: Stage,
     /// Whether its message is acknowledged.
-    pub acknowledged: bool,
+    pub(crate) acknowledged: bool,
     /// Ends the run of this request.
     pub(crate) terminate: tokio_util::sync::CancellationToken,
     /// The signal with which it was terminated.
@@ -74,7 +74,7 @@ pub struct Known {
 
 /// How far a request is.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Stage {
+pub(crate) enum Stage {
     /// Waits for its eta.
     Scheduled(DateTime<Utc>),
     /// Waits for a slot or for its rate limit.
@@ -85,7 +85,7 @@ pub enum Stage {
 
 impl WorkerState {
     /// The state of a worker of that name that starts now.
-    pub fn new(hostname: String) -> Self {
+    pub(crate) fn new(hostname: String) -> Self {
         Self {
             hostname,
             pid: std::process::id(),
@@ -99,7 +99,7 @@ impl WorkerState {
     }
 
     /// All requests that the worker holds, by the number of their delivery.
-    pub fn requests(&self) -> MutexGuard<'_, Requests> {
+    pub(crate) fn requests(&self) -> MutexGuard<'_, Requests> {
         lock(&self.requests)
     }
 
@@ -109,12 +109,12 @@ impl WorkerState {
     }
 
     /// How many tasks were accepted since the start.
-    pub fn processed(&self) -> u64 {
+    pub(crate) fn processed(&self) -> u64 {
         self.processed.load(Ordering::Relaxed)
     }
 
     /// How many tasks were accepted since the start, by name.
-    pub fn total(&self) -> BTreeMap<Arc<str>, u64> {
+    pub(crate) fn total(&self) -> BTreeMap<Arc<str>, u64> {
         let total = self.total.read().unwrap_or_else(PoisonError::into_inner);
         total.iter().map(|(task, count)| (Arc::clone(task), count.load(Ordering::Relaxed))).collect()
     }
@@ -129,8 +129,4 @@ impl WorkerState {
         let mut total = self.total.write().unwrap_or_else(PoisonError::into_inner);
         total.entry(Arc::clone(task)).or_default().fetch_add(1, Ordering::Relaxed);
     }
-}
-
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -14,7 +14,7 @@ pub(crate) const KEPT: Duration = Duration::from_secs(7 * 86_400);
 ///
 /// Source: celery 5.7 `celery/worker/state.py`.
 #[derive(Debug, Default)]
-pub struct Revoked {
+pub(crate) struct Revoked {
     ids: HashMap<String, Instant>,
     order: VecDeque<(Instant, String)>,
     stamps: HashMap<String, Vec<Value>>,
@@ -23,7 +23,7 @@ pub struct Revoked {
 
 impl Revoked {
     /// Adds an id.
-    pub fn add(&mut self, id: impl Into<String>) {
+    pub(crate) fn add(&mut self, id: impl Into<String>) {
         self.add_aged(id, Duration::ZERO);
     }
 
@@ -50,27 +50,27 @@ impl Revoked {
     }
 
     /// Whether the id is revoked.
-    pub fn contains(&self, id: &str) -> bool {
+    pub(crate) fn contains(&self, id: &str) -> bool {
         self.ids.get(id).is_some_and(|added| added.elapsed() < KEPT)
     }
 
     /// The revoked ids, oldest first.
-    pub fn ids(&self) -> Vec<String> {
+    pub(crate) fn ids(&self) -> Vec<String> {
         self.ages().map(|(id, _)| id.to_owned()).collect()
     }
 
     /// How many ids are remembered.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.ids.len()
     }
 
     /// Whether nothing is revoked.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.ids.is_empty() && self.stamps.is_empty()
     }
 
     /// Revokes every task with one of those values of a stamp.
-    pub fn add_stamp(&mut self, name: &str, values: Vec<Value>) {
+    pub(crate) fn add_stamp(&mut self, name: &str, values: Vec<Value>) {
         self.changes += 1;
         let known = self.stamps.entry(name.to_owned()).or_default();
         for value in values {
@@ -81,12 +81,12 @@ impl Revoked {
     }
 
     /// The revoked stamps.
-    pub fn stamps(&self) -> &HashMap<String, Vec<Value>> {
+    pub(crate) fn stamps(&self) -> &HashMap<String, Vec<Value>> {
         &self.stamps
     }
 
     /// Whether a message of those headers is revoked, by its id or by one of its stamps.
-    pub fn matches(&self, headers: &Headers) -> bool {
+    pub(crate) fn matches(&self, headers: &Headers) -> bool {
         if headers.id.as_deref().is_some_and(|id| self.contains(id)) {
             return true;
         }
