@@ -157,6 +157,7 @@ pub struct ChordPart {
     pub state: TaskState,
     /// The member's result or exception object, in its wire form.
     pub result: Value,
-    /// The chord's body, applied with all results once every part is in.
-    pub body: crate::message::Signature,
+    /// The chord's body, applied with all results once every part is in; `None` if the member's message could not be
+    /// read, so that only other members can tell.
+    pub body: Option<crate::message::Signature>,
 }

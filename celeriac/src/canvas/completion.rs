@@ -5,7 +5,7 @@
 
 use super::apply::{apply_node, apply_received};
 use super::node::Node;
-use super::{CanvasError, Outbox, Sender};
+use super::{CanvasError, Ending, Outbox, Sender};
 use crate::backend::{ChordPart, TaskState};
 use crate::message::{Map, Signature, Value};
 use crate::task::Request;
@@ -73,7 +73,21 @@ pub fn chord_part(request: &Request, state: TaskState, result: Value) -> Option<
         group_index: request.headers.group_index,
         state,
         result,
-        body: body.clone(),
+        body: Some(body.clone()),
+    })
+}
+
+/// Returns the part of a chord that a task may be whose message could not be read: its headers name its group, and only
+/// other parts can tell whether that is a chord, and with which body.
+pub fn unread_part(request: &Request, ending: &Ending) -> Option<ChordPart> {
+    let group_id = request.headers.group.as_deref().filter(|group_id| !group_id.is_empty())?;
+    (!request.id.is_empty()).then(|| ChordPart {
+        group_id: group_id.to_owned(),
+        task_id: request.id.clone(),
+        group_index: request.headers.group_index,
+        state: ending.state.clone(),
+        result: ending.exception.to_value(),
+        body: None,
     })
 }
 

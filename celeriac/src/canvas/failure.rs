@@ -279,7 +279,7 @@ fn part(task: Waiting<'_>, ending: &Ending, sender: &Sender<'_>) -> Option<Chord
         state: ending.state.clone(),
         result: ending.exception.to_value(),
         // Of a body that is no signature nobody can be told.
-        body: Signature::from_value(place.chord).ok()?,
+        body: Some(Signature::from_value(place.chord).ok()?),
     })
 }
 

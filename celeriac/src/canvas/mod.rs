@@ -30,7 +30,7 @@ pub use build::{chain, chord, chunks, group, map, starmap};
 pub use builtins::{accumulate, map_calls, starmap_calls};
 pub(crate) use chords::waiting_chords;
 pub(crate) use completion::is_followed;
-pub use completion::{chord_part, chord_ready, on_success};
+pub use completion::{chord_part, chord_ready, on_success, unread_part};
 pub use ending::Ending;
 pub use error::CanvasError;
 pub use failure::{

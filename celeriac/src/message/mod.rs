@@ -31,6 +31,7 @@ pub use error::ProtocolError;
 pub use headers::{format_iso8601, parse_iso8601};
 pub use parts::EncodedBody;
 pub(crate) use parts::Parts;
+pub(crate) use remains::Remains;
 pub(crate) use repr::repr_list;
 pub use repr::{repr, repr_args, repr_kwargs};
 pub use serializer::{Accept, Serializer};

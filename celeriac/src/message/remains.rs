@@ -9,29 +9,47 @@ use super::{Accept, Body, Embed, EncodedBody, Serializer, Signature, Value};
 /// The keys of what follows a task.
 const KEYS: [&str; 4] = ["callbacks", "errbacks", "chain", "chord"];
 
+/// The readable part of a refused body.
+#[derive(Default)]
+pub(crate) struct Remains {
+    /// The body without the arguments.
+    pub(crate) body: Body,
+    /// Whether the task may be a part of a chord that could not be read.
+    pub(crate) lacks_chord: bool,
+}
+
 impl EncodedBody {
     /// What was to follow the task: all that is readable of it, without the arguments.
     ///
     /// A serializer that is not in `accept` is read all the same where its bodies prove no more about their sender than
     /// those that are; where all must be signed or encrypted, nothing else is believed.
-    pub(crate) fn remains(&self, accept: &Accept) -> Body {
+    pub(crate) fn remains(&self, accept: &Accept) -> Remains {
         let accept = accept.of_any_serializer();
         let encoded = self.encoded();
         let embed = match embed_of_triple(encoded, &accept) {
-            Ok(embed) => embed,
+            Ok(embed) => Some(embed),
             // Anything but a list in JSON is read as a whole.
             Err(_) => match encoded.payload(&accept) {
-                Ok(Value::List(items)) => items.into_iter().nth(2).map(embed_of).unwrap_or_default(),
-                Ok(object) => embed_of(object),
-                Err(_) => Embed::default(),
+                Ok(Value::List(items)) => items.into_iter().nth(2),
+                Ok(object) => Some(object),
+                Err(_) => None,
             },
         };
-        Body { embed, ..Body::default() }
+        let Some(Value::Map(mut entries)) = embed else {
+            return Remains { body: Body::default(), lacks_chord: true };
+        };
+        let has_chord = entries.get("chord").is_some_and(|chord| !chord.is_null());
+        let [callbacks, errbacks, chain, chord] =
+            KEYS.map(|key| signatures_of(entries.swap_remove(key).unwrap_or_default()));
+        let chord = chord.into_iter().next().map(Box::new);
+        let lacks_chord = has_chord && chord.is_none();
+        let embed = Embed { callbacks, errbacks, chain, chord };
+        Remains { body: Body { embed, ..Body::default() }, lacks_chord }
     }
 }
 
-/// The third of the values in a JSON list; the two before it may be anything.
-fn embed_of_triple(encoded: Encoded<'_>, accept: &Accept) -> Fallible<Embed> {
+/// The third of the values in a JSON list, the two before it may be anything; or a value that is no list.
+fn embed_of_triple(encoded: Encoded<'_>, accept: &Accept) -> Fallible<Value> {
     accept.check(encoded.content_type)?;
     if encoded.content_type != Serializer::Json.content_type() {
         return Err(super::ProtocolError::ContentDisallowed {
@@ -42,12 +60,12 @@ fn embed_of_triple(encoded: Encoded<'_>, accept: &Accept) -> Fallible<Embed> {
     let bytes = encoded.uncompressed(accept)?;
     let mut reader = Reader::new(&bytes)?;
     if reader.peek()? != Kind::List {
-        return Ok(embed_of(reader.value()?));
+        return reader.value();
     }
-    let (mut embed, mut count) = (Embed::default(), 0);
+    let (mut embed, mut count) = (Value::Null, 0);
     reader.list(|reader| {
         match count {
-            2 => embed = embed_of(reader.value()?),
+            2 => embed = reader.value()?,
             _ => reader.pass_over()?,
         }
         count += 1;
@@ -57,13 +75,6 @@ fn embed_of_triple(encoded: Encoded<'_>, accept: &Accept) -> Fallible<Embed> {
 }
 
 /// The signatures that can be read; the others are left out.
-fn embed_of(value: Value) -> Embed {
-    let Value::Map(mut entries) = value else { return Embed::default() };
-    let [callbacks, errbacks, chain, chord] =
-        KEYS.map(|key| signatures_of(entries.swap_remove(key).unwrap_or_default()));
-    Embed { callbacks, errbacks, chain, chord: chord.into_iter().next().map(Box::new) }
-}
-
 fn signatures_of(value: Value) -> Vec<Signature> {
     let items = match value {
         Value::List(items) => items,

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use redis::Cmd;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
@@ -39,29 +38,8 @@ impl From<Uncommitted> for Otherwise {
 }
 
 impl Runtime {
-    /// Commits effects and settles a delivery.
-    pub(crate) async fn finish(
-        self: &Arc<Self>,
-        serial: Option<u64>,
-        disposition: Disposition,
-        effects: Vec<Effect>,
-    ) {
-        self.finish_for(serial, disposition, effects, None).await;
-    }
-
-    /// As [`Runtime::finish`], for the request that the effects belong to.
-    pub(crate) async fn finish_for(
-        self: &Arc<Self>,
-        serial: Option<u64>,
-        disposition: Disposition,
-        effects: Vec<Effect>,
-        request: Option<&Request>,
-    ) {
-        self.finish_as(serial, disposition, effects, request, Standing::default()).await;
-    }
-
-    /// As [`Runtime::finish_for`], for a run that fails when the server refuses what it comes to; whether it was committed,
-    /// or given to the consumer, as it was asked for.
+    /// Commits effects and settles a delivery, for a run that fails when the server refuses what it comes to; whether it was
+    /// committed, or given to the consumer, as it was asked for.
     ///
     /// Where broker and results share a database everything goes into one transaction; else what messages rely on is
     /// prepared, they are published, then results stored, then the delivery is settled, each step repeated until it
@@ -221,22 +199,13 @@ impl Runtime {
         left
     }
 
-    /// As [`Runtime::finish_for`] without a delivery; boxed, since a chord's end may end the chord around it.
-    pub(super) fn finish_boxed<'a>(
-        self: &'a Arc<Self>,
-        effects: Vec<Effect>,
-        request: &'a Request,
-    ) -> BoxFuture<'a, ()> {
-        Box::pin(self.finish_for(None, Disposition::Ack, effects, Some(request)))
-    }
-
     /// Commits commands that belong to no delivery.
     pub(crate) fn commit_alone(&self, commands: Vec<Cmd>) {
         self.settle(Settlement::commit(Disposition::Ack, commands));
     }
 
     /// Commits commands to the broker's database, once whatever becomes of the connection meanwhile.
-    async fn commit_once(&self, commands: Vec<Cmd>) -> Result<Vec<redis::Value>, Uncommitted> {
+    pub(super) async fn commit_once(&self, commands: Vec<Cmd>) -> Result<Vec<redis::Value>, Uncommitted> {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
@@ -274,7 +243,7 @@ impl Runtime {
         }
     }
 
-    fn revoke_all(&self, ids: &[String]) {
+    pub(super) fn revoke_all(&self, ids: &[String]) {
         if !ids.is_empty() {
             let mut revoked = lock(&self.state.revoked);
             ids.iter().for_each(|id| revoked.add(id.clone()));

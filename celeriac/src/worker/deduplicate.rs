@@ -2,8 +2,6 @@
 //!
 //! Source: celery 5.7 `trace_task` in `celery/app/trace.py`.
 
-use std::sync::Arc;
-
 use super::completion::Completion;
 use super::runtime::Runtime;
 use crate::backend::{TaskMeta, TaskState};
@@ -35,25 +33,26 @@ impl Completion<'_> {
     pub(crate) async fn skip(&self, request: &Request, earlier: TaskMeta) {
         let (id, name) = (request.id.as_str(), request.display_name());
         log::info!(task_id = id, task_name = request.task.as_str(); "Task {name}[{id}] ignored: Task already completed successfully.");
-        let runtime: &Arc<Runtime> = self.runtime;
         let mut outbox = Outbox::new();
         if earlier.children.as_ref().is_none_or(Vec::is_empty) {
-            let sent = runtime.app.with_sender(Some(request), |sender| {
+            let sent = self.runtime.app.with_sender(Some(request), |sender| {
                 canvas::on_success(request, &earlier.result, sender, &mut outbox)
             });
             if let Err(error) = sent {
                 log::error!(task_id = id, error:% = error; "What follows the deduplicated task {id} cannot be sent, it is requeued: {error}");
                 self.events().rejected(id, true);
                 self.counters.rejected.inc();
-                return runtime.finish_for(Some(self.serial), Disposition::Requeue, Vec::new(), None).await;
+                self.finish(Disposition::Requeue, Vec::new(), None).await;
+                return;
             }
         }
         let mut effects = outbox.effects;
         if let Some(part) = canvas::chord_part(request, TaskState::Success, earlier.result.clone()) {
             effects.push(Effect::ChordPart(Box::new(part)));
         }
-        runtime.finish_for(Some(self.serial), Disposition::Ack, effects, Some(request)).await;
-        self.events().succeeded(id, &earlier.result, self.started.elapsed().as_secs_f64());
-        self.counters.succeeded.inc();
+        if self.finish(Disposition::Ack, effects, Some(request)).await {
+            self.events().succeeded(id, &earlier.result, self.started.elapsed().as_secs_f64());
+            self.counters.succeeded.inc();
+        }
     }
 }

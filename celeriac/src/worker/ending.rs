@@ -9,10 +9,10 @@ use super::execute::Limits;
 use super::refused::Standing;
 use super::runtime::Runtime;
 use crate::backend::TaskMeta;
-use crate::broker::redis::Disposition;
+use crate::broker::redis::{Disposition, Settlement};
 use crate::canvas::{self, Effect, Ending, Errbacks, Outbox};
 use crate::failpoints::fail_point;
-use crate::message::{Parts, Signature};
+use crate::message::{Parts, Remains, Signature};
 use crate::task::{Context, Request};
 
 /// A delivery of which no task is run.
@@ -70,14 +70,16 @@ impl Runtime {
         meta: impl FnOnce(&Request) -> Option<TaskMeta>,
     ) {
         let Unstarted { parts, serial, acknowledged, disposition } = unstarted;
-        let request = self.decode(&parts.body, || self.request_of(&parts)).await;
+        let (request, lacks_chord) = self.decode(&parts.body, || self.request_of(&parts)).await;
         let meta = meta(&request);
         let definition = self.registry.get(request.task.as_str());
         let limits = self.limits(&request, definition.map(|known| &**known), CancellationToken::new());
-        let (called, effects) = self.follow_ending(&request, ending, meta, limits).await;
+        let (called, mut effects) = self.follow_ending(&request, ending, meta, limits).await;
+        let part = if lacks_chord { canvas::unread_part(&request, ending) } else { None };
+        effects.extend(part.map(|part| Effect::ChordPart(Box::new(part))));
         // What is not acknowledged comes back, and its errbacks are called then.
         if called == Called::Cancelled && !acknowledged {
-            return self.finish(Some(serial), Disposition::Restore, Vec::new()).await;
+            return self.settle(Settlement::of(serial, Disposition::Restore));
         }
         let context = match definition {
             Some(known) => {
@@ -90,16 +92,16 @@ impl Runtime {
         self.finish_as(serial, disposition, effects, Some(context.request()), standing).await;
     }
 
-    /// The request of a message; of one that cannot be read, as much as can.
-    fn request_of(&self, parts: &Parts) -> Request {
+    /// The request of a message, of one that cannot be read as much as can, and whether its chord may be missing.
+    fn request_of(&self, parts: &Parts) -> (Request, bool) {
         match parts.message().into_task(&self.accept) {
             Ok((message, body)) => {
-                Request::new(message.headers, message.properties, body, &self.state.hostname)
+                (Request::new(message.headers, message.properties, body, &self.state.hostname), false)
             }
             Err(_) => {
-                let body = parts.body.remains(&self.accept);
+                let Remains { body, lacks_chord } = parts.body.remains(&self.accept);
                 let (headers, properties) = (Arc::clone(&parts.headers), Arc::clone(&parts.properties));
-                Request::new(headers, properties, body, &self.state.hostname)
+                (Request::new(headers, properties, body, &self.state.hostname), lacks_chord)
             }
         }
     }

@@ -159,16 +159,22 @@ impl Runtime {
 
     /// The commands that keep the message of a request among the dead letters.
     fn letter(&self, request: &Request) -> Vec<Cmd> {
-        let keys = self.app.queues().keys();
-        let Some(dead) = DeadLetterQueue::new(self.config(), keys) else { return Vec::new() };
-        let list = keys.queue(&request.delivery_info().routing_key, request.properties.priority.unwrap_or(0));
         let properties = Properties::clone(&request.properties);
         let mut message = Message { headers: (*request.headers).clone(), properties, ..Message::default() };
         if let Err(error) = message.set_body(&request.body, Serializer::Json, None) {
             log::error!(task_id = request.id.as_str(), error:% = error; "The message of {} cannot be kept: {error}", request.id);
             return Vec::new();
         }
-        let raw = envelope::encode(&message);
+        self.letter_of(&message)
+    }
+
+    /// The commands that keep a message among the dead letters which the server refuses.
+    pub(super) fn letter_of(&self, message: &Message) -> Vec<Cmd> {
+        let keys = self.app.queues().keys();
+        let Some(dead) = DeadLetterQueue::new(self.config(), keys) else { return Vec::new() };
+        let properties = &message.properties;
+        let list = keys.queue(&properties.delivery_info.routing_key, properties.priority.unwrap_or(0));
+        let raw = envelope::encode(message);
         let letter = DeadLetter::new(DeadReason::Refused, list, &self.state.hostname, Vec::new(), &raw);
         dead.push(&letter).into()
     }

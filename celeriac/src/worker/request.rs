@@ -106,6 +106,8 @@ impl Job {
             known.acknowledged = acknowledged;
         }
         let started = Instant::now();
+        let context =
+            Context::for_run(Arc::clone(&definition), request, runtime.states.clone(), runtime.app.clone());
         let completion = Completion {
             runtime: &runtime,
             definition: &definition,
@@ -113,30 +115,25 @@ impl Job {
             serial,
             acknowledged,
             started,
-            standing: Standing::default(),
+            standing: Standing { context: Some(&context), ..Standing::default() },
             body: Some(&body),
         };
-        if runtime.deduplicates(&request, acknowledged)
-            && let Some(earlier) = Box::pin(runtime.earlier_success(&request)).await
+        let request = context.request();
+        if runtime.deduplicates(request, acknowledged)
+            && let Some(earlier) = Box::pin(runtime.earlier_success(request)).await
         {
             fail_point!("deduplicate.found");
-            Box::pin(completion.skip(&request, earlier)).await;
+            Box::pin(completion.skip(request, earlier)).await;
             fail_point!("deduplicate.skipped");
             runtime.forget(serial);
             return;
         }
         runtime.events.task_events(definition.options.send_events).started(&request.id);
         counters.started.inc();
-        if completion.tracks_started(&request) {
-            Box::pin(completion.store_started(&request)).await;
+        if completion.tracks_started(request) {
+            Box::pin(completion.store_started(request)).await;
         }
-        let limits = runtime.limits(&request, Some(&definition), terminate);
-        let context =
-            Context::for_run(Arc::clone(&definition), request, runtime.states.clone(), runtime.app.clone());
-        let completion = Completion {
-            standing: Standing { context: Some(&context), ..Standing::default() },
-            ..completion
-        };
+        let limits = runtime.limits(request, Some(&definition), terminate);
         hooks::each(&runtime.hooks.task_prerun, |hook| hook(context.request()));
         let starts = if !acknowledged && context.request().redelivered() {
             Box::pin(runtime.count_start(context.request(), acknowledged)).await

@@ -112,7 +112,10 @@ fn a_chord_in_a_chain_is_sent_by_the_worker_and_its_body_goes_on_with_the_chain(
 
     let mut outbox = Outbox::new();
     let results = vec![Value::Int(4), Value::Int(5)];
-    desk.with(None, |sender| canvas::chord_ready(&part.body, results, &last, sender, &mut outbox)).unwrap();
+    desk.with(None, |sender| {
+        canvas::chord_ready(part.body.as_ref().unwrap(), results, &last, sender, &mut outbox)
+    })
+    .unwrap();
     let sum = only_message(&outbox);
     assert_eq!(sum.headers.task.as_deref(), Some("vec.xsum"));
     assert_eq!(sum.headers.parent_id, parts[1].headers.id);
@@ -187,16 +190,17 @@ fn a_chord_error_fails_the_body_and_what_follows_it() {
         [Value::from(format!("Dependency {} raised ValueError('in header')", failed.id))]
     );
     let part = canvas::chord_part(&failed, TaskState::Failure, Value::Null).unwrap();
+    let body = part.body.unwrap();
     let mut outbox = Outbox::new();
     let style = |_: &Signature| ErrbackStyle::Message;
     desk.with(None, |sender| {
-        canvas::chord_error(&part.body, &exception, &cause, &failed, &style, sender, &mut outbox)
+        canvas::chord_error(&body, &exception, &cause, &failed, &style, sender, &mut outbox)
     })
     .unwrap();
     let errbacks = messages(&outbox);
     let metas = stored(&outbox);
     assert_eq!(metas.len(), 2);
-    assert_eq!(metas[0].task_id, id_of(&part.body.options));
+    assert_eq!(metas[0].task_id, id_of(&body.options));
     assert_eq!(metas[1].task_id, result.id);
     assert_eq!(metas[0].result, exception.to_value());
     let children = metas[0].children.clone().unwrap_or_default();
@@ -215,12 +219,13 @@ fn a_group_as_body_fails_with_the_cause_and_is_revoked() {
     let (result, outbox) = desk.try_apply(tasks, value!({})).unwrap();
     let failed = request(&messages(&outbox)[0]);
     let part = canvas::chord_part(&failed, TaskState::Failure, Value::Null).unwrap();
+    let body = part.body.unwrap();
     let cause = ExceptionInfo::builtin("ValueError", "in header");
     let exception = canvas::dependency_error(&failed.id, &cause);
     let mut outbox = Outbox::new();
     let style = |_: &Signature| ErrbackStyle::Message;
     desk.with(None, |sender| {
-        canvas::chord_error(&part.body, &exception, &cause, &failed, &style, sender, &mut outbox)
+        canvas::chord_error(&body, &exception, &cause, &failed, &style, sender, &mut outbox)
     })
     .unwrap();
     let members: Vec<String> = result.children.iter().flatten().map(|child| child.id.clone()).collect();

@@ -118,6 +118,7 @@ impl Worker {
         let failed = parts.returned.iter().find(|(_, (state, _))| *state != TaskState::Success);
         let failed = failed.map(|((_, id), (_, result))| (id.clone(), ExceptionInfo::from_value(result)));
         let mut outbox = Outbox::new();
+        let body = body.unwrap();
         if let Some((id, cause)) = failed {
             let exception = canvas::dependency_error(&id, &cause);
             let called = self.desk.with(None, |sender| {

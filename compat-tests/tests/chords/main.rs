@@ -5,3 +5,4 @@ mod endings;
 mod joining;
 mod reapplied;
 mod stage;
+mod unread;

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use celeriac::backend::{ExceptionInfo, TaskState};
 use celeriac::canvas::{chain, chord};
-use celeriac::message::Signature;
-use celeriac::{AsyncResult, Error};
+use celeriac::message::{Map, Signature};
+use celeriac::{AsyncResult, Error, Value};
 use compat_tests::{Fault, Interceptor, Port, RedisServer, Rule, Signal, eventually, secs};
 
 use crate::stage::{REPAIRED, Stage, at_once};
@@ -182,6 +182,61 @@ fn a_key_of_another_type_fails_the_chain_and_the_chord_that_lead_there() {
     let says = |word: &str| named.iter().any(|line| line.contains(word));
     assert!(says("key=refusing") && says("task_id=") && says("queue=celery"), "{named:#?}");
     assert!(worker.terminate(secs(20)).success());
+}
+
+/// A worker whose user may push to no other queue than `celery`.
+fn limited() -> (Stage, String) {
+    let mut stage = Stage::new();
+    stage.set("TASK_CREATE_MISSING_QUEUES", "true");
+    let keys = ["~celery*", "~unacked*", "~_kombu*", "~celeriac*", "~/*"];
+    stage.tell(&[&["ACL", "SETUSER", "limited", "on", ">word", "+@all", "&*"], &keys[..]].concat());
+    let url = format!("redis://limited:word@127.0.0.1:{}/0", stage.redis.port());
+    (stage, url)
+}
+
+#[test]
+fn a_chord_fails_whatever_the_server_refuses_of_its_end() {
+    let failing = || Signature::new("faults.fail").arg(1);
+    // The errback's queue is forbidden: its message is kept.
+    let (stage, url) = limited();
+    let _worker = stage.worker_at(&url, "one", 4);
+    let errback = step(77).immutable(true).option("queue", "forbidden");
+    let inner = chord([failing(), late(1, 0.0)], Signature::new("faults.sum").link_error(errback));
+    let whole = stage.apply(chord([inner, late(2, 0.0).into()], Signature::new("faults.sum")));
+    assert_eq!(stage.failure(&whole).exc_type, "ChordError");
+    eventually("the errback is among the dead letters", REPAIRED, || {
+        stage.ask(&["LLEN", "celeriac.dead"]) == 1
+    });
+    stage.await_empty();
+
+    // The record of the inner body cannot be stored: the outer one fails all the same.
+    let stage = Stage::new();
+    let path = Interceptor::to(stage.redis.port());
+    let _worker = stage.worker_at(&format!("redis://127.0.0.1:{}/0", path.port()), "one", 4);
+    let text = "NOPERM this user has no permissions to access one of the keys".to_owned();
+    let argument = Some("celery-task-meta-unstorable".to_owned());
+    path.inject(Rule { command: "EVAL".to_owned(), argument, times: None, fault: Fault::Error(text) });
+    let body = Signature::new("faults.sum").task_id("unstorable");
+    let inner = chord([failing(), late(1, 0.0)], body);
+    let whole = stage.apply(chord([inner, late(2, 0.0).into()], Signature::new("faults.sum")));
+    assert_eq!(stage.failure(&whole).exc_type, "ChordError");
+    stage.await_empty();
+}
+
+#[test]
+fn what_follows_a_deduplicated_task_fails_if_the_server_refuses_it() {
+    let (mut stage, url) = limited();
+    stage.set("WORKER_DEDUPLICATE_SUCCESSFUL_TASKS", "true");
+    let _worker = stage.worker_at(&url, "one", 4);
+    let record =
+        r#"{"status": "SUCCESS", "result": 1, "traceback": null, "children": [], "task_id": "again"}"#;
+    stage.tell(&["SET", "celery-task-meta-again", record]);
+    let redelivered: Map = [("redelivered".to_owned(), Value::Bool(true))].into_iter().collect();
+    let first = late(1, 0.0).task_id("again").option("headers", redelivered);
+    let result = stage.apply(chain([first, step(2).immutable(true).option("queue", "forbidden")]));
+    assert!(stage.failure(&result).repr().contains("NOPERM"));
+    stage.await_empty();
+    assert_eq!(stage.runs("started").len(), 0, "it is not run again");
 }
 
 #[test]

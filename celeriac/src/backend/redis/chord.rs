@@ -29,12 +29,14 @@ const RENEW_EVERY: Duration = Duration::from_secs(60);
 const RENEW_BATCH: usize = 100;
 
 /// What the script said about a part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PartAnswer {
     /// Whether this part completed the chord and its sender is to go on with the body.
     pub(crate) claimed: bool,
     /// Whether the number of the chord's parts is known.
     pub(crate) has_size: bool,
+    /// The part from which to go on, if the one that returned does not know the chord's body.
+    pub(crate) completing: Vec<u8>,
 }
 
 /// A part that has returned.
@@ -49,7 +51,7 @@ pub(crate) struct Returned {
 /// A registered chord that was claimed to go on with it.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Reclaimed {
-    /// The part from which to go on, as [`RedisBackend::chord_part_command`] was given it.
+    /// The part from which to go on, as [`RedisBackend::chord_part_command`] was given it; nothing if none could be read.
     pub(crate) completing: Vec<u8>,
     /// Whether the number of its parts is not stored any more: it will never be complete.
     pub(crate) is_gone: bool,
@@ -71,7 +73,8 @@ impl RedisBackend {
     }
 
     /// The command that returns a part; `token` claims the chord if this part completes it, and `completing` is what
-    /// another worker then needs to go on in place of this one; `redelivered` says that it may be a late copy.
+    /// another worker then needs to go on in place of this one, nothing if that is not known; `redelivered` says that it may
+    /// be a late copy.
     pub(crate) fn chord_part_command(
         &self,
         part: &ChordPart,
@@ -80,10 +83,10 @@ impl RedisBackend {
         redelivered: bool,
     ) -> Cmd {
         let id = &part.group_id;
-        let [parts, more, size, members, group, claim] =
-            [".j", ".t", ".s", ".d", "", ".c"].map(|suffix| self.group_key(id, suffix));
+        let [parts, more, size, members, group, claim, first] =
+            [".j", ".t", ".s", ".d", "", ".c", ".b"].map(|suffix| self.group_key(id, suffix));
         let [registered, completed_by] = self.registered_keys();
-        let keys = [parts, more, size, members, group, claim, registered, completed_by];
+        let keys = [parts, more, size, members, group, claim, registered, completed_by, first];
         let index = part.group_index.map_or_else(|| "+inf".to_owned(), |index| index.to_string());
         let encoded = self.encoding.encode(part.encode()).unwrap_or_else(|_| part.encode());
         let group_expires = self.chord_expires.max(self.expires);
@@ -107,10 +110,16 @@ impl RedisBackend {
 
     /// Reads the reply to [`RedisBackend::chord_part_command`].
     pub(crate) fn part_answer(reply: &Reply) -> PartAnswer {
-        let Reply::Array(fields) = reply else { return PartAnswer { claimed: false, has_size: true } };
+        let Reply::Array(fields) = reply else {
+            return PartAnswer { claimed: false, has_size: true, completing: Vec::new() };
+        };
         PartAnswer {
             claimed: fields.get(3) == Some(&Reply::Int(1)),
             has_size: fields.get(2) != Some(&Reply::Nil),
+            completing: match fields.get(4) {
+                Some(Reply::BulkString(completing)) => completing.clone(),
+                _ => Vec::new(),
+            },
         }
     }
 
@@ -173,11 +182,11 @@ impl RedisBackend {
     }
 
     /// The keys that tell of a chord.
-    fn ended_keys(&self, group_id: &str) -> [String; 7] {
-        let [claim, parts, more, size, members] =
-            [".c", ".j", ".t", ".s", ".d"].map(|suffix| self.group_key(group_id, suffix));
+    fn ended_keys(&self, group_id: &str) -> [String; 8] {
+        let [claim, parts, more, size, members, first] =
+            [".c", ".j", ".t", ".s", ".d", ".b"].map(|suffix| self.group_key(group_id, suffix));
         let [registered, completed_by] = self.registered_keys();
-        [claim, parts, more, size, members, registered, completed_by]
+        [claim, parts, more, size, members, registered, completed_by, first]
     }
 
     /// The registered chords whose claim has ended, or of whose size nothing was heard.
@@ -211,8 +220,8 @@ impl RedisBackend {
         group_id: &str,
         token: &str,
     ) -> Result<Option<Reclaimed>, BrokerError> {
-        let [claim, parts, more, size, _, registered, completed_by] = self.ended_keys(group_id);
-        let keys = [claim, size, registered, completed_by, parts, more];
+        let [claim, parts, more, size, _, registered, completed_by, first] = self.ended_keys(group_id);
+        let keys = [claim, size, registered, completed_by, parts, more, first];
         let (claim_seconds, size_seconds) =
             (self.claim_seconds().to_string(), self.size_seconds().to_string());
         let arguments: [&[u8]; 5] = [
@@ -244,7 +253,7 @@ impl RedisBackend {
         for group_ids in group_ids.chunks(RENEW_BATCH) {
             let keys: Vec<String> = group_ids
                 .iter()
-                .flat_map(|id| [".s", ".j", ".t", ".d", ""].map(|suffix| self.group_key(id, suffix)))
+                .flat_map(|id| [".s", ".j", ".t", ".d", ".b", ""].map(|suffix| self.group_key(id, suffix)))
                 .collect();
             let keys: Vec<&String> = keys.iter().collect();
             let arguments: [&[u8]; 2] = [expires.as_bytes(), group_expires.as_bytes()];

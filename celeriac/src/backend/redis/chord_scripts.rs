@@ -22,8 +22,10 @@ return size";
 /// left is dropped with the first part. If there is no size yet the chord
 /// is registered with the number of its parts, so that somebody sees when there never will be one.
 ///
-/// Keys: parts, difference, size, members, group, claim, registered chords, their completing parts. Returns parts,
-/// difference, size, and whether it is claimed.
+/// A part whose message could not be read does not know how to go on. It is told what the first part left that did.
+///
+/// Keys: parts, difference, size, members, group, claim, registered chords, their completing parts, first part. Returns
+/// parts, difference, size, whether it is claimed, and, to a part that does not know, how to go on.
 pub(super) const PART: &str = r"
 local claim = redis.call('GET', KEYS[6])
 if claim == 'done' then
@@ -31,7 +33,7 @@ if claim == 'done' then
   redis.call('DEL', KEYS[6])
 end
 local member = ARGV[1] .. ':' .. ARGV[4]
-if redis.call('EXISTS', KEYS[4]) == 0 then redis.call('DEL', KEYS[1]) end
+if redis.call('EXISTS', KEYS[4]) == 0 then redis.call('DEL', KEYS[1], KEYS[9]) end
 if redis.call('SADD', KEYS[4], member) == 1 then
   if ARGV[3] == '1' then redis.call('ZADD', KEYS[1], ARGV[4], ARGV[2]) else redis.call('RPUSH', KEYS[1], ARGV[2]) end
 end
@@ -47,21 +49,27 @@ else
     if size then redis.call('PERSIST', KEYS[i]) else redis.call('EXPIRE', KEYS[i], ARGV[13]) end
   end
 end
-local claimed = 0
+local claimed, completing, complete = 0, ARGV[10], size and count == tonumber(size) + tonumber(more or 0)
+if completing == '' then
+  completing = redis.call('GET', KEYS[9]) or ''
+elseif not complete then
+  local expires = tonumber(ARGV[5]) > 0 and ARGV[5] or ARGV[13]
+  if redis.call('EXPIRE', KEYS[9], expires) == 0 then redis.call('SET', KEYS[9], completing, 'EX', expires) end
+end
 if not size then
   if ARGV[11] == '0' and claim ~= 'gone' and not redis.call('ZSCORE', KEYS[7], ARGV[9]) then
     redis.call('ZADD', KEYS[7], redis.call('TIME')[1] + ARGV[12], ARGV[9])
-    redis.call('HSET', KEYS[8], ARGV[9], ARGV[10], ARGV[9] .. ':seen', count)
+    redis.call('HSET', KEYS[8], ARGV[9], completing, ARGV[9] .. ':seen', count)
   end
-elseif count == tonumber(size) + tonumber(more or 0) then
+elseif complete then
   if redis.call('SET', KEYS[6], ARGV[8], 'NX', 'EX', ARGV[7]) then
     claimed = 1
     redis.call('ZADD', KEYS[7], redis.call('TIME')[1] + ARGV[7], ARGV[9])
-    redis.call('HSET', KEYS[8], ARGV[9], ARGV[10])
+    redis.call('HSET', KEYS[8], ARGV[9], completing)
     redis.call('HDEL', KEYS[8], ARGV[9] .. ':seen')
   end
 end
-return {count, more, size, claimed}";
+return {count, more, size, claimed, ARGV[10] == '' and completing}";
 
 /// Claims a registered chord whose owner is gone, or whose size is. Returns its completing part and whether the size is
 /// gone, or nothing when there is nothing to do.
@@ -69,7 +77,7 @@ return {count, more, size, claimed}";
 /// Without a size the chord may still be on its way to the broker: as long as further parts return, it is looked at again
 /// later. A chord that was complete and has parts but no size was failed by a worker in Python.
 ///
-/// Keys: claim, size, registered chords, their completing parts, parts, difference.
+/// Keys: claim, size, registered chords, their completing parts, parts, difference, first part.
 pub(super) const RECLAIM: &str = r"
 local function leave()
   redis.call('ZREM', KEYS[3], ARGV[1])
@@ -97,7 +105,9 @@ else
 end
 if not redis.call('SET', KEYS[1], ARGV[2], 'NX', 'EX', ARGV[3]) then return false end
 redis.call('ZADD', KEYS[3], now + ARGV[3], ARGV[1])
-return {redis.call('HGET', KEYS[4], ARGV[1]), gone}";
+local completing = redis.call('HGET', KEYS[4], ARGV[1])
+if not completing or completing == '' then completing = redis.call('GET', KEYS[7]) end
+return {completing, gone}";
 
 /// The registered chords whose time has come.
 pub(super) const OVERDUE: &str =
@@ -120,10 +130,10 @@ return 1";
 
 /// Ends a chord whose body was sent.
 ///
-/// Keys: claim, parts, difference, size, members, registered chords, their completing parts.
+/// Keys: claim, parts, difference, size, members, registered chords, their completing parts, first part.
 pub(super) const CLEAN: &str = r"
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-for i = 2, 5 do redis.call('DEL', KEYS[i]) end
+redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[8])
 redis.call('SET', KEYS[1], 'done', 'EX', ARGV[2])
 redis.call('ZREM', KEYS[6], ARGV[3])
 redis.call('HDEL', KEYS[7], ARGV[3], ARGV[3] .. ':seen')
@@ -139,7 +149,7 @@ pub(super) const FAIL: &str = r"
 redis.call('ZREM', KEYS[6], ARGV[1])
 redis.call('HDEL', KEYS[7], ARGV[1], ARGV[1] .. ':seen')
 if redis.call('EXISTS', KEYS[4]) == 1 then
-  for i = 3, 5 do redis.call('DEL', KEYS[i]) end
+  redis.call('DEL', KEYS[3], KEYS[4], KEYS[5], KEYS[8])
   if ARGV[4] == '0' then redis.call('EXPIRE', KEYS[2], ARGV[2]) end
   redis.call('SET', KEYS[1], 'done', 'EX', ARGV[2])
 elseif redis.call('GET', KEYS[1]) ~= 'done' then
@@ -149,12 +159,12 @@ return 1";
 
 /// Keeps the counters of chords from expiring.
 ///
-/// Keys, for each chord: size, parts, difference, members, group.
+/// Keys, for each chord: size, parts, difference, members, first part, group.
 pub(super) const RENEW: &str = r"
-for i = 1, #KEYS, 5 do
+for i = 1, #KEYS, 6 do
   if redis.call('EXISTS', KEYS[i]) == 1 then
-    for j = i, i + 3 do redis.call('EXPIRE', KEYS[j], ARGV[1]) end
-    if tonumber(ARGV[2]) > 0 then redis.call('EXPIRE', KEYS[i + 4], ARGV[2]) end
+    for j = i, i + 4 do redis.call('EXPIRE', KEYS[j], ARGV[1]) end
+    if tonumber(ARGV[2]) > 0 then redis.call('EXPIRE', KEYS[i + 5], ARGV[2]) end
   end
 end
 return 1";

@@ -7,7 +7,7 @@ use redis::Cmd;
 use crate::backend::ChordPart;
 use crate::backend::redis::RedisBackend;
 use crate::canvas;
-use crate::message::{Body, Headers, Message, Properties, Serializer, envelope};
+use crate::message::{Accept, Body, Headers, Message, Properties, ProtocolError, Serializer, envelope};
 use crate::task::Request;
 use crate::worker::runtime::Runtime;
 
@@ -27,7 +27,7 @@ pub(in crate::worker) struct Claim {
 
 impl Claim {
     pub(in crate::worker) fn new(part: ChordPart, request: Option<&Request>) -> Self {
-        let completing = request.map(|request| completing(&part, request)).unwrap_or_default();
+        let completing = request.and_then(|request| completing(&part, request)).unwrap_or_default();
         let redelivered = request.is_none_or(Request::redelivered);
         Self { part, token: canvas::random_id(), completing, redelivered }
     }
@@ -38,23 +38,33 @@ impl Claim {
     }
 }
 
-/// The part as a message, from which any worker can go on: the headers of its request, and the chord's body.
-fn completing(part: &ChordPart, request: &Request) -> Vec<u8> {
+/// The part as a message, from which any worker can go on: the headers of its request, and the chord's body, if that is
+/// known.
+fn completing(part: &ChordPart, request: &Request) -> Option<Vec<u8>> {
     let mut headers = Headers::clone(&request.headers);
     headers.id = Some(part.task_id.clone());
     headers.group = Some(part.group_id.clone());
     let properties = Properties::clone(&request.properties);
     let mut message = Message { headers, properties, ..Message::default() };
     let mut body = Body::default();
-    body.embed.chord = Some(Box::new(part.body.clone()));
+    body.embed.chord = Some(Box::new(part.body.clone()?));
     match message.set_body(&body, Serializer::Json, None) {
-        Ok(()) => envelope::encode(&message),
+        Ok(()) => Some(envelope::encode(&message)),
         // A signature that came out of a message goes into one.
         Err(error) => {
             log::error!(group_id = part.group_id.as_str(), error:% = error; "Chord {} cannot be registered: {error}", part.group_id);
-            Vec::new()
+            None
         }
     }
+}
+
+/// The request of which a message for another worker was made.
+///
+/// # Errors
+/// [`ProtocolError`] when the message is none that a worker left.
+pub(super) fn completed_by(completing: &[u8], hostname: &str) -> Result<Request, ProtocolError> {
+    let (message, body) = envelope::decode(completing)?.into_task(&Accept::default())?;
+    Ok(Request::new(message.headers, message.properties, body, hostname))
 }
 
 impl Runtime {

@@ -1,10 +1,11 @@
 //! Sending the body of a complete chord.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use redis::Cmd;
 
-use super::Claim;
+use super::claim::{Claim, completed_by};
 use super::join::Parts;
 use crate::app::Lowered;
 use crate::backend::ExceptionInfo;
@@ -41,12 +42,35 @@ impl Runtime {
             let answer = RedisBackend::part_answer(&reply);
             if answer.claimed {
                 fail_point!("chord.claimed");
-                self.complete_chord(backend, claim, request).await;
+                self.complete_chord(backend, &self.informed(claim, &answer.completing), request).await;
             } else if !answer.has_size && claim.redelivered {
                 let (group_id, task_id) = (claim.part.group_id.as_str(), claim.part.task_id.as_str());
                 log::warn!(group_id, task_id; "Part {task_id} came again and the counters of chord {group_id} are gone: its body is not sent unless the chord has ended before\nhint: see result_expires and result_chord_expires");
             }
         }
+    }
+
+    /// The claim with the body that another part knows, if its own could not be read.
+    fn informed<'a>(&self, claim: &'a Claim, completing: &[u8]) -> Cow<'a, Claim> {
+        if claim.part.body.is_some() || completing.is_empty() {
+            return Cow::Borrowed(claim);
+        }
+        let mut claim = claim.clone();
+        match completed_by(completing, &self.state.hostname) {
+            Ok(request) => claim.part.body = request.body.embed.chord.map(|body| *body),
+            Err(error) => {
+                let group_id = claim.part.group_id.as_str();
+                log::error!(group_id, error:% = error; "The part from which chord {group_id} is to go on cannot be read: {error}");
+            }
+        }
+        Cow::Owned(claim)
+    }
+
+    /// Ends the counting of a complete chord whose body is not known: none of its parts could be read, or only by workers that
+    /// did not leave it.
+    pub(super) async fn abandon_chord(&self, backend: &RedisBackend, group_id: &str) {
+        log::error!(group_id; "The parts of chord {group_id} have ended, but its body is not known since none of their messages could be read: it stays PENDING\nhint: let the worker accept what its clients send (accept_content)");
+        self.insist(|| backend.run(vec![backend.chord_fail_command(group_id)])).await;
     }
 
     /// Sends the body of a chord that is claimed.
@@ -57,6 +81,7 @@ impl Runtime {
         request: &Request,
     ) {
         let part = &claim.part;
+        let Some(body) = &part.body else { return self.abandon_chord(backend, &part.group_id).await };
         let joining = self.insist(|| async { self.chord_results(backend, part).await.map(Some) });
         let Some(joined) = self.while_claimed(backend, claim, joining).await else {
             return tell_of_another(claim);
@@ -82,7 +107,7 @@ impl Runtime {
         fail_point!("chord.extended");
         let mut outbox = Outbox::new();
         let sent = self.app.with_sender(Some(request), |sender| {
-            canvas::chord_ready(&part.body, parts, request, sender, &mut outbox)
+            canvas::chord_ready(body, parts, request, sender, &mut outbox)
         });
         if let Err(error) = sent {
             let exception = ExceptionInfo::celery("ChordError", format!("Callback error: {error}"));

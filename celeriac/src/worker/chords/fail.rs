@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::Claim;
+use crate::app::Lowered;
 use crate::backend::ExceptionInfo;
 use crate::canvas::{self, Effect, Errbacks, Outbox};
 use crate::message::Signature;
 use crate::task::Request;
 use crate::worker::errbacks::{Called, Failed};
+use crate::worker::insist::Uncommitted;
 use crate::worker::runtime::Runtime;
 
 impl Runtime {
@@ -24,7 +27,7 @@ impl Runtime {
         request: &Request,
     ) {
         let part = &claim.part;
-        let Some(backend) = self.app.redis_backend() else { return };
+        let (Some(backend), Some(body)) = (self.app.redis_backend(), &part.body) else { return };
         if !self.keeps(backend, claim).await {
             log::warn!(group_id = part.group_id.as_str(); "Chord {} is failed by another worker", part.group_id);
             return;
@@ -33,7 +36,7 @@ impl Runtime {
         let mut outbox = Outbox::new();
         let style = |errback: &Signature| self.errback_style(errback);
         let errbacks = self.app.with_sender(Some(request), |sender| {
-            canvas::chord_error(&part.body, exception, cause, request, &style, sender, &mut outbox)
+            canvas::chord_error(body, exception, cause, request, &style, sender, &mut outbox)
         });
         let Errbacks { in_process: errbacks, unsent } = errbacks.unwrap_or_else(|error| {
             log::error!(error:% = error; "The body of chord {} cannot be failed: {error}", part.group_id);
@@ -50,7 +53,7 @@ impl Runtime {
         let effects = outbox.effects;
         self.background.spawn(async move {
             if errbacks.is_empty() {
-                return runtime.finish_boxed(effects, &request).await;
+                return runtime.end_chord(&claim, effects, &request).await;
             }
             let told = errbacks.iter().map(|call| {
                 let (id, task, exception) = (&call.id, &call.task, &call.exception);
@@ -58,7 +61,7 @@ impl Runtime {
             });
             let errbacks: Vec<_> = told.collect();
             if runtime.call_chord_errbacks(&claim, &errbacks, &request).await {
-                runtime.finish_boxed(effects, &request).await;
+                runtime.end_chord(&claim, effects, &request).await;
             } else {
                 log::warn!(group_id = claim.part.group_id.as_str(); "The errbacks of chord {} are left to another worker", claim.part.group_id);
             }
@@ -81,4 +84,86 @@ impl Runtime {
         let calls = self.call_errbacks(errbacks, request, limits);
         self.while_claimed(backend, claim, calls).await == Some(Called::Done)
     }
+    /// Commits what follows from the failure of a chord. If the server refuses it, the messages go to the dead letters; if it
+    /// refuses that too, each effect is committed alone, so that only the refused ones are missing.
+    async fn end_chord(self: &Arc<Self>, claim: &Claim, effects: Vec<Effect>, request: &Request) {
+        let group_id = claim.part.group_id.as_str();
+        let Some(left) = self.try_ending(group_id, effects, Sending::Messages, request).await else { return };
+        let Some(left) = self.try_ending(group_id, left, Sending::DeadLetters, request).await else { return };
+        for effect in left {
+            let sending = Sending::DeadLetters;
+            if self.try_ending(group_id, vec![effect], sending, request).await.is_some() {
+                log::error!(group_id; "A part of the end of chord {group_id} is missing, since the server refuses it");
+            }
+        }
+    }
+
+    /// Commits effects of a chord's end; returns them if the server refuses them.
+    async fn try_ending(
+        self: &Arc<Self>,
+        group_id: &str,
+        effects: Vec<Effect>,
+        sending: Sending,
+        request: &Request,
+    ) -> Option<Vec<Effect>> {
+        match self.commit_ending(effects.clone(), sending, request).await {
+            Ok(()) => None,
+            Err(Uncommitted::Refused { refusal, .. }) => {
+                log::error!(group_id, code = refusal.code(), command = refusal.command.as_str(), key = refusal.key.as_deref().unwrap_or_default(); "The end of chord {group_id} is refused: {refusal}");
+                Some(effects)
+            }
+            // The chord stays registered: whoever looks after the claim has ended goes on with it.
+            Err(Uncommitted::Ending(refusal)) => {
+                log::error!(group_id; "The end of chord {group_id} is left to another worker: {refusal}");
+                None
+            }
+        }
+    }
+
+    /// Commits effects of a chord's end, and goes on with the chords around it that this completes; boxed, since these may
+    /// fail too.
+    fn commit_ending<'a>(
+        self: &'a Arc<Self>,
+        effects: Vec<Effect>,
+        sending: Sending,
+        request: &'a Request,
+    ) -> BoxFuture<'a, Result<(), Uncommitted>> {
+        Box::pin(async move {
+            let (mut effects, mut letters) = (effects, Vec::new());
+            if sending == Sending::DeadLetters {
+                effects.retain(|effect| match effect {
+                    Effect::Publish(message) => {
+                        letters.extend(self.letter_of(message));
+                        false
+                    }
+                    effect => !matches!(effect, Effect::TaskSent(_)),
+                });
+            }
+            let lowered = self.try_insist(|| self.app.lower(effects.clone())).await?;
+            let Lowered { prepare, publish, mut results, parts, revoked } = lowered;
+            self.revoke_all(&revoked);
+            let publish = [publish, letters].concat();
+            let Some(backend) = self.app.redis_backend() else { return Ok(()) };
+            let claims: Vec<Claim> = parts.into_iter().map(|part| Claim::new(part, Some(request))).collect();
+            results.extend(claims.iter().map(|claim| claim.command(backend)));
+            let replies = if self.app.is_one_database() {
+                self.commit_once([prepare, publish, results].concat()).await?
+            } else {
+                self.store(backend, &prepare).await?;
+                self.commit_once(publish).await?;
+                self.store(backend, &results).await?
+            };
+            self.follow_claims(claims, replies, request).await;
+            Ok(())
+        })
+    }
+}
+
+/// What becomes of the messages that a chord's end sends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sending {
+    /// They are published.
+    Messages,
+    /// They are kept among the dead letters.
+    DeadLetters,
 }

@@ -6,14 +6,13 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream;
 
-use super::Claim;
+use super::claim::{Claim, completed_by};
 use crate::backend::redis::{Reclaimed, RedisBackend};
 use crate::backend::{ExceptionInfo, TaskState};
 use crate::broker::BrokerError;
 use crate::canvas;
 use crate::failpoints::fail_point;
-use crate::message::{Accept, ProtocolError, Value, envelope};
-use crate::task::Request;
+use crate::message::{ProtocolError, Value};
 use crate::worker::runtime::Runtime;
 
 /// How often a worker looks for chords that another one has claimed and not ended.
@@ -72,8 +71,15 @@ async fn recover_one(
         return Ok(());
     };
     fail_point!("chord.reclaimed");
-    let (message, body) = envelope::decode(&completing)?.into_task(&Accept::default())?;
-    let request = Request::new(message.headers, message.properties, body, &runtime.state.hostname);
+    if completing.is_empty() {
+        if is_gone {
+            // A group that is no chord, of which a message could not be read.
+            return backend.run(vec![backend.chord_fail_command(group_id)]).await.map(drop);
+        }
+        runtime.abandon_chord(backend, group_id).await;
+        return Ok(());
+    }
+    let request = completed_by(&completing, &runtime.state.hostname)?;
     let Some(part) = canvas::chord_part(&request, TaskState::Success, Value::Null) else {
         return Err(ProtocolError::bad_body("the part that completed it names no chord").into());
     };
