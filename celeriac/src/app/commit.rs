@@ -1,33 +1,36 @@
 //! Carrying out what applying a signature asks for.
 
-use redis::{Cmd, Pipeline};
-
 use super::Celery;
-use crate::backend::redis::RedisBackend;
 use crate::backend::{ChordPart, TaskState};
-use crate::broker::BrokerError;
+use crate::broker::{Batch, BrokerError};
 use crate::canvas::Effect;
 use crate::message::Message;
 
-/// Effects as commands: of the result backend, of the broker, and the chord parts to be counted after both.
+/// Effects as writes, in the order that loses nothing where they cannot be carried out together.
 #[derive(Default)]
-pub(crate) struct Lowered {
-    /// What must be there before the messages: chords whose size comes after their last part would never end.
-    pub(crate) prepare: Vec<Cmd>,
-    pub(crate) publish: Vec<Cmd>,
-    pub(crate) results: Vec<Cmd>,
+pub(crate) struct Steps {
+    /// What must be at the result backend before the messages: chords whose size comes after their last part would never
+    /// end.
+    pub(crate) prepare: Batch,
+    /// What is published at the broker.
+    pub(crate) publish: Batch,
+    /// What is stored at the result backend.
+    pub(crate) results: Batch,
+    /// The parts of chords that are to be returned after that.
     pub(crate) parts: Vec<ChordPart>,
+    /// The ids of tasks that are to be revoked.
     pub(crate) revoked: Vec<String>,
 }
 
 impl Celery {
-    /// Turns effects into commands.
+    /// Writes effects down for broker and result backend.
     ///
     /// # Errors
-    /// Those of reading an exchange's bindings.
-    pub(crate) async fn lower(&self, effects: Vec<Effect>) -> Result<Lowered, BrokerError> {
-        let backend = self.redis_backend();
-        let mut lowered = Lowered::default();
+    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`], from reading an exchange's
+    /// bindings or a stored record.
+    pub(crate) async fn steps(&self, effects: Vec<Effect>) -> Result<Steps, BrokerError> {
+        let backend = self.result_backend();
+        let mut steps = Steps::default();
         let mut messages: Vec<Message> = Vec::new();
         for effect in effects {
             match effect {
@@ -39,26 +42,28 @@ impl Celery {
                     Ok(message) => messages.push(message),
                     Err(error) => log::error!(error:% = error; "An event was dropped: {error}"),
                 },
-                Effect::Revoke(ids) => lowered.revoked.extend(ids),
-                Effect::ChordPart(part) => lowered.parts.push(*part),
+                Effect::Revoke(ids) => steps.revoked.extend(ids),
+                Effect::ChordPart(part) => steps.parts.push(*part),
                 Effect::Store(meta) => {
                     if let Some(backend) = backend {
                         // Who runs a retry at once stores its outcome after this, and must not be overwritten.
                         let announces = meta.status == TaskState::Retry;
-                        let commands = if announces { &mut lowered.prepare } else { &mut lowered.results };
-                        commands.extend(backend.careful_store_commands(&meta).await?);
+                        let step = if announces { &mut steps.prepare } else { &mut steps.results };
+                        step.append(backend.storing_carefully(&meta).await?);
                     }
                 }
                 effect => {
                     let Some(backend) = backend else { continue };
                     let prepares = !matches!(effect, Effect::ChordFailed { .. });
-                    let commands = if prepares { &mut lowered.prepare } else { &mut lowered.results };
-                    commands.extend(result_commands(backend, effect));
+                    let step = if prepares { &mut steps.prepare } else { &mut steps.results };
+                    step.append(backend.following(&effect));
                 }
             }
         }
-        lowered.publish = self.queues().publish_commands(&messages).await?;
-        Ok(lowered)
+        if !messages.is_empty() {
+            steps.publish = self.broker().publications(&messages).await?;
+        }
+        Ok(steps)
     }
 
     /// Carries out effects that belong to no delivery, and tries again as `task_publish_retry_policy` says, no longer
@@ -67,7 +72,8 @@ impl Celery {
     /// A try that broke on the way may have been carried out: what was sent then is there twice, as with kombu.
     ///
     /// # Errors
-    /// Those of the broker and of the result backend, and [`BrokerError::NotPublished`] when the time is over.
+    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`] from broker and result backend,
+    /// and [`BrokerError::NotPublished`] when the time is over.
     pub(crate) async fn commit(&self, effects: Vec<Effect>) -> Result<(), BrokerError> {
         let deadline = self.config().celeriac_publish_timeout;
         let mut last = None;
@@ -78,7 +84,7 @@ impl Celery {
         match tokio::time::timeout(deadline, trying).await {
             Ok(outcome) => outcome,
             Err(_) => Err(BrokerError::NotPublished {
-                url: self.queues().link().endpoint().to_string(),
+                url: self.broker().to_string(),
                 deadline,
                 reason: last.map_or_else(String::new, |error: BrokerError| format!(": {error}")),
             }),
@@ -98,7 +104,7 @@ impl Celery {
                 outcome => return outcome,
             };
             let Some(pause) = policy.and_then(|policy| policy.pause(retry)) else { return Err(error) };
-            log::warn!(broker:% = self.queues().link().endpoint(), error:% = error; "Cannot publish, trying again: {error}");
+            log::warn!(broker:% = self.broker(), error:% = error; "Cannot publish, trying again: {error}");
             *last = Some(error);
             tokio::time::sleep(pause).await;
         }
@@ -106,37 +112,14 @@ impl Celery {
     }
 
     async fn commit_once(&self, effects: Vec<Effect>) -> Result<(), BrokerError> {
-        let Lowered { prepare, publish, results, .. } = self.lower(effects).await?;
-        let mut results = [prepare, results].concat();
-        let publish = if self.is_one_database() {
-            results.extend(publish);
-            results
-        } else {
-            if let Some(backend) = self.redis_backend() {
-                backend.run(results).await?;
-            }
-            publish
-        };
-        let mut commands = Pipeline::new();
-        if publish.len() > 1 {
-            commands.atomic();
+        let Steps { prepare, publish, results, .. } = self.steps(effects).await?;
+        let stored = prepare.and(results);
+        if self.commits_together() {
+            return self.broker().carry_out(stored.and(publish)).await.map(drop);
         }
-        for command in publish {
-            commands.add_command(command);
+        if let Some(backend) = self.result_backend() {
+            backend.carry_out(stored).await?;
         }
-        if !commands.is_empty() {
-            self.queues().link().call(&mut commands).await?;
-        }
-        Ok(())
-    }
-}
-
-fn result_commands(backend: &RedisBackend, effect: Effect) -> Vec<Cmd> {
-    match effect {
-        Effect::ChordSize { group_id, size } => vec![backend.chord_size_command(&group_id, size as u64)],
-        Effect::ChordGrow { group_id, by } => vec![backend.chord_grow_command(&group_id, by as i64)],
-        Effect::ChordFailed { group_id } => vec![backend.chord_fail_command(&group_id)],
-        Effect::SaveGroup(group) => backend.save_group_commands(&group),
-        _ => Vec::new(),
+        self.broker().carry_out(publish).await.map(drop)
     }
 }

@@ -80,7 +80,7 @@ impl AsyncResult {
     /// [`Error::NoBackend`](super::Error::NoBackend) and those of the backend.
     pub async fn save(&self) -> Result<()> {
         let backend = self.app().backend()?;
-        backend.run(backend.save_group_commands(self.handle())).await?;
+        backend.carry_out(backend.saving_group(self.handle())).await?;
         Ok(())
     }
 

@@ -11,15 +11,14 @@ use std::sync::Arc;
 
 use chrono::Utc;
 
-pub(crate) use commit::Lowered;
+pub(crate) use commit::Steps;
 pub use error::{Error, Result};
 pub use recover::Recovered;
 pub use result::AsyncResult;
 
-use crate::backend::ResultRef;
-use crate::backend::redis::RedisBackend;
-use crate::broker::BrokerError;
-use crate::broker::redis::{Endpoint, Keys, KeysOptions, Link, Queues, Timing};
+use crate::backend::{Backend, ResultRef};
+use crate::broker::redis::Queues;
+use crate::broker::{Broker, BrokerError};
 use crate::canvas::{self, Outbox, Sender};
 use crate::config::{self, Config};
 use crate::control::Control;
@@ -52,9 +51,9 @@ type BeforePublish = dyn Fn(&mut Message) + Send + Sync;
 struct Shared {
     name: String,
     config: Config,
-    queues: Queues,
-    backend: Option<RedisBackend>,
-    is_one_database: bool,
+    broker: Broker,
+    backend: Option<Backend>,
+    commits_together: bool,
     origin: String,
     reply_to: String,
     codecs: Codecs,
@@ -87,15 +86,9 @@ impl Celery {
                 ProtocolError::Security { setting: "result_serializer", reason: hint.to_owned() }.into()
             );
         }
-        let endpoint = Endpoint::broker(url, &config)?;
-        let keys = Arc::new(Keys::new(keys_options(&config), endpoint.database()));
-        let link = Link::new(endpoint, Timing::broker(&config));
-        let mut fanout = config.fanout_exchanges();
-        fanout.extend([format!("{}.pidbox", config.control_exchange), config.event_exchange.clone()]);
+        let broker = Broker::open(url, &config)?;
         let backend = match &config.result_backend {
-            Some(url) if url.scheme() != "disabled" => {
-                Some(RedisBackend::new(Endpoint::result_backend(url, &config)?, &config))
-            }
+            Some(url) if url.scheme() != "disabled" => Some(Backend::open(url, &config)?),
             _ => None,
         };
         let host = hostname::get()
@@ -104,12 +97,8 @@ impl Celery {
         Ok(Self {
             shared: Arc::new(Shared {
                 name: name.to_owned(),
-                queues: Queues::new(link.clone(), keys, &fanout)
-                    .declaring(config.bound_queues())
-                    .expiring(config.queue_expirations()),
-                is_one_database: backend
-                    .as_ref()
-                    .is_none_or(|backend| backend.endpoint().same_database(link.endpoint())),
+                commits_together: backend.as_ref().is_none_or(|backend| broker.joins(backend)),
+                broker,
                 backend,
                 reply_to: uuid::Uuid::new_v4().to_string(),
                 events: Dispatcher::new(
@@ -179,15 +168,20 @@ impl Celery {
         &self.shared.config
     }
 
+    /// The broker.
+    pub fn broker(&self) -> &Broker {
+        &self.shared.broker
+    }
+
     /// The broker's queues.
     pub fn queues(&self) -> &Queues {
-        &self.shared.queues
+        self.shared.broker.redis()
     }
 
     /// Remote control of the workers on this broker.
     pub fn control(&self) -> Control {
         Control::new(
-            self.shared.queues.clone(),
+            self.queues().clone(),
             &self.shared.config,
             &self.shared.codecs,
             self.shared.events.options().clock.clone(),
@@ -214,7 +208,7 @@ impl Celery {
         let options =
             DispatcherOptions { hostname: hostname.to_owned(), ..self.shared.events.options().clone() };
         let message = Dispatcher::new(options, true).message(kind, fields).map_err(BrokerError::from)?;
-        Ok(self.queues().publish(&[message]).await?)
+        Ok(self.broker().publish(&[message]).await?)
     }
 
     /// The tasks that are known here, by name.
@@ -227,20 +221,21 @@ impl Celery {
         Schemas::of(self.tasks.values())
     }
 
-    pub(crate) fn redis_backend(&self) -> Option<&RedisBackend> {
+    /// The result backend, if there is one.
+    pub(crate) fn result_backend(&self) -> Option<&Backend> {
         self.shared.backend.as_ref()
     }
 
-    /// Whether results are kept in the broker's own database, so that one transaction can hold both.
-    pub(crate) fn is_one_database(&self) -> bool {
-        self.shared.is_one_database
+    /// Whether one step can hold what is written to broker and result backend.
+    pub(crate) fn commits_together(&self) -> bool {
+        self.shared.commits_together
     }
 
     /// The result backend.
     ///
     /// # Errors
     /// [`Error::NoBackend`] when none is configured.
-    pub fn backend(&self) -> Result<&RedisBackend> {
+    pub fn backend(&self) -> Result<&Backend> {
         self.shared.backend.as_ref().ok_or(Error::NoBackend)
     }
 
@@ -308,27 +303,5 @@ impl Celery {
 impl std::fmt::Debug for Celery {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Celery").field("name", &self.shared.name).finish_non_exhaustive()
-    }
-}
-
-fn keys_options(config: &Config) -> KeysOptions {
-    let options = &config.broker_transport_options;
-    let text = |name: &str, default: String| options.text(name).map_or(default, str::to_owned);
-    let defaults = KeysOptions::default();
-    let behind_sentinels = config.read_url().is_some_and(|url| url.scheme() == "sentinel");
-    KeysOptions {
-        global_keyprefix: text("global_keyprefix", defaults.global_keyprefix),
-        sep: text("sep", defaults.sep),
-        priority_steps: options.priority_steps(),
-        unacked_key: text("unacked_key", defaults.unacked_key),
-        unacked_index_key: text("unacked_index_key", defaults.unacked_index_key),
-        unacked_mutex_key: text("unacked_mutex_key", defaults.unacked_mutex_key),
-        fanout_prefix: match (options.text("fanout_prefix"), options.flag("fanout_prefix")) {
-            (_, Some(false)) => None,
-            (Some(prefix), None) => Some(prefix.to_owned()),
-            _ => defaults.fanout_prefix,
-        },
-        fanout_patterns: options.flag("fanout_patterns").unwrap_or(defaults.fanout_patterns),
-        sentinel_fanout_compat: behind_sentinels && options.flag("sentinel_fanout_compat").unwrap_or(false),
     }
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Celery, Result};
-use crate::broker::redis::{Refusals, Sweeper, Unsettled};
+use crate::broker::redis::{Sweeper, Unsettled};
+use crate::broker::refusals::Refusals;
 
 /// What one sweep without a worker found; see [`Celery::recover`].
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -44,7 +45,7 @@ impl Celery {
         );
         let restored = sweeper.sweep().await?;
         let Unsettled { workers, lease, unacked } = sweeper.unsettled().await?;
-        let chords = match self.redis_backend() {
+        let chords = match self.result_backend() {
             Some(backend) => backend.unsent_chords().await?,
             None => 0,
         };

@@ -5,8 +5,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use super::{Celery, Error, Result};
-use crate::backend::redis::Awaited;
-use crate::backend::{ExceptionInfo, ResultRef, TaskMeta, TaskState};
+use crate::backend::{Awaited, ExceptionInfo, ResultRef, TaskMeta, TaskState};
 use crate::broker::BrokerError;
 use crate::message::{Value, from_value};
 

@@ -1,10 +1,16 @@
 //! Result backends: where states and results are kept.
 
+mod any;
+mod attempt;
+mod chord;
 mod codec;
 mod encoding;
 mod meta;
 pub mod redis;
 mod result_ref;
 
+pub use any::Backend;
+pub(crate) use attempt::NotCarriedOut;
+pub(crate) use chord::{Awaited, PartAnswer, Reclaimed, Returned};
 pub use meta::{ChordPart, ExceptionInfo, TaskMeta, TaskState};
 pub use result_ref::ResultRef;

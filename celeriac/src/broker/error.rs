@@ -44,13 +44,12 @@ pub enum BrokerError {
         hint: &'static str,
     },
     /// The server cannot be reached, or the connection broke.
-    #[error("connection to {url} failed: {source}")]
+    #[error("connection to {url} failed: {reason}")]
     Connection {
         /// The URL without its password.
         url: String,
-        /// The driver's error.
-        #[source]
-        source: ::redis::RedisError,
+        /// What happened to it.
+        reason: String,
     },
     /// The server answered with an error.
     #[error("{url} refused {command}: {reason}")]

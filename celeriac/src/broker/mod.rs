@@ -1,7 +1,27 @@
 //! Brokers: moving messages, nothing about tasks.
 
+mod any;
+mod batch;
+mod consumer;
+mod dead_letter;
+mod delivery;
 mod error;
+mod handle;
+mod persistence;
 pub mod redis;
 pub(crate) mod refusal;
+pub(crate) mod refusals;
+mod settlement;
+mod subscription;
+pub(crate) mod troubles;
 
+pub use any::Broker;
+pub(crate) use batch::{Answers, Batch};
+pub(crate) use consumer::{Consumer, ConsumerOptions};
+pub use dead_letter::{DeadLetter, DeadReason, Start};
+pub(crate) use delivery::{Delivery, Hopeless, Owner, Receiver, Taken};
 pub use error::BrokerError;
+pub(crate) use handle::{Binding, ConsumerHandle};
+pub(crate) use persistence::Persistence;
+pub(crate) use settlement::{Disposition, Listener, Settlement};
+pub use subscription::Subscription;

@@ -2,10 +2,7 @@
 
 use std::fmt;
 
-use redis::{Arg, Cmd};
-
 use super::BrokerError;
-use super::redis::largest;
 
 /// What the reason of a refusal begins with for which the server only closed the connection; in place of a code.
 pub(crate) const CLOSED: &str = "CLOSED the connection";
@@ -43,53 +40,9 @@ impl Refusal {
         }
     }
 
-    /// A refusal of that command, in the server's words.
-    pub(crate) fn of(command: &Cmd, reason: String) -> Self {
-        let mut arguments = command.args_iter().filter_map(|argument| match argument {
-            Arg::Simple(bytes) => Some(String::from_utf8_lossy(&bytes[..bytes.len().min(256)]).into_owned()),
-            _ => None,
-        });
-        let name = arguments.next().unwrap_or_default();
-        if name != "EVAL" {
-            return Self { command: name, key: arguments.next(), reason };
-        }
-        // A script that carries out other commands says which one failed.
-        let named = reason.strip_suffix(')').and_then(|reason| reason.rsplit_once(" ("));
-        if let Some((reason, (command, key))) =
-            named.and_then(|(reason, last)| Some((reason, last.split_once(' ')?)))
-            && arguments.nth(1).as_deref() == Some("0")
-        {
-            return Self {
-                command: command.to_owned(),
-                key: Some(key.to_owned()),
-                reason: reason.to_owned(),
-            };
-        }
-        let mut arguments = command.args_iter().skip(3);
-        let key = match arguments.next() {
-            Some(Arg::Simple(key)) => Some(String::from_utf8_lossy(key).into_owned()),
-            _ => None,
-        };
-        Self { command: name, key, reason }
-    }
-
     /// A refusal for which no command is known.
     pub(crate) fn unknown(reason: String) -> Self {
         Self { command: String::new(), key: None, reason }
-    }
-
-    /// A connection that is closed each time that those commands are sent; `limit` is the most bytes that the server
-    /// takes as one argument, if it tells.
-    pub(crate) fn closed(commands: &[Cmd], error: impl fmt::Display, limit: Option<u64>) -> Self {
-        let Some((command, bytes)) = largest(commands) else { return Self::unknown(error.to_string()) };
-        let limit = match limit.filter(|limit| bytes as u64 > *limit) {
-            Some(limit) => format!(", more than its proto-max-bulk-len of {limit}"),
-            None => String::new(),
-        };
-        Self::of(
-            command,
-            format!("{CLOSED} each time ({error}); the largest argument has {bytes} bytes{limit}"),
-        )
     }
 
     /// Whether the server has closed the connection instead of an answer.
@@ -170,21 +123,5 @@ mod tests {
         }
         assert!(is_elsewhere("READONLY You can't write"));
         assert!(!is_elsewhere("NOPERM User READONLY has no permissions"));
-    }
-
-    #[test]
-    fn a_refusal_names_the_command_and_its_key() {
-        let mut push = redis::cmd("LPUSH");
-        push.arg("queue").arg("message");
-        let refusal = Refusal::of(&push, "WRONGTYPE no list".to_owned());
-        assert_eq!(refusal.to_string(), "WRONGTYPE no list (LPUSH queue)");
-        let mut script = redis::cmd("EVAL");
-        script.arg("return 1").arg(1).arg("the key").arg("value");
-        assert_eq!(Refusal::of(&script, "OOM".to_owned()).key.as_deref(), Some("the key"));
-        let mut guarded = redis::cmd("EVAL");
-        guarded.arg("return 1").arg(0).arg(3).arg("RPUSH").arg("queue").arg("message");
-        let refusal = Refusal::of(&guarded, "WRONGTYPE no list (RPUSH queue)".to_owned());
-        assert_eq!(refusal.to_string(), "WRONGTYPE no list (RPUSH queue)");
-        assert_eq!((&*refusal.command, refusal.key.as_deref()), ("RPUSH", Some("queue")));
     }
 }

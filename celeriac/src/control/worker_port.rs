@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use super::info::{AutoscalerInfo, QueueInfo};
-use crate::broker::redis::Refusal;
+use crate::broker::refusals::Refusal;
 use crate::config::{Config, RateLimit};
 use crate::message::{Codecs, Signature, TimeLimit};
 use crate::node::WorkerState;

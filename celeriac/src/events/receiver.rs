@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use super::clock::LogicalClock;
 use super::event::Event;
 use super::software::{unix_now, utc_offset};
-use crate::broker::redis::{Queues, Subscription};
+use crate::broker::Subscription;
+use crate::broker::redis::Queues;
 use crate::message::{Accept, Message, Value};
 
 /// Receives events, reconnecting by itself; what is sent while the broker is away is not received.

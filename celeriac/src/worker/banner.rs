@@ -57,7 +57,7 @@ fn text(runtime: &Runtime, queues: &[QueueInfo], loglevel: LogLevel) -> String {
         String::new(),
         "[config]".to_owned(),
         format!(".> app:         {}", runtime.app.name()),
-        format!(".> transport:   {}", runtime.app.queues().link().endpoint()),
+        format!(".> transport:   {}", runtime.app.broker()),
         format!(".> results:     {}", url(&config.result_backend)),
         format!(".> concurrency: {concurrency} ({pool})"),
         format!(".> task events: {events}"),

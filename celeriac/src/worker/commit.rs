@@ -1,9 +1,9 @@
-//! Committing what a completed run asks for.
+//! Committing what a run, or a delivery without one, comes to: together with the settlement of its message where broker
+//! and result backend allow that, else in the order that loses nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::Cmd;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
@@ -11,17 +11,31 @@ use super::chords::Claim;
 use super::insist::Uncommitted;
 use super::refused::Standing;
 use super::runtime::Runtime;
-use crate::app::Lowered;
+use crate::app::Steps;
 use crate::backend::{ExceptionInfo, TaskState};
-use crate::broker::redis::{Disposition, Settlement, guarded};
 use crate::broker::refusal::Refusal;
+use crate::broker::{Answers, Batch, Disposition, Settlement};
 use crate::canvas::Effect;
 use crate::failpoints::fail_point;
 use crate::node::lock;
 use crate::task::Request;
 
-/// How long the broker's reply is waited for when the worker is in a hurry to end.
-const LAST_REPLY: Duration = Duration::from_secs(3);
+/// How long the broker's answer is waited for when the worker is in a hurry to end.
+const LAST_ANSWER: Duration = Duration::from_secs(3);
+
+/// What is to be committed.
+pub(crate) struct Commit<'a> {
+    /// The delivery that is settled; `None` when it was settled before.
+    pub(crate) serial: Option<u64>,
+    /// What becomes of it.
+    pub(crate) disposition: Disposition,
+    /// What is stored and sent together with that.
+    pub(crate) effects: Vec<Effect>,
+    /// The request that the effects belong to.
+    pub(crate) request: Option<&'a Request>,
+    /// Who settles it otherwise if it is refused.
+    pub(crate) standing: Standing<'a>,
+}
 
 /// Why something else is to be committed instead.
 enum Otherwise {
@@ -38,110 +52,100 @@ impl From<Uncommitted> for Otherwise {
 }
 
 impl Runtime {
-    /// Commits effects and settles a delivery, for a run that fails when the server refuses what it comes to; whether it was
-    /// committed, or given to the consumer, as it was asked for.
+    /// Commits effects and settles a delivery; whether that was done, or given to the consumer, as it was asked for.
     ///
-    /// Where broker and results share a database everything goes into one transaction; else what messages rely on is
-    /// prepared, they are published, then results stored, then the delivery is settled, each step repeated until it
+    /// Where broker and result backend can be written to in one step everything goes into one; else what messages rely on
+    /// is prepared, they are published, then results stored, then the delivery is settled, each step repeated until it
     /// succeeds, is refused for good, or the worker ends.
-    pub(crate) async fn finish_as(
-        self: &Arc<Self>,
-        serial: Option<u64>,
-        disposition: Disposition,
-        effects: Vec<Effect>,
-        request: Option<&Request>,
-        standing: Standing<'_>,
-    ) -> bool {
+    pub(crate) async fn commit(self: &Arc<Self>, commit: Commit<'_>) -> bool {
+        let Commit { serial, disposition, effects, request, standing } = commit;
         if let Some(request) = request {
             self.outlast_retry(request, &effects).await;
         }
-        match self.commit_as(serial, disposition.clone(), effects, request, standing).await {
-            Ok(()) => return true,
+        let again =
+            Commit { serial, disposition: disposition.clone(), effects: Vec::new(), request, standing };
+        match self.try_commit(Commit { serial, disposition, effects, request, standing }).await {
+            Ok(()) => true,
             Err(otherwise) => {
-                Box::pin(self.commit_otherwise(serial, disposition, request, standing, otherwise)).await
+                Box::pin(self.commit_otherwise(again, otherwise)).await;
+                false
             }
         }
-        false
     }
 
-    async fn commit_as(
-        self: &Arc<Self>,
-        serial: Option<u64>,
-        disposition: Disposition,
-        effects: Vec<Effect>,
-        request: Option<&Request>,
-        standing: Standing<'_>,
-    ) -> Result<(), Otherwise> {
+    async fn try_commit(self: &Arc<Self>, commit: Commit<'_>) -> Result<(), Otherwise> {
+        let Commit { serial, disposition, effects, request, standing } = commit;
         let stands_in = standing.level > 0;
         let (first, others): (Vec<Effect>, Vec<Effect>) =
             effects.into_iter().partition(|effect| is_first(effect, request, stands_in));
-        let Lowered { prepare, publish, mut results, parts, revoked } =
-            self.try_insist(|| self.app.lower(others.clone())).await?;
-        if let Some(backend) = self.app.redis_backend() {
-            for effect in &first {
-                if let Effect::Store(meta) = effect {
-                    results.extend(match meta.status {
-                        TaskState::Success => {
-                            backend.try_store_commands(meta, true).map_err(Otherwise::Unstorable)?
-                        }
-                        _ => backend.store_commands(meta, true),
-                    });
-                }
-            }
-        }
+        let Steps { prepare, publish, mut results, parts, revoked } =
+            self.try_insist(|| self.app.steps(others.clone())).await?;
+        self.store_first(&first, &mut results)?;
         self.revoke_all(&revoked);
         let came_back = request.filter(|request| serial.is_some() && request.redelivered());
-        let forgetting: Vec<Cmd> = came_back.map(|request| self.forget_starts(request)).into_iter().collect();
+        let forgetting = came_back.map(|request| self.forget_starts(request)).unwrap_or_default();
         let claims: Vec<Claim> = parts.into_iter().map(|part| Claim::new(part, request)).collect();
-        if let Some(backend) = self.app.redis_backend() {
-            results.extend(claims.iter().map(|claim| claim.command(backend)));
+        if let Some(backend) = self.app.result_backend() {
+            claims.iter().for_each(|claim| results.append(claim.returning(backend)));
         }
         let (owner, replaces) = (standing.context.map(|context| context.opaque()), standing.replaces);
-        if self.app.is_one_database() {
-            let commands = [forgetting, prepare, publish, results].concat();
-            let replies = (!claims.is_empty()).then(oneshot::channel);
-            let (sender, receiver) =
-                replies.map_or((None, None), |(sender, receiver)| (Some(sender), Some(receiver)));
-            self.settle(Settlement { serial, disposition, commands, replies: sender, owner, replaces });
-            if let (Some(receiver), Some(request)) = (receiver, request) {
+        if self.app.commits_together() {
+            let batch = forgetting.and(prepare).and(publish).and(results);
+            let (listener, answers) = match claims.is_empty() {
+                true => (None, None),
+                false => {
+                    let (listener, answers) = oneshot::channel();
+                    (Some(listener), Some(answers))
+                }
+            };
+            self.settle(Settlement { serial, disposition, batch, answers: listener, owner, replaces });
+            if let (Some(answers), Some(request)) = (answers, request) {
                 let (runtime, request) = (Arc::clone(self), request.clone());
                 self.background.spawn(async move {
                     // What is given up is settled by its owner.
-                    if let Some(Ok(replies)) = runtime.carried_out(receiver).await {
-                        runtime.follow_claims(claims, replies, &request).await;
+                    if let Some(Ok(answers)) = runtime.carried_out(answers).await {
+                        runtime.follow_claims(claims, answers, &request).await;
                     }
                 });
             }
             return Ok(());
         }
-        if let Some(backend) = self.app.redis_backend() {
+        if let Some(backend) = self.app.result_backend() {
             self.store(backend, &prepare).await?;
         }
         fail_point!("commit.prepared");
         self.commit_once(publish).await?;
         fail_point!("commit.published");
-        let mut replies = Vec::new();
-        if let Some(backend) = self.app.redis_backend() {
-            replies = self.store(backend, &results).await?;
+        let mut answers = Answers::default();
+        if let Some(backend) = self.app.result_backend() {
+            answers = self.store(backend, &results).await?;
         }
         fail_point!("commit.stored");
         if let Some(request) = request {
-            self.follow_claims(claims, replies, request).await;
+            self.follow_claims(claims, answers, request).await;
         }
         fail_point!("commit.followed");
         self.settle(Settlement { serial, owner, replaces, ..Settlement::commit(disposition, forgetting) });
         Ok(())
     }
 
+    /// Adds the writes of outcomes before which no success can be stored.
+    fn store_first(&self, first: &[Effect], results: &mut Batch) -> Result<(), Otherwise> {
+        let Some(backend) = self.app.result_backend() else { return Ok(()) };
+        for effect in first {
+            if let Effect::Store(meta) = effect {
+                results.append(match meta.status {
+                    TaskState::Success => backend.try_storing(meta, true).map_err(Otherwise::Unstorable)?,
+                    _ => backend.storing(meta, true),
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// Goes on after something could not be committed.
-    async fn commit_otherwise(
-        self: &Arc<Self>,
-        serial: Option<u64>,
-        disposition: Disposition,
-        request: Option<&Request>,
-        standing: Standing<'_>,
-        otherwise: Otherwise,
-    ) {
+    async fn commit_otherwise(self: &Arc<Self>, commit: Commit<'_>, otherwise: Otherwise) {
+        let Commit { serial, disposition, request, standing, .. } = commit;
         let uncommitted = match (otherwise, standing.context) {
             (Otherwise::Unstorable(exception), Some(context)) => {
                 return self.fail_run(serial, context, standing.replaces, exception).await;
@@ -156,7 +160,7 @@ impl Runtime {
         match uncommitted {
             Uncommitted::Refused { refusal, .. } => {
                 log::error!(task_id, code = refusal.code(); "Nothing is stored of task {task_id}: {refusal}");
-                self.settle(Settlement { serial, ..Settlement::commit(disposition, Vec::new()) });
+                self.settle(Settlement { serial, ..Settlement::commit(disposition, Batch::Empty) });
             }
             Uncommitted::Ending(refusal) => {
                 log::error!(task_id; "Nothing is stored of task {task_id}, since the worker ends: {refusal}");
@@ -176,70 +180,70 @@ impl Runtime {
         effects: Vec<Effect>,
         request: &Request,
     ) -> Vec<Effect> {
-        let Some(backend) = self.app.redis_backend() else { return effects };
+        let Some(backend) = self.app.result_backend() else { return effects };
         let (ahead, left): (Vec<Effect>, Vec<Effect>) =
             effects.into_iter().partition(|effect| matches!(effect, Effect::Store(_) | Effect::ChordPart(_)));
         self.outlast_retry(request, &ahead).await;
-        let Lowered { mut results, parts, .. } = self.insist(|| self.app.lower(ahead.clone())).await;
+        let Steps { mut results, parts, .. } = self.insist(|| self.app.steps(ahead.clone())).await;
         let claims: Vec<Claim> = parts.into_iter().map(|part| Claim::new(part, Some(request))).collect();
-        results.extend(claims.iter().map(|claim| claim.command(backend)));
+        claims.iter().for_each(|claim| results.append(claim.returning(backend)));
         // In the order of what is committed: after STARTED.
-        let committed = match self.app.is_one_database() {
+        let committed = match self.app.commits_together() {
             true => self.commit_once(results.clone()).await.ok(),
             false => None,
         };
-        let replies = match committed {
-            Some(replies) => replies,
-            None => self.insist(|| backend.run(results.clone())).await,
+        let answers = match committed {
+            Some(answers) => answers,
+            None => self.insist(|| backend.carry_out(results.clone())).await,
         };
         if !claims.is_empty() {
             let (runtime, request) = (Arc::clone(self), request.clone());
-            self.background.spawn(async move { runtime.follow_claims(claims, replies, &request).await });
+            self.background.spawn(async move { runtime.follow_claims(claims, answers, &request).await });
         }
         left
     }
 
-    /// Commits commands that belong to no delivery.
-    pub(crate) fn commit_alone(&self, commands: Vec<Cmd>) {
-        self.settle(Settlement::commit(Disposition::Ack, commands));
+    /// Commits writes that belong to no delivery, without waiting.
+    pub(crate) fn commit_alone(&self, batch: Batch) {
+        self.settle(Settlement::commit(Disposition::Ack, batch));
     }
 
-    /// Commits commands to the broker's database, once whatever becomes of the connection meanwhile.
-    pub(super) async fn commit_once(&self, commands: Vec<Cmd>) -> Result<Vec<redis::Value>, Uncommitted> {
-        if commands.is_empty() {
-            return Ok(Vec::new());
+    /// Commits writes at the broker, once whatever becomes of the connection meanwhile.
+    pub(super) async fn commit_once(&self, batch: Batch) -> Result<Answers, Uncommitted> {
+        if batch.is_empty() {
+            return Ok(Answers::default());
         }
-        let (replies, committed) = oneshot::channel();
-        self.settle(Settlement { replies: Some(replies), ..Settlement::commit(Disposition::Ack, commands) });
-        match self.carried_out(committed).await {
+        let (listener, answers) = oneshot::channel();
+        self.settle(Settlement { answers: Some(listener), ..Settlement::commit(Disposition::Ack, batch) });
+        match self.carried_out(answers).await {
             Some(outcome) => Ok(outcome?),
             None => Err(Uncommitted::Ending(Refusal::unknown("the broker does not answer".to_owned()))),
         }
     }
 
-    /// Commits commands to the broker's database as [`Runtime::commit_once`], if the reply to `guard` allows it at that
-    /// moment; whether it did, as far as that is known.
+    /// Commits writes at the broker as [`Runtime::commit_once`], if `guard` allows it at that moment; whether it did, as
+    /// far as that is known.
     ///
     /// # Errors
-    /// Why the commands are given up: none behind the one that is refused was carried out.
-    pub(super) async fn commit_if(&self, guard: &Cmd, commands: &[Cmd]) -> Result<bool, Uncommitted> {
-        let replies = self.commit_once(vec![guarded(guard, commands)]).await?;
-        Ok(replies.first() != Some(&redis::Value::Int(0)))
+    /// Why the writes are given up: none behind the one that is refused was carried out.
+    pub(super) async fn commit_if(&self, guard: Batch, then: Batch) -> Result<bool, Uncommitted> {
+        let batch = self.app.broker().guarded(guard, then);
+        Ok(self.commit_once(batch).await?.were_allowed())
     }
 
-    /// The replies to commands that were given to the consumer, none when they were lost on the way, or why they were
-    /// given up; nothing when the worker ends before. If the consumer has ended nothing may follow from them.
+    /// The answers to writes that were given to the consumer, or why they were given up; nothing when the worker ends
+    /// before. If the consumer has ended nothing may follow from them.
     async fn carried_out(
         &self,
-        committed: oneshot::Receiver<Result<Vec<redis::Value>, Refusal>>,
-    ) -> Option<Result<Vec<redis::Value>, Refusal>> {
+        answers: oneshot::Receiver<Result<Answers, Refusal>>,
+    ) -> Option<Result<Answers, Refusal>> {
         tokio::select! {
             biased;
-            outcome = committed => match outcome {
+            outcome = answers => match outcome {
                 Ok(outcome) => Some(outcome),
                 Err(_) => std::future::pending().await,
             },
-            () = async { self.hurry.cancelled().await; sleep(LAST_REPLY).await } => None,
+            () = async { self.hurry.cancelled().await; sleep(LAST_ANSWER).await } => None,
         }
     }
 

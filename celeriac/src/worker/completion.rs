@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
+use super::commit::Commit;
 use super::execute::Ended;
 use super::failure::Reported;
 use super::hooks::{self, Revocation};
@@ -12,7 +13,7 @@ use super::metrics::TaskCounters;
 use super::refused::Standing;
 use super::runtime::Runtime;
 use crate::backend::{ExceptionInfo, TaskMeta, TaskState};
-use crate::broker::redis::{Disposition, Owner, Settlement};
+use crate::broker::{Batch, Disposition, Owner, Settlement};
 use crate::canvas::{self, Effect, Ending, Outbox, RetryError};
 use crate::events::TaskEvents;
 use crate::failpoints::fail_point;
@@ -57,17 +58,17 @@ impl Completion<'_> {
 
     /// Stores STARTED, before anything else is stored of the run.
     pub(crate) async fn store_started(&self, request: &Request) {
-        let Some(backend) = self.runtime.app.redis_backend() else { return };
+        let Some(backend) = self.runtime.app.result_backend() else { return };
         let state = &self.runtime.state;
         let result = [("pid", Value::from(state.pid)), ("hostname", Value::from(state.hostname.as_str()))];
         let result = Value::Map(result.into_iter().map(|(name, value)| (name.to_owned(), value)).collect());
         let meta = self.meta(request, TaskState::Started, result);
-        let commands = backend.store_commands(&meta, !request.redelivered());
-        if self.runtime.app.is_one_database() {
-            return self.runtime.commit_alone(commands);
+        let batch = backend.storing(&meta, !request.redelivered());
+        if self.runtime.app.commits_together() {
+            return self.runtime.commit_alone(batch);
         }
-        // Nothing keeps the order of what goes to another database.
-        if let Err(error) = backend.run(commands).await {
+        // Nothing keeps the order of what goes to another server.
+        if let Err(error) = backend.carry_out(batch).await {
             log::warn!(task_id = request.id.as_str(), error:% = error; "STARTED could not be stored: {error}");
         }
     }
@@ -147,29 +148,25 @@ impl Completion<'_> {
     fn succeed_alone(&self, context: &Context, mut value: Value) -> Alone {
         let request = context.request();
         let is_first = !request.redelivered() && request.retries() == 0;
-        if canvas::is_followed(request) || !self.runtime.app.is_one_database() || !is_first {
+        if canvas::is_followed(request) || !self.runtime.app.commits_together() || !is_first {
             return Alone::Followed(value);
         }
-        let mut commands = Vec::new();
-        if let Some(backend) = self.runtime.app.redis_backend()
+        let mut batch = Batch::Empty;
+        if let Some(backend) = self.runtime.app.result_backend()
             && !self.ignores_result(request)
         {
             let mut meta = self.meta(request, TaskState::Success, value);
             meta.children = Some(context.children());
-            commands = match backend.try_store_commands(&meta, true) {
-                Ok(commands) => commands,
+            batch = match backend.try_storing(&meta, true) {
+                Ok(batch) => batch,
                 Err(exception) => return Alone::Unstorable(exception),
             };
             value = meta.result;
         }
         let serial = (!self.acknowledged).then_some(self.serial);
-        if serial.is_some() || !commands.is_empty() {
+        if serial.is_some() || !batch.is_empty() {
             let owner = Some(self.message_of(context));
-            self.runtime.settle(Settlement {
-                serial,
-                owner,
-                ..Settlement::commit(Disposition::Ack, commands)
-            });
+            self.runtime.settle(Settlement { serial, owner, ..Settlement::commit(Disposition::Ack, batch) });
         }
         Alone::Committed(value)
     }
@@ -294,7 +291,8 @@ impl Completion<'_> {
     ) -> bool {
         let serial = (!self.acknowledged).then_some(self.serial);
         fail_point!("complete.before");
-        self.runtime.finish_as(serial, disposition, effects, request, self.standing).await
+        let standing = self.standing;
+        self.runtime.commit(Commit { serial, disposition, effects, request, standing }).await
     }
 
     pub(super) fn meta(&self, request: &Request, state: TaskState, result: Value) -> TaskMeta {

@@ -5,7 +5,7 @@
 use super::completion::Completion;
 use super::runtime::Runtime;
 use crate::backend::{TaskMeta, TaskState};
-use crate::broker::redis::Disposition;
+use crate::broker::Disposition;
 use crate::canvas::{self, Effect, Outbox};
 use crate::task::Request;
 
@@ -17,7 +17,7 @@ impl Runtime {
 
     /// The success that is stored of a task.
     pub(crate) async fn earlier_success(&self, request: &Request) -> Option<TaskMeta> {
-        match self.app.redis_backend()?.fetch(&request.id).await {
+        match self.app.result_backend()?.fetch(&request.id).await {
             Ok(meta) => meta.filter(|meta| meta.status == TaskState::Success),
             Err(error) => {
                 log::warn!(task_id = request.id.as_str(), error:% = error; "Whether {} succeeded before is not known, it is run: {error}", request.id);

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::commit::Commit;
 use super::errbacks::{Called, Failed};
 use super::execute::Limits;
 use super::refused::Standing;
 use super::runtime::Runtime;
 use crate::backend::TaskMeta;
-use crate::broker::redis::{Disposition, Settlement};
+use crate::broker::{Disposition, Settlement};
 use crate::canvas::{self, Effect, Ending, Errbacks, Outbox};
 use crate::failpoints::fail_point;
 use crate::message::{Parts, Remains, Signature};
@@ -89,7 +90,8 @@ impl Runtime {
         };
         let standing = Standing { context: Some(&context), ..Standing::default() };
         let serial = (!acknowledged).then_some(serial);
-        self.finish_as(serial, disposition, effects, Some(context.request()), standing).await;
+        let request = Some(context.request());
+        self.commit(Commit { serial, disposition, effects, request, standing }).await;
     }
 
     /// The request of a message, of one that cannot be read as much as can, and whether its chord may be missing.

@@ -7,7 +7,7 @@ use super::errbacks::Called;
 use super::execute::Limits;
 use super::hooks;
 use crate::backend::{TaskMeta, TaskState};
-use crate::broker::redis::{DeadReason, Disposition, Start};
+use crate::broker::{DeadReason, Disposition, Start};
 use crate::canvas::{Effect, Ending};
 use crate::task::{Context, Failure, Request};
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::redis::{Refusal, Refusals};
+use crate::broker::refusals::{Refusal, Refusals};
 
 /// How often the runtime shows that it runs.
 const BEAT: Duration = Duration::from_millis(500);

@@ -2,25 +2,16 @@
 
 use std::time::Duration;
 
-use redis::{Cmd, Value as Reply};
-
 use super::runtime::Runtime;
-use crate::backend::redis::{Apart, RedisBackend};
+use crate::backend::{Backend, NotCarriedOut};
 use crate::backoff::Backoff;
-use crate::broker::BrokerError;
-use crate::broker::redis::{arguments, largest};
 use crate::broker::refusal::{self, Refusal, RefusalKind};
+use crate::broker::{Answers, Batch, BrokerError};
 
 /// How often a call is refused before it is given up: once may be chance.
 const REFUSALS: u32 = 3;
 /// How long after a refusal that may last the call is made again.
 const AGAIN: Duration = Duration::from_millis(250);
-/// How often a connection breaks over commands before they are given up.
-const BREAKS: u32 = 3;
-/// The same for small commands, since connections break for other reasons too.
-const BREAKS_OF_SMALL: u32 = 8;
-/// How many bytes in one argument are no longer small.
-const SMALL: usize = 64 << 10;
 
 /// Why something was not committed.
 #[derive(Clone, Debug)]
@@ -72,49 +63,29 @@ impl Runtime {
         }
     }
 
-    /// Carries out commands at the result backend, all or nothing, until that succeeds.
+    /// Carries out writes at the result backend, all or none, until that succeeds.
     ///
     /// # Errors
-    /// Why they were given up. Where a connection breaks each time that they are sent over one of their own, they are
-    /// what breaks it.
-    pub(super) async fn store(
-        &self,
-        backend: &RedisBackend,
-        commands: &[Cmd],
-    ) -> Result<Vec<Reply>, Uncommitted> {
-        let mut commands = commands.to_vec();
-        let largest = largest(&commands).map_or(0, |(_, bytes)| bytes);
-        let most = if largest > SMALL { BREAKS } else { BREAKS_OF_SMALL };
-        let (mut attempts, mut breaks, mut broke) = (Attempts::default(), 0, false);
+    /// Why they were given up.
+    pub(super) async fn store(&self, backend: &Backend, batch: &Batch) -> Result<Answers, Uncommitted> {
+        if batch.is_empty() {
+            return Ok(Answers::default());
+        }
+        let mut attempt = backend.attempt(batch.clone());
+        let mut attempts = Attempts::default();
         loop {
-            let outcome = match broke {
-                false => Apart::Answered(backend.run(commands.clone()).await),
-                true => backend.run_apart(commands.clone()).await,
-            };
-            match outcome {
-                Apart::Answered(Ok(replies)) => return Ok(replies),
-                Apart::Answered(Err(error)) => {
-                    broke = matches!(error, BrokerError::Connection { .. });
-                    match attempts.refused(self, &error).await {
-                        // Nobody hears of it, but it is stored: who waits for it looks too.
-                        Err(Uncommitted::Refused { refusal, .. }) if refusal.command == "PUBLISH" => {
-                            commands.retain(|command| arguments(command).next() != Some(b"PUBLISH"));
-                            attempts = Attempts::default();
-                        }
-                        outcome => outcome?,
-                    }
+            match attempt.once().await {
+                Ok(answers) => return Ok(answers),
+                Err(NotCarriedOut::Hopeless { refusal, limit }) => {
+                    self.consumer.troubles().note(&refusal);
+                    return Err(Uncommitted::Refused { refusal, limit });
                 }
-                Apart::Broke { error, limit } => {
-                    breaks += 1;
-                    let limit = limit.filter(|limit| largest as u64 > *limit);
-                    if limit.is_some() || breaks >= most {
-                        let BrokerError::Connection { source, .. } = &error else { continue };
-                        let refusal = Refusal::closed(&commands, source, limit);
-                        self.consumer.troubles().note(&refusal);
-                        return Err(Uncommitted::Refused { refusal, limit });
+                Err(NotCarriedOut::Error(error)) => match attempts.refused(self, &error).await {
+                    Err(Uncommitted::Refused { refusal, .. }) if attempt.do_without(&refusal) => {
+                        attempts = Attempts::default();
                     }
-                    attempts.refused(self, &error).await?;
-                }
+                    outcome => outcome?,
+                },
             }
         }
     }

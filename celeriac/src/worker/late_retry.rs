@@ -50,7 +50,7 @@ impl Runtime {
 
     /// Whether the outcome was overwritten, and is there again.
     async fn restore_outcome(&self, outcome: &TaskMeta) -> Result<bool, BrokerError> {
-        let Some(backend) = self.app.redis_backend() else { return Ok(true) };
+        let Some(backend) = self.app.result_backend() else { return Ok(true) };
         let is_overwritten = self.is_stored_as_retry(&outcome.task_id).await?;
         if is_overwritten {
             backend.store(outcome).await?;
@@ -59,7 +59,7 @@ impl Runtime {
     }
 
     async fn is_stored_as_retry(&self, task_id: &str) -> Result<bool, BrokerError> {
-        let Some(backend) = self.app.redis_backend() else { return Ok(false) };
+        let Some(backend) = self.app.result_backend() else { return Ok(false) };
         Ok(backend.fetch(task_id).await?.is_some_and(|stored| stored.status == TaskState::Retry))
     }
 }

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use super::runtime::Runtime;
 use crate::backoff::Backoff;
-use crate::broker::BrokerError;
-use crate::broker::redis::Persistence;
+use crate::broker::{BrokerError, Persistence};
 use crate::control::mingle;
 
 /// Reads what was revoked from the broker, waiting until it is there, and asks the other workers.
@@ -29,7 +28,7 @@ pub(super) async fn learn(
 async fn read(runtime: &Runtime, mut persistence: Persistence) -> Result<(), BrokerError> {
     let mut backoff = Backoff::patient();
     while let Err(error) = runtime.revocations.read(&runtime.state.revoked).await {
-        let broker = runtime.app.queues().link().endpoint();
+        let broker = runtime.app.broker();
         persistence.failed(broker, &error.to_string())?;
         let pause = backoff.next();
         let (attempt, seconds) = (backoff.attempts(), pause.as_secs_f64());

@@ -60,10 +60,8 @@ pub use layers::Next;
 pub use metrics::Metrics;
 
 use crate::app::{Celery, Error, Result};
-use crate::broker::redis::{
-    Consumer, ConsumerOptions, DeadLetterQueue, Link, Persistence, Refusals, Sweeper, warn_of_eviction,
-    watch_results,
-};
+use crate::broker::refusals::Refusals;
+use crate::broker::{ConsumerOptions, Persistence};
 use crate::config::{Concurrency, Config, NodeName, Pool, RateLimit, expand_node_format};
 use crate::control::{Commands, Revocations, Service, ServiceOptions, compare};
 use crate::daemon;
@@ -313,28 +311,24 @@ impl Worker {
         };
         let (stopping, abort) = (CancellationToken::new(), CancellationToken::new());
         let refusals = Arc::<Refusals>::default();
-        let visibility_timeout = config.broker_transport_options.visibility_timeout();
         let lists = declared.iter().filter(|queue| !queues::is_broadcast(queue));
         let options = ConsumerOptions {
             worker: uuid::Uuid::new_v4().simple().to_string(),
             queues: lists.map(|queue| Arc::from(queue.name.as_str())).collect(),
-            visibility_timeout,
             hostname: hostname.clone(),
-            dead_letters: DeadLetterQueue::new(config, app.queues().keys()),
-            persistence: Persistence::new(config),
-            queue_order: config.broker_transport_options.queue_order(),
             refusals: Arc::clone(&refusals),
-            result_key: app
-                .redis_backend()
-                .filter(|_| app.is_one_database())
-                .map(|backend| backend.task_key(&hostname)),
+            keeps_results: app.commits_together(),
         };
         let first = options.queues.first();
         let first = first.map_or_else(|| config.task_default_queue.clone(), |queue| queue.to_string());
-        let interval = config.broker_transport_options.seconds_above_zero("unacked_restore_interval");
-        let queues_of_app = app.queues().clone();
-        let sweeper = Sweeper::new(queues_of_app, visibility_timeout, interval, first, Arc::clone(&refusals));
         let restored = counters.restored.clone();
+        let sweeping = app.broker().clone().restore_abandoned(
+            config.clone(),
+            first,
+            Arc::clone(&refusals),
+            restored,
+            stopping.clone(),
+        );
         let accept = accept(&app)?;
         let events = Dispatcher::new(
             DispatcherOptions {
@@ -349,7 +343,7 @@ impl Worker {
         let mut made: Option<Arc<Runtime>> = None;
         let link = app.queues().link().clone();
         let keys = Arc::clone(app.queues().keys());
-        let consumer = Consumer::new(link.clone(), Arc::clone(&keys), options, |consumer| {
+        let consumer = app.broker().consumer(options, config, app.result_backend(), |consumer| {
             let runtime = Arc::new_cyclic(|this| Runtime {
                 accept,
                 state,
@@ -417,14 +411,14 @@ impl Worker {
         runtime.background.spawn(Schedule::run(Arc::clone(&runtime)));
         runtime.background.spawn(chords::recover(Arc::clone(&runtime)));
         runtime.background.spawn(chords::renew(Arc::clone(&runtime)));
-        for server in servers(&app) {
-            runtime.background.spawn(warn_of_eviction(server));
-        }
-        if let Some(backend) = app.redis_backend().filter(|_| !app.is_one_database()) {
-            let (link, key) = (backend.link().clone(), backend.task_key(&hostname));
-            let watching = watch_results(link, key, Arc::clone(&runtime.health.refusals));
+        runtime.background.spawn(app.broker().clone().warn_of_loss());
+        if let Some(backend) = app.result_backend().filter(|_| !app.commits_together()).cloned() {
+            runtime.background.spawn(backend.clone().warn_of_loss());
+            let (hostname, refusals) = (hostname.clone(), Arc::clone(&runtime.health.refusals));
             let stopping = stopping.clone();
-            tokio::spawn(async move { stopping.run_until_cancelled(watching).await });
+            tokio::spawn(async move {
+                stopping.run_until_cancelled(backend.watch_rights(&hostname, refusals)).await
+            });
         }
         if mingles {
             let comparing = compare(runtime.clone(), app.control(), app.queues().clone());
@@ -463,7 +457,7 @@ impl Worker {
             drop(starting);
             consumer.run(stop_fetching, finished).await
         });
-        let sweeping = tokio::spawn(sweeper.run(restored, stopping.clone()));
+        let sweeping = tokio::spawn(sweeping);
         let leaving = async {
             let end = wait_for_end(&runtime, stop, signals).await;
             let parts = async {
@@ -546,15 +540,6 @@ fn registry(app: &Celery) -> HashMap<Arc<str>, Arc<TaskDefinition>> {
     // Set here once: the cell was made above.
     let _ = shared.set(registry.clone());
     registry
-}
-
-/// The servers that the worker relies on, each once.
-fn servers(app: &Celery) -> Vec<Link> {
-    let mut servers = vec![app.queues().link().clone()];
-    if !app.is_one_database() {
-        servers.extend(app.redis_backend().map(|backend| backend.link().clone()));
-    }
-    servers
 }
 
 /// `worker_state_db`, in which `%h`, `%n` and `%d` stand for host, name and domain.

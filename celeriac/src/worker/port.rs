@@ -6,10 +6,9 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::runtime::Runtime;
-use crate::backend::redis::RedisBackend;
-use crate::backend::{ExceptionInfo, TaskMeta, TaskState};
-use crate::broker::BrokerError;
-use crate::broker::redis::Refusal;
+use crate::backend::{Backend, ExceptionInfo, TaskMeta, TaskState};
+use crate::broker::refusals::Refusal;
+use crate::broker::{Batch, BrokerError};
 use crate::config::{Config, RateLimit};
 use crate::control::{AutoscalerInfo, Condition, PoolInfo, QueueInfo, WorkerPort};
 use crate::message::{Codecs, Signature, TimeLimit};
@@ -122,7 +121,7 @@ impl WorkerPort for Runtime {
     }
 
     fn store_revoked(&self, ids: Vec<String>) -> BoxFuture<'static, ()> {
-        let Some(backend) = self.app.redis_backend().cloned() else { return std::future::ready(()).boxed() };
+        let Some(backend) = self.app.result_backend().cloned() else { return std::future::ready(()).boxed() };
         let storing = self.handle.spawn(async move {
             for ids in ids.chunks(REVOKED_AT_A_TIME) {
                 if let Err(error) = store_revoked(&backend, ids).await {
@@ -196,8 +195,8 @@ impl Runtime {
 }
 
 /// Stores REVOKED for those of the tasks that have not started.
-async fn store_revoked(backend: &RedisBackend, ids: &[String]) -> Result<(), BrokerError> {
-    let mut commands = Vec::new();
+async fn store_revoked(backend: &Backend, ids: &[String]) -> Result<(), BrokerError> {
+    let mut batch = Batch::Empty;
     for (id, stored) in ids.iter().zip(backend.fetch_many(ids).await?) {
         let is_wanted = match stored {
             Ok(stored) => stored.is_none_or(|meta| is_not_started(&meta.status)),
@@ -209,10 +208,10 @@ async fn store_revoked(backend: &RedisBackend, ids: &[String]) -> Result<(), Bro
         if is_wanted {
             let exception = ExceptionInfo::celery("TaskRevokedError", "revoked");
             let meta = TaskMeta::new(id.clone(), TaskState::Revoked, exception.to_value());
-            commands.extend(backend.careful_store_commands(&meta).await?);
+            batch.append(backend.storing_carefully(&meta).await?);
         }
     }
-    backend.run_each(commands).await
+    backend.carry_out_each(batch).await
 }
 
 /// Whether no worker has started the task yet: a custom state, such as PROGRESS, was set by one that has.

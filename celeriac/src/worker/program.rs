@@ -160,7 +160,7 @@ impl Runtime {
         for queue in queues {
             let mut backoff = Backoff::default();
             loop {
-                match self.app.queues().purge(queue).await {
+                match self.app.broker().purge(queue).await {
                     Ok(messages) => break erased += messages,
                     Err(error) => {
                         let pause = backoff.next();

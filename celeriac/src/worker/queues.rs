@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::runtime::Runtime;
 use crate::app::{Error, Result};
-use crate::broker::redis::{Binding, Delivery, Receiver, Subscription};
+use crate::broker::{Binding, Delivery, Receiver};
 use crate::config::Config;
 use crate::control::QueueInfo;
 use crate::node::lock;
@@ -102,13 +102,16 @@ impl Runtime {
         if exchange.name.is_empty() || is_broadcast(queue) {
             return;
         }
-        let queues = self.app.queues();
-        if let Err(error) = queues.bind(&exchange.name, &exchange.exchange_type, routing_key, name).await {
+        let broker = self.app.broker();
+        if let Err(error) = broker.bind(&exchange.name, &exchange.exchange_type, routing_key, name).await {
             log::warn!(queue = name.as_str(), error:% = error; "Queue {name} could not be declared: {error}");
         }
-        let member = queues.binding(&exchange.exchange_type, routing_key, name);
-        let (queue, exchange) = (name.as_str().into(), exchange.name.clone());
-        self.consumer.keep_bound(Binding { queue, exchange, member });
+        self.consumer.keep_bound(Binding {
+            queue: name.as_str().into(),
+            exchange: exchange.name.clone(),
+            exchange_type: exchange.exchange_type.clone(),
+            routing_key: routing_key.clone(),
+        });
     }
 
     /// Consumes a queue no longer.
@@ -125,9 +128,7 @@ impl Runtime {
     /// away, or is not yet started when it ends, it does not get, as with kombu's `Broadcast` on Redis.
     async fn listen(&self, queue: QueueInfo, stop: CancellationToken) {
         static SERIAL: AtomicU64 = AtomicU64::new(FIRST_SERIAL);
-        let queues = self.app.queues();
-        let patterns = queues.keys().fanout_patterns(&queue.exchange.name, &queue.routing_key);
-        let mut messages = Subscription::open(queues.link(), patterns, queues.keys().fanout_repeats()).await;
+        let mut messages = self.app.broker().subscribe(&queue.exchange.name, &queue.routing_key).await;
         let name: Arc<str> = queue.name.as_str().into();
         loop {
             let message = tokio::select! {

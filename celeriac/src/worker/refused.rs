@@ -3,18 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis::Cmd;
-
 use super::completion::{Completion, meta};
 use super::failure::Reported;
 use super::insist::Uncommitted;
 use super::runtime::Runtime;
 use crate::backend::{ExceptionInfo, TaskState};
-use crate::broker::redis::{
-    DeadLetter, DeadLetterQueue, DeadReason, Disposition, Hopeless, Owner, Settlement,
-};
 use crate::broker::refusal::Refusal;
-use crate::message::{Message, Parts, Properties, Serializer, envelope};
+use crate::broker::{Batch, DeadReason, Disposition, Hopeless, Owner, Settlement};
+use crate::message::{Message, Parts, Properties, Serializer};
 use crate::task::{Context, Failure, Request};
 
 /// How long it is tried to store a failure in another database.
@@ -85,7 +81,7 @@ impl Runtime {
         let request = context.request();
         let exception = match uncommitted {
             Uncommitted::Refused { refusal, limit } => {
-                if let (Some(limit), Some(backend)) = (limit, self.app.redis_backend()) {
+                if let (Some(limit), Some(backend)) = (limit, self.app.result_backend()) {
                     backend.limit_to(limit);
                 }
                 log::error!(
@@ -102,20 +98,20 @@ impl Runtime {
             return self.fail_run(serial, context, replaces, exception).await;
         }
         log::error!(task_id = request.id.as_str(), task_name = request.task.as_str(), queue = request.delivery_info().routing_key.as_str(); "Task {}[{}] is given to the dead letters: what follows from its failure is not accepted", request.display_name(), request.id);
-        let mut store = Vec::new();
-        if let Some(backend) = self.app.redis_backend().filter(|_| level < 2) {
+        let mut store = Batch::Empty;
+        if let Some(backend) = self.app.result_backend().filter(|_| level < 2) {
             let meta = meta(self, request, TaskState::Failure, exception.to_value());
-            store = backend.store_commands(&meta, true);
-            if !self.app.is_one_database() {
+            store = backend.storing(&meta, true);
+            if !self.app.commits_together() {
                 // It is the last that is tried there: a wrong right is soon repaired.
-                let (commands, begun) = (std::mem::take(&mut store), Instant::now());
-                while let Err(Uncommitted::Refused { .. }) = self.store(backend, &commands).await
+                let (batch, begun) = (std::mem::take(&mut store), Instant::now());
+                while let Err(Uncommitted::Refused { .. }) = self.store(backend, &batch).await
                     && begun.elapsed() < PATIENCE
                 {}
             }
         }
         if serial.is_none() {
-            store.extend(self.letter(request));
+            store.append(self.letter(request));
         }
         let disposition = Disposition::Dead(DeadReason::Refused, Vec::new());
         let owner = Some(context.opaque());
@@ -157,26 +153,21 @@ impl Runtime {
         }
     }
 
-    /// The commands that keep the message of a request among the dead letters.
-    fn letter(&self, request: &Request) -> Vec<Cmd> {
+    /// Returns the write that keeps the message of a request among the dead letters.
+    fn letter(&self, request: &Request) -> Batch {
         let properties = Properties::clone(&request.properties);
         let mut message = Message { headers: (*request.headers).clone(), properties, ..Message::default() };
         if let Err(error) = message.set_body(&request.body, Serializer::Json, None) {
             log::error!(task_id = request.id.as_str(), error:% = error; "The message of {} cannot be kept: {error}", request.id);
-            return Vec::new();
+            return Batch::Empty;
         }
         self.letter_of(&message)
     }
 
-    /// The commands that keep a message among the dead letters which the server refuses.
-    pub(super) fn letter_of(&self, message: &Message) -> Vec<Cmd> {
-        let keys = self.app.queues().keys();
-        let Some(dead) = DeadLetterQueue::new(self.config(), keys) else { return Vec::new() };
-        let properties = &message.properties;
-        let list = keys.queue(&properties.delivery_info.routing_key, properties.priority.unwrap_or(0));
-        let raw = envelope::encode(message);
-        let letter = DeadLetter::new(DeadReason::Refused, list, &self.state.hostname, Vec::new(), &raw);
-        dead.push(&letter).into()
+    /// Returns the write that keeps a message among the dead letters which the server refuses.
+    pub(super) fn letter_of(&self, message: &Message) -> Batch {
+        let queue = &message.properties.delivery_info.routing_key;
+        self.app.broker().letter(DeadReason::Refused, message, queue, &self.state.hostname)
     }
 }
 

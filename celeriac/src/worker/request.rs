@@ -16,7 +16,7 @@ use super::panics;
 use super::place::Place;
 use super::refused::Standing;
 use super::runtime::Runtime;
-use crate::broker::redis::{Disposition, Settlement};
+use crate::broker::{Disposition, Settlement};
 use crate::failpoints::fail_point;
 use crate::message::{EncodedBody, Headers, Message, Parts, Properties, TimeLimit};
 use crate::node::Stage;
@@ -47,8 +47,8 @@ impl Job {
 
     /// The place of the message among others that wait: its priority step, then its age.
     pub(crate) fn rank(&self) -> (u8, u64) {
-        let keys = self.runtime.app.queues().keys();
-        (keys.step(self.properties.priority.unwrap_or(0)), self.serial)
+        let broker = self.runtime.app.broker();
+        (broker.rank(self.properties.priority.unwrap_or(0)), self.serial)
     }
 
     /// Runs the task and settles its message. If the worker itself panics over it, the message goes back; one over

@@ -24,9 +24,8 @@ use super::schedule::Schedule;
 use super::slots::Slots;
 use crate::app::Celery;
 use crate::backend::{ExceptionInfo, TaskMeta, TaskState};
-use crate::broker::redis::{
-    ConsumerHandle, DeadLetter, DeadLetterQueue, DeadReason, Delivery, Disposition, Hopeless, Receiver,
-    Settlement, Taken,
+use crate::broker::{
+    ConsumerHandle, DeadReason, Delivery, Disposition, Hopeless, Receiver, Settlement, Taken,
 };
 use crate::canvas::Ending;
 use crate::config::Config;
@@ -34,7 +33,7 @@ use crate::control::Revocations;
 use crate::events::Dispatcher;
 use crate::failpoints::fail_point;
 use crate::heavy::aside;
-use crate::message::{Accept, EncodedBody, Parts, ProtocolError, TimeLimit, Value, envelope};
+use crate::message::{Accept, EncodedBody, Parts, ProtocolError, TimeLimit, Value};
 use crate::node::{Known, Stage, WorkerState, lock};
 use crate::task::{Request, States, TaskDefinition};
 
@@ -199,15 +198,10 @@ impl Runtime {
 
     /// Keeps a message among the dead letters that was acknowledged before anybody saw that it cannot be read.
     pub(crate) fn bury(&self, job: &Job) {
-        let keys = self.app.queues().keys();
-        let Some(dead_letters) = DeadLetterQueue::new(self.config(), keys) else { return };
-        let properties = &job.properties;
-        let to = &properties.delivery_info;
+        let to = &job.properties.delivery_info;
         let queue = if to.exchange.is_empty() { &to.routing_key } else { &*job.queue };
-        let list = keys.queue(queue, properties.priority.unwrap_or(0));
-        let message = envelope::encode(&job.whole_message());
-        let letter = DeadLetter::new(DeadReason::Malformed, list, &self.state.hostname, Vec::new(), &message);
-        self.commit_alone(dead_letters.push(&letter).into());
+        let (reason, message) = (DeadReason::Malformed, job.whole_message());
+        self.commit_alone(self.app.broker().letter(reason, &message, queue, &self.state.hostname));
     }
 
     /// Of a message that is no request: `result_extended` has nothing to add (sample `results_extended/unregistered`).

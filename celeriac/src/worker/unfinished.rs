@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::completion::Completion;
 use super::execute::Limits;
 use crate::backend::{ExceptionInfo, TaskMeta, TaskState};
-use crate::broker::redis::Disposition;
+use crate::broker::Disposition;
 use crate::canvas::{self, Effect, Ending};
 use crate::message::{Parts, Value};
 use crate::task::{Context, Request};
@@ -41,7 +41,7 @@ impl Completion<'_> {
     /// What a task that is part of a chord has stored of itself, if that is an outcome.
     async fn stored_outcome(&self, request: &Request) -> Option<TaskMeta> {
         request.body.embed.chord.as_ref()?;
-        match self.runtime.app.redis_backend()?.fetch(&request.id).await {
+        match self.runtime.app.result_backend()?.fetch(&request.id).await {
             Ok(stored) => stored.filter(|meta| meta.status.is_ready()),
             Err(error) => {
                 log::warn!(task_id = request.id.as_str(), error:% = error; "What {} has stored itself is not known to its chord: {error}", request.id);
@@ -92,9 +92,9 @@ impl Completion<'_> {
             Parts { headers: known.headers, properties: known.properties, body: known.body }.message();
         message.headers.redelivered = true;
         message.properties.delivery_info.redelivered = true;
-        match self.runtime.app.queues().publish_commands(&[message]).await {
-            Ok(commands) => {
-                self.runtime.commit_alone(commands);
+        match self.runtime.app.broker().publications(&[message]).await {
+            Ok(batch) => {
+                self.runtime.commit_alone(batch);
                 true
             }
             Err(error) => {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use celeriac::broker::redis::DeadLetter;
+use celeriac::broker::DeadLetter;
 use compat_tests::eventually;
 
 use crate::stage::{REPAIRED, Stage};

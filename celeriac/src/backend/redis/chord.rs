@@ -8,9 +8,10 @@ use redis::{Cmd, Pipeline, Value as Reply, cmd};
 
 use super::RedisBackend;
 use super::chord_scripts::{CLEAN, EXTEND, FAIL, OVERDUE, PART, PUT_OFF, RECLAIM, RENEW, SIZE};
-use crate::backend::{ChordPart, TaskState};
-use crate::broker::BrokerError;
+use crate::backend::{ChordPart, PartAnswer, Reclaimed, Returned, TaskState};
 use crate::broker::redis::{eval, texts};
+use crate::broker::{Answers, BrokerError};
+use crate::canvas::Effect;
 use crate::heavy::{LARGE, aside};
 use crate::message::Value;
 
@@ -27,35 +28,6 @@ const PUT_OFF_SECONDS: u64 = 300;
 const RENEW_EVERY: Duration = Duration::from_secs(60);
 /// Most chords that one command renews.
 const RENEW_BATCH: usize = 100;
-
-/// What the script said about a part.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PartAnswer {
-    /// Whether this part completed the chord and its sender is to go on with the body.
-    pub(crate) claimed: bool,
-    /// Whether the number of the chord's parts is known.
-    pub(crate) has_size: bool,
-    /// The part from which to go on, if the one that returned does not know the chord's body.
-    pub(crate) completing: Vec<u8>,
-}
-
-/// A part that has returned.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Returned {
-    pub(crate) task_id: String,
-    pub(crate) state: TaskState,
-    /// What it returned, or its exception.
-    pub(crate) result: Value,
-}
-
-/// A registered chord that was claimed to go on with it.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Reclaimed {
-    /// The part from which to go on, as [`RedisBackend::chord_part_command`] was given it; nothing if none could be read.
-    pub(crate) completing: Vec<u8>,
-    /// Whether the number of its parts is not stored any more: it will never be complete.
-    pub(crate) is_gone: bool,
-}
 
 impl RedisBackend {
     /// The command that sets a chord's size before its last header task is sent.
@@ -108,11 +80,28 @@ impl RedisBackend {
         eval(PART, &keys.each_ref(), &arguments)
     }
 
-    /// Reads the reply to [`RedisBackend::chord_part_command`].
-    pub(crate) fn part_answer(reply: &Reply) -> PartAnswer {
-        let Reply::Array(fields) = reply else {
-            return PartAnswer { claimed: false, has_size: true, completing: Vec::new() };
-        };
+    /// The commands of an effect that concerns groups and chords.
+    pub(crate) fn effect_commands(&self, effect: &Effect) -> Vec<Cmd> {
+        match effect {
+            Effect::ChordSize { group_id, size } => vec![self.chord_size_command(group_id, *size as u64)],
+            Effect::ChordGrow { group_id, by } => vec![self.chord_grow_command(group_id, *by as i64)],
+            Effect::ChordFailed { group_id } => vec![self.chord_fail_command(group_id)],
+            Effect::SaveGroup(group) => self.save_group_commands(group),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Reads the last `count` replies, which are to [`RedisBackend::chord_part_command`].
+    pub(crate) fn part_answers(answers: Answers, count: usize) -> Vec<Option<PartAnswer>> {
+        let replies = answers.into_replies();
+        let first = replies.len().saturating_sub(count);
+        let mut parts: Vec<_> = replies[first..].iter().map(|reply| Some(Self::part_answer(reply))).collect();
+        parts.resize(count, None);
+        parts
+    }
+
+    fn part_answer(reply: &Reply) -> PartAnswer {
+        let Reply::Array(fields) = reply else { return PartAnswer::UNKNOWN };
         PartAnswer {
             claimed: fields.get(3) == Some(&Reply::Int(1)),
             has_size: fields.get(2) != Some(&Reply::Nil),

@@ -3,6 +3,7 @@
 //! Source: celery 5.7 `celery/backends/redis.py`, `celery/backends/base.py`; transcripts
 //! `vectors/monitor/backend_*.txt`.
 
+mod attempt;
 mod chord;
 mod chord_scripts;
 mod read;
@@ -14,14 +15,16 @@ use std::time::Duration;
 
 use redis::{Cmd, Pipeline, Value as Reply, cmd};
 
-pub(crate) use chord::{Reclaimed, Returned};
-pub(crate) use read::Awaited;
+pub(crate) use attempt::Attempt;
 
 use super::encoding::Encoding;
 use super::{ExceptionInfo, ResultRef, TaskMeta, TaskState};
 use crate::broker::BrokerError;
-use crate::broker::redis::{Endpoint, Link, Timing, ask_for_limit, eval, limit};
-use crate::config::Config;
+use crate::broker::redis::{
+    Endpoint, Link, Timing, ask_for_limit, eval, limit, warn_of_eviction, watch_results,
+};
+use crate::broker::refusals::Refusals;
+use crate::config::{Config, Url};
 use crate::message::{Value, json};
 use waiters::Waiters;
 
@@ -88,14 +91,29 @@ impl RedisBackend {
         }
     }
 
+    /// The backend at a URL under those settings; nothing is connected yet.
+    ///
+    /// # Errors
+    /// [`BrokerError::BadUrl`] and [`BrokerError::BadTls`].
+    pub(crate) fn open(url: &Url, config: &Config) -> Result<Self, BrokerError> {
+        Ok(Self::new(Endpoint::result_backend(url, config)?, config))
+    }
+
+    /// Notes now and then which rights are missing.
+    pub(crate) async fn watch_rights(self, hostname: &str, refusals: Arc<Refusals>) {
+        let key = self.task_key(hostname);
+        watch_results(self.link, key, refusals).await;
+    }
+
+    /// Warns when the server evicts keys.
+    pub(crate) async fn warn_of_loss(self) {
+        warn_of_eviction(self.link).await;
+    }
+
     /// Takes note that the server takes no more bytes than that.
     pub(crate) fn limit_to(&self, bytes: u64) {
         let lower = |limit: u64| Some(if limit == 0 { bytes } else { limit.min(bytes) });
         let _ = self.limit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, lower);
-    }
-
-    pub(crate) fn link(&self) -> &Link {
-        &self.link
     }
 
     /// Where the results are.

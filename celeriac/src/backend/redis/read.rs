@@ -6,23 +6,12 @@ use std::time::Duration;
 use redis::{Pipeline, Value as Reply};
 
 use super::RedisBackend;
-use crate::backend::{TaskMeta, TaskState};
+use crate::backend::{Awaited, TaskMeta, TaskState};
 use crate::backoff::Backoff;
 use crate::broker::BrokerError;
 
 /// Most records that one command reads.
 const BATCH: usize = 500;
-
-/// How waiting for some tasks ended.
-#[derive(Debug)]
-pub(crate) enum Awaited {
-    /// All succeeded: their records, in the order in which they were asked for.
-    Ready(Vec<TaskMeta>),
-    /// One failed or was revoked, however many others are missing: its record.
-    Failed(Box<TaskMeta>),
-    /// One is not ready in time: its place among those asked for.
-    Missing(usize),
-}
 
 impl RedisBackend {
     /// What is stored of a task; `None` when nothing is.

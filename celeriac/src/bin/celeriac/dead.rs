@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use celeriac::Celery;
-use celeriac::broker::redis::{DeadLetter, DeadLetters, DeadReason, Fate};
+use celeriac::broker::redis::{DeadLetters, Fate};
+use celeriac::broker::{DeadLetter, DeadReason};
 use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
 use serde_json::{Value, json};

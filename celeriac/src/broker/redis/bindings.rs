@@ -26,13 +26,19 @@ pub(crate) fn matching_queues(keys: &Keys, members: &[String], routing_key: &str
 }
 
 /// The regular expression that kombu stores for a topic binding.
-pub(crate) fn topic_pattern(routing_key: &str) -> String {
+fn topic_pattern(routing_key: &str) -> String {
     let words = routing_key.split('.').map(|word| match word {
         "*" => r"[^\.]+".to_owned(),
         "#" => ".*?".to_owned(),
         word => regex::escape(word),
     });
     format!("^{}$", words.collect::<Vec<_>>().join(r"\."))
+}
+
+/// The member of an exchange's set of bindings for a queue.
+pub(crate) fn member(keys: &Keys, exchange_type: &str, routing_key: &str, queue: &str) -> String {
+    let pattern = if exchange_type == "topic" { topic_pattern(routing_key) } else { String::new() };
+    keys.binding(routing_key, &pattern, queue)
 }
 
 #[cfg(test)]

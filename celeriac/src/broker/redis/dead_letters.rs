@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use redis::{Cmd, Pipeline, Value, cmd};
 
-use super::dead_letter::DeadLetter;
 use super::script::eval;
 use super::{Keys, Link};
-use crate::broker::BrokerError;
+use crate::broker::{BrokerError, DeadLetter};
 use crate::config::Config;
 
 /// Takes a record out of the list and, if a list is named, puts its message there, to be delivered last.

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Link;
 use crate::backoff::Backoff;
-use crate::broker::BrokerError;
+use crate::broker::{BrokerError, Subscription};
 use crate::message::{Message, envelope};
 use crate::repeats::Repeats;
 
@@ -17,12 +17,6 @@ use crate::repeats::Repeats;
 const BUFFER: usize = 10_000;
 /// Messages that are remembered in order to know them again (kombu's `_fanout_compat_dedup_size`).
 const REMEMBERED: usize = 1000;
-
-/// Messages of fanout exchanges, with reconnection; ends when it is dropped.
-pub struct Subscription {
-    messages: mpsc::Receiver<Message>,
-    stop: CancellationToken,
-}
 
 impl Subscription {
     /// Subscribes to channel patterns; returns once the server has confirmed them the first time, or after the
@@ -35,20 +29,7 @@ impl Subscription {
         tokio::spawn(listen(link.clone(), wanted, sender, stop.clone(), ready));
         // The listener answers after its first attempt, whatever came of it.
         let _ = first.await;
-        Self { messages, stop }
-    }
-
-    /// The next message.
-    ///
-    /// Cancel safe.
-    pub async fn next(&mut self) -> Option<Message> {
-        self.messages.recv().await
-    }
-}
-
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        self.stop.cancel();
+        Self::new(messages, stop)
     }
 }
 

@@ -1,5 +1,7 @@
 //! The names of all keys and channels that the transport uses.
 
+use crate::config::Config;
+
 /// The separator between a queue's name and its priority step, and between the parts of a binding.
 const SEPARATOR: &str = "\u{6}\u{16}";
 
@@ -39,6 +41,32 @@ impl Default for KeysOptions {
             fanout_prefix: Some("/{db}.".to_owned()),
             fanout_patterns: true,
             sentinel_fanout_compat: false,
+        }
+    }
+}
+
+impl KeysOptions {
+    /// The options of those settings.
+    pub(crate) fn new(config: &Config) -> Self {
+        let options = &config.broker_transport_options;
+        let text = |name: &str, default: String| options.text(name).map_or(default, str::to_owned);
+        let defaults = KeysOptions::default();
+        let behind_sentinels = config.read_url().is_some_and(|url| url.scheme() == "sentinel");
+        Self {
+            global_keyprefix: text("global_keyprefix", defaults.global_keyprefix),
+            sep: text("sep", defaults.sep),
+            priority_steps: options.priority_steps(),
+            unacked_key: text("unacked_key", defaults.unacked_key),
+            unacked_index_key: text("unacked_index_key", defaults.unacked_index_key),
+            unacked_mutex_key: text("unacked_mutex_key", defaults.unacked_mutex_key),
+            fanout_prefix: match (options.text("fanout_prefix"), options.flag("fanout_prefix")) {
+                (_, Some(false)) => None,
+                (Some(prefix), None) => Some(prefix.to_owned()),
+                _ => defaults.fanout_prefix,
+            },
+            fanout_patterns: options.flag("fanout_patterns").unwrap_or(defaults.fanout_patterns),
+            sentinel_fanout_compat: behind_sentinels
+                && options.flag("sentinel_fanout_compat").unwrap_or(false),
         }
     }
 }

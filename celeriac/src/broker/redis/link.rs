@@ -326,7 +326,7 @@ impl Link {
                 let reason = source.detail().unwrap_or("wrong user or password").to_owned();
                 BrokerError::Refused { url, command: "the login".to_owned(), reason }
             }
-            None => BrokerError::Connection { url, source },
+            None => BrokerError::Connection { url, reason: source.to_string() },
         }
     }
 }

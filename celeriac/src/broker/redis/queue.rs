@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use redis::{Cmd, Pipeline, Value, cmd};
 
-use super::bindings::{matching_queues, topic_pattern};
+use super::bindings::{matching_queues, member};
 use super::script::texts;
-use super::{Keys, Link};
-use crate::broker::BrokerError;
-use crate::config::BoundQueue;
+use super::{DeadLetterQueue, Endpoint, Keys, KeysOptions, Link, Timing};
+use crate::broker::{BrokerError, Subscription};
+use crate::config::{BoundQueue, Config, Url};
 use crate::message::{Message, envelope};
 
 /// The queues and exchanges of one broker database.
@@ -23,6 +23,8 @@ pub struct Queues {
     declared: Arc<[(String, String)]>,
     /// When the lists of a queue expire (`x-expires`).
     expirations: Arc<HashMap<String, Duration>>,
+    /// Where messages go that are given up; `None` drops them.
+    dead_letters: Option<DeadLetterQueue>,
 }
 
 impl Queues {
@@ -34,7 +36,28 @@ impl Queues {
             fanout_exchanges: fanout_exchanges.into(),
             declared: Arc::default(),
             expirations: Arc::default(),
+            dead_letters: None,
         }
+    }
+
+    /// The queues at a URL under those settings; nothing is connected yet.
+    ///
+    /// # Errors
+    /// [`BrokerError::BadUrl`] and [`BrokerError::BadTls`].
+    pub(crate) fn open(url: &Url, config: &Config) -> Result<Self, BrokerError> {
+        let endpoint = Endpoint::broker(url, config)?;
+        let keys = Arc::new(Keys::new(KeysOptions::new(config), endpoint.database()));
+        let mut fanout = config.fanout_exchanges();
+        fanout.extend([format!("{}.pidbox", config.control_exchange), config.event_exchange.clone()]);
+        let queues = Self::new(Link::new(endpoint, Timing::broker(config)), Arc::clone(&keys), &fanout)
+            .declaring(config.bound_queues())
+            .expiring(config.queue_expirations());
+        Ok(Self { dead_letters: DeadLetterQueue::new(config, &keys), ..queues })
+    }
+
+    /// Where messages go that are given up.
+    pub(crate) fn dead_letters(&self) -> Option<&DeadLetterQueue> {
+        self.dead_letters.as_ref()
     }
 
     /// The same for an application that declares those queues.
@@ -68,17 +91,24 @@ impl Queues {
     /// # Errors
     /// [`BrokerError::Connection`] (then it is unknown whether they were published) and [`BrokerError::Refused`].
     pub async fn publish(&self, messages: &[Message]) -> Result<(), BrokerError> {
-        let mut commands = Pipeline::new();
-        for command in self.publish_commands(messages).await? {
-            commands.add_command(command);
-        }
+        let commands = self.publish_commands(messages).await?;
+        self.carry_out(commands).await.map(drop)
+    }
+
+    /// Carries out commands, all or none, and returns their replies.
+    ///
+    /// # Errors
+    /// [`BrokerError::Connection`] and [`BrokerError::Timeout`] (then it is unknown whether they were carried out), and
+    /// [`BrokerError::Refused`].
+    pub(crate) async fn carry_out(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, BrokerError> {
+        let mut pipeline = Pipeline::new();
         if commands.len() > 1 {
-            commands.atomic();
+            pipeline.atomic();
         }
-        if !commands.is_empty() {
-            self.link.call(&mut commands).await?;
+        for command in commands {
+            pipeline.add_command(command);
         }
-        Ok(())
+        if pipeline.is_empty() { Ok(Vec::new()) } else { self.link.call(&mut pipeline).await }
     }
 
     /// The commands that publish messages, each to where its `delivery_info` says.
@@ -162,8 +192,7 @@ impl Queues {
 
     /// The member of an exchange's set of bindings for a queue.
     pub(crate) fn binding(&self, exchange_type: &str, routing_key: &str, queue: &str) -> String {
-        let pattern = if exchange_type == "topic" { topic_pattern(routing_key) } else { String::new() };
-        self.keys.binding(routing_key, &pattern, queue)
+        member(&self.keys, exchange_type, routing_key, queue)
     }
 
     /// Binds a queue to an exchange for good, as kombu 5.7 does when it declares a queue.
@@ -183,6 +212,12 @@ impl Queues {
         bind.cmd("SADD").arg(self.keys.bindings(exchange)).arg(&member);
         bind.cmd("SADD").arg(self.keys.permanent_bindings(exchange)).arg(&member);
         self.link.call(&mut bind).await.map(drop)
+    }
+
+    /// Subscribes to what is published to a fanout exchange with that routing key.
+    pub(crate) async fn subscribe(&self, exchange: &str, routing_key: &str) -> Subscription {
+        let patterns = self.keys.fanout_patterns(exchange, routing_key);
+        Subscription::open(&self.link, patterns, self.keys.fanout_repeats()).await
     }
 
     /// How many messages wait in a queue, over all priorities.

@@ -10,8 +10,10 @@ use std::time::Duration;
 use redis::{Pipeline, Value, cmd};
 
 use super::connection::server_error;
-use super::refusals::{Effect, Refusal, Refusals, Work, code, is_passing};
+use super::refusal::is_passing;
 use super::{Keys, Link};
+use crate::broker::refusal::code;
+use crate::broker::refusals::{Effect, Refusal, Refusals, Work};
 
 /// How often the rights at a result backend are asked for.
 const ASK_EVERY: Duration = Duration::from_secs(30);

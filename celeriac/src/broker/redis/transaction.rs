@@ -342,10 +342,10 @@ impl Transaction {
         let (mut first, counts) = self.counts();
         let counts: Vec<usize> = counts.collect();
         for (part, count) in self.parts.into_iter().zip(counts) {
-            if let Some(listener) = part.replies {
+            if let Some(listener) = part.answers {
                 // The command that moves the message is none of the listener's; one that is gone no longer wants to know.
                 let own = first..first + count.saturating_sub(usize::from(part.acknowledges_itself));
-                let _ = listener.send(Ok(replies.get(own).unwrap_or_default().to_vec()));
+                let _ = listener.send(Ok(replies.get(own).unwrap_or_default().to_vec().into()));
             }
             part.replaces.map(&mut ended);
             first += count;

@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::dead_letters::DeadLetterWatch;
 use crate::broker::BrokerError;
-use crate::broker::redis::{DeadLetterCount, Effect, Queues, refuses_everything};
+use crate::broker::redis::{DeadLetterCount, Queues, refuses_everything};
+use crate::broker::refusals::Effect;
 use crate::control::worker_port::{Condition, WorkerPort};
 use crate::node::lock;
 

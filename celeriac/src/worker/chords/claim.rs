@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use redis::Cmd;
-
-use crate::backend::ChordPart;
-use crate::backend::redis::RedisBackend;
+use crate::backend::{Backend, ChordPart};
+use crate::broker::Batch;
 use crate::canvas;
 use crate::message::{Accept, Body, Headers, Message, Properties, ProtocolError, Serializer, envelope};
 use crate::task::Request;
@@ -32,9 +30,9 @@ impl Claim {
         Self { part, token: canvas::random_id(), completing, redelivered }
     }
 
-    /// The command that returns the part and claims the chord if it is complete.
-    pub(in crate::worker) fn command(&self, backend: &RedisBackend) -> Cmd {
-        backend.chord_part_command(&self.part, &self.token, &self.completing, self.redelivered)
+    /// Returns the write that returns the part and claims the chord if it is complete.
+    pub(in crate::worker) fn returning(&self, backend: &Backend) -> Batch {
+        backend.returning(&self.part, &self.token, &self.completing, self.redelivered)
     }
 }
 
@@ -69,14 +67,14 @@ pub(super) fn completed_by(completing: &[u8], hostname: &str) -> Result<Request,
 
 impl Runtime {
     /// Keeps a claim for longer; `false` when another worker has it now.
-    pub(super) async fn keeps(&self, backend: &RedisBackend, claim: &Claim) -> bool {
+    pub(super) async fn keeps(&self, backend: &Backend, claim: &Claim) -> bool {
         self.insist(|| backend.extend_claim(&claim.part.group_id, &claim.token)).await
     }
 
     /// Does something while a claim is kept; `None` when another worker has it meanwhile.
     pub(super) async fn while_claimed<T>(
         &self,
-        backend: &RedisBackend,
+        backend: &Backend,
         claim: &Claim,
         work: impl Future<Output = T>,
     ) -> Option<T> {

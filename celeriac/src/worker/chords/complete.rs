@@ -3,43 +3,37 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use redis::Cmd;
-
 use super::claim::{Claim, completed_by};
 use super::join::Parts;
-use crate::app::Lowered;
-use crate::backend::ExceptionInfo;
-use crate::backend::redis::RedisBackend;
-use crate::canvas::{self, Outbox};
+use crate::app::Steps;
+use crate::backend::{Backend, ExceptionInfo, PartAnswer};
+use crate::broker::Answers;
+use crate::canvas::{self, Effect, Outbox};
 use crate::failpoints::fail_point;
 use crate::task::Request;
 use crate::worker::insist::Uncommitted;
 use crate::worker::refused::exception;
 use crate::worker::runtime::Runtime;
 
-/// How long it is remembered that the body of a chord was sent, where broker and results are apart.
-const MARK_SECONDS: u64 = 3600;
-
 impl Runtime {
     /// Goes on with the chords that the parts just returned have completed.
     pub(in crate::worker) async fn follow_claims(
         self: &Arc<Self>,
         claims: Vec<Claim>,
-        replies: Vec<redis::Value>,
+        answers: Answers,
         request: &Request,
     ) {
-        let Some(backend) = self.app.redis_backend() else { return };
-        let offset = replies.len().saturating_sub(claims.len());
-        for (index, claim) in claims.iter().enumerate() {
-            let reply = match replies.get(offset + index) {
-                Some(reply) => reply.clone(),
-                // The reply was lost; counting a part again changes nothing.
+        let Some(backend) = self.app.result_backend() else { return };
+        let answers = backend.part_answers(answers, claims.len());
+        for (claim, answer) in claims.iter().zip(answers) {
+            let answer = match answer {
+                Some(answer) => answer,
+                // The answer was lost; counting a part again changes nothing.
                 None => {
-                    let command = || vec![claim.command(backend)];
-                    self.insist(|| backend.run(command())).await.into_iter().next().unwrap_or_default()
+                    let again = self.insist(|| backend.carry_out(claim.returning(backend))).await;
+                    backend.part_answers(again, 1).into_iter().flatten().next().unwrap_or(PartAnswer::UNKNOWN)
                 }
             };
-            let answer = RedisBackend::part_answer(&reply);
             if answer.claimed {
                 fail_point!("chord.claimed");
                 self.complete_chord(backend, &self.informed(claim, &answer.completing), request).await;
@@ -68,15 +62,16 @@ impl Runtime {
 
     /// Ends the counting of a complete chord whose body is not known: none of its parts could be read, or only by workers that
     /// did not leave it.
-    pub(super) async fn abandon_chord(&self, backend: &RedisBackend, group_id: &str) {
+    pub(super) async fn abandon_chord(&self, backend: &Backend, group_id: &str) {
         log::error!(group_id; "The parts of chord {group_id} have ended, but its body is not known since none of their messages could be read: it stays PENDING\nhint: let the worker accept what its clients send (accept_content)");
-        self.insist(|| backend.run(vec![backend.chord_fail_command(group_id)])).await;
+        let failed = Effect::ChordFailed { group_id: group_id.to_owned() };
+        self.insist(|| backend.carry_out(backend.following(&failed))).await;
     }
 
     /// Sends the body of a chord that is claimed.
     pub(super) async fn complete_chord(
         self: &Arc<Self>,
-        backend: &RedisBackend,
+        backend: &Backend,
         claim: &Claim,
         request: &Request,
     ) {
@@ -113,26 +108,27 @@ impl Runtime {
             let exception = ExceptionInfo::celery("ChordError", format!("Callback error: {error}"));
             return self.fail_chord(claim, &exception, &exception, request).await;
         }
-        let lowered = self.try_insist(|| self.app.lower(outbox.effects.clone())).await;
-        let Lowered { prepare, publish, results, .. } = match lowered {
-            Ok(lowered) => lowered,
+        let steps = self.try_insist(|| self.app.steps(outbox.effects.clone())).await;
+        let Steps { prepare, publish, results, .. } = match steps {
+            Ok(steps) => steps,
             Err(uncommitted) => return self.fail_body(claim, uncommitted, request).await,
         };
-        let results = [prepare, results].concat();
-        let clean = backend.chord_clean_command(&part.group_id, &claim.token);
-        let is_sent = if self.app.is_one_database() {
-            let keep = backend.extend_claim_command(&part.group_id, &claim.token);
-            self.commit_if(&keep, &[results, publish, vec![clean]].concat()).await
+        let results = prepare.and(results);
+        let ending = backend.ending_chord(&part.group_id, &claim.token);
+        let is_sent = if self.app.commits_together() {
+            let keeping = backend.keeping_claim(&part.group_id, &claim.token);
+            self.commit_if(keeping, results.and(publish).and(ending)).await
         } else {
             if let Err(uncommitted) = self.store(backend, &results).await {
                 return self.fail_body(claim, uncommitted, request).await;
             }
             fail_point!("chord.prepared");
-            let is_first = self.mark_sent(&part.group_id, request);
-            let is_sent = self.commit_if(&is_first, &publish).await;
+            // The claim, which is at another server, may have ended while the broker was away.
+            let mark = self.app.broker().mark_sent(&part.group_id, &request.properties.delivery_tag);
+            let is_sent = self.commit_if(mark.unwrap_or_default(), publish).await;
             fail_point!("chord.published");
             if is_sent.is_ok() {
-                self.insist(|| backend.run(vec![clean.clone()])).await;
+                self.insist(|| backend.carry_out(ending.clone())).await;
             }
             is_sent
         };
@@ -161,15 +157,6 @@ impl Runtime {
                 log::error!(group_id; "The body of chord {group_id} is left to another worker: {refusal}");
             }
         }
-    }
-
-    /// The command that marks the body of a chord as sent, unless it is marked already: the claim, which is in another
-    /// database, may have ended while the broker was away.
-    fn mark_sent(&self, group_id: &str, request: &Request) -> Cmd {
-        let key = self.app.queues().keys().sent(group_id, &request.properties.delivery_tag);
-        let mut mark = redis::cmd("SET");
-        mark.arg(key).arg(1).arg("NX").arg("EX").arg(MARK_SECONDS);
-        mark
     }
 }
 

@@ -6,8 +6,9 @@ use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::Claim;
-use crate::app::Lowered;
+use crate::app::Steps;
 use crate::backend::ExceptionInfo;
+use crate::broker::Batch;
 use crate::canvas::{self, Effect, Errbacks, Outbox};
 use crate::message::Signature;
 use crate::task::Request;
@@ -27,7 +28,7 @@ impl Runtime {
         request: &Request,
     ) {
         let part = &claim.part;
-        let (Some(backend), Some(body)) = (self.app.redis_backend(), &part.body) else { return };
+        let (Some(backend), Some(body)) = (self.app.result_backend(), &part.body) else { return };
         if !self.keeps(backend, claim).await {
             log::warn!(group_id = part.group_id.as_str(); "Chord {} is failed by another worker", part.group_id);
             return;
@@ -75,7 +76,7 @@ impl Runtime {
         errbacks: &[(&Signature, Failed<'_>)],
         request: &Request,
     ) -> bool {
-        let Some(backend) = self.app.redis_backend() else { return false };
+        let Some(backend) = self.app.result_backend() else { return false };
         if !self.keeps(backend, claim).await {
             return false;
         }
@@ -84,6 +85,7 @@ impl Runtime {
         let calls = self.call_errbacks(errbacks, request, limits);
         self.while_claimed(backend, claim, calls).await == Some(Called::Done)
     }
+
     /// Commits what follows from the failure of a chord. If the server refuses it, the messages go to the dead letters; if it
     /// refuses that too, each effect is committed alone, so that only the refused ones are missing.
     async fn end_chord(self: &Arc<Self>, claim: &Claim, effects: Vec<Effect>, request: &Request) {
@@ -129,31 +131,31 @@ impl Runtime {
         request: &'a Request,
     ) -> BoxFuture<'a, Result<(), Uncommitted>> {
         Box::pin(async move {
-            let (mut effects, mut letters) = (effects, Vec::new());
+            let (mut effects, mut letters) = (effects, Batch::Empty);
             if sending == Sending::DeadLetters {
                 effects.retain(|effect| match effect {
                     Effect::Publish(message) => {
-                        letters.extend(self.letter_of(message));
+                        letters.append(self.letter_of(message));
                         false
                     }
                     effect => !matches!(effect, Effect::TaskSent(_)),
                 });
             }
-            let lowered = self.try_insist(|| self.app.lower(effects.clone())).await?;
-            let Lowered { prepare, publish, mut results, parts, revoked } = lowered;
+            let Steps { prepare, publish, mut results, parts, revoked } =
+                self.try_insist(|| self.app.steps(effects.clone())).await?;
             self.revoke_all(&revoked);
-            let publish = [publish, letters].concat();
-            let Some(backend) = self.app.redis_backend() else { return Ok(()) };
+            let publish = publish.and(letters);
+            let Some(backend) = self.app.result_backend() else { return Ok(()) };
             let claims: Vec<Claim> = parts.into_iter().map(|part| Claim::new(part, Some(request))).collect();
-            results.extend(claims.iter().map(|claim| claim.command(backend)));
-            let replies = if self.app.is_one_database() {
-                self.commit_once([prepare, publish, results].concat()).await?
+            claims.iter().for_each(|claim| results.append(claim.returning(backend)));
+            let answers = if self.app.commits_together() {
+                self.commit_once(prepare.and(publish).and(results)).await?
             } else {
                 self.store(backend, &prepare).await?;
                 self.commit_once(publish).await?;
                 self.store(backend, &results).await?
             };
-            self.follow_claims(claims, replies, request).await;
+            self.follow_claims(claims, answers, request).await;
             Ok(())
         })
     }

@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::backend::redis::{Awaited, RedisBackend, Returned};
-use crate::backend::{ChordPart, ExceptionInfo, ResultRef, TaskState};
+use crate::backend::{Awaited, Backend, ChordPart, ExceptionInfo, ResultRef, Returned, TaskState};
 use crate::broker::BrokerError;
 use crate::message::Value;
 use crate::worker::runtime::Runtime;
@@ -23,7 +22,7 @@ impl Runtime {
     /// The results of a chord's header: by the saved shape if its header held groups, else in the order of its parts.
     pub(super) async fn chord_results(
         &self,
-        backend: &RedisBackend,
+        backend: &Backend,
         part: &ChordPart,
     ) -> Result<Parts, BrokerError> {
         let joined = async {
@@ -59,7 +58,7 @@ fn in_order(parts: Vec<Returned>) -> Parts {
 /// The results of a saved group in its shape.
 ///
 /// Nearly all were returned with the parts. The records of others are read, and those that are missing waited for.
-async fn join(backend: &RedisBackend, group_id: &str, group: &ResultRef) -> Result<Parts, BrokerError> {
+async fn join(backend: &Backend, group_id: &str, group: &ResultRef) -> Result<Parts, BrokerError> {
     let parts = backend.returned_parts(group_id).await?;
     let mut returned: HashMap<String, Returned> =
         parts.into_iter().map(|part| (part.task_id.clone(), part)).collect();
@@ -88,7 +87,7 @@ async fn join(backend: &RedisBackend, group_id: &str, group: &ResultRef) -> Resu
 }
 
 /// What these tasks returned, or the exception of one that failed or is not ready in time.
-async fn await_all(backend: &RedisBackend, tasks: &[&str]) -> Result<Result<Vec<Value>, Value>, BrokerError> {
+async fn await_all(backend: &Backend, tasks: &[&str]) -> Result<Result<Vec<Value>, Value>, BrokerError> {
     if tasks.is_empty() {
         return Ok(Ok(Vec::new()));
     }

@@ -7,10 +7,9 @@ use futures_util::StreamExt;
 use futures_util::stream;
 
 use super::claim::{Claim, completed_by};
-use crate::backend::redis::{Reclaimed, RedisBackend};
-use crate::backend::{ExceptionInfo, TaskState};
+use crate::backend::{Backend, ExceptionInfo, Reclaimed, TaskState};
 use crate::broker::BrokerError;
-use crate::canvas;
+use crate::canvas::{self, Effect};
 use crate::failpoints::fail_point;
 use crate::message::{ProtocolError, Value};
 use crate::worker::runtime::Runtime;
@@ -23,7 +22,7 @@ const AT_A_TIME: usize = 8;
 /// Goes on with the chords of workers that died between claiming one and sending its body, and fails those whose size is
 /// gone, until the worker stops.
 pub(in crate::worker) async fn recover(runtime: Arc<Runtime>) {
-    let Some(backend) = runtime.app.redis_backend().cloned() else { return };
+    let Some(backend) = runtime.app.result_backend().cloned() else { return };
     let mut failures = 0;
     loop {
         tokio::select! {
@@ -38,7 +37,7 @@ pub(in crate::worker) async fn recover(runtime: Arc<Runtime>) {
             Ok(()) => {}
             Err(error) => {
                 if failures == 0 {
-                    log::warn!(backend:% = backend.endpoint(), error:% = error; "Chords of dead workers cannot be looked for, trying again every {}s: {error}", LOOK_EVERY.as_secs());
+                    log::warn!(backend:% = backend, error:% = error; "Chords of dead workers cannot be looked for, trying again every {}s: {error}", LOOK_EVERY.as_secs());
                 }
                 failures += 1;
             }
@@ -46,7 +45,7 @@ pub(in crate::worker) async fn recover(runtime: Arc<Runtime>) {
     }
 }
 
-async fn recover_all(runtime: &Arc<Runtime>, backend: &RedisBackend) -> Result<(), BrokerError> {
+async fn recover_all(runtime: &Arc<Runtime>, backend: &Backend) -> Result<(), BrokerError> {
     let overdue = stream::iter(backend.overdue_chords().await?);
     let recovered = overdue.map(|group_id| async move {
         let error = match recover_one(runtime, backend, &group_id).await {
@@ -61,11 +60,7 @@ async fn recover_all(runtime: &Arc<Runtime>, backend: &RedisBackend) -> Result<(
     outcomes.into_iter().collect()
 }
 
-async fn recover_one(
-    runtime: &Arc<Runtime>,
-    backend: &RedisBackend,
-    group_id: &str,
-) -> Result<(), BrokerError> {
+async fn recover_one(runtime: &Arc<Runtime>, backend: &Backend, group_id: &str) -> Result<(), BrokerError> {
     let token = canvas::random_id();
     let Some(Reclaimed { completing, is_gone }) = backend.reclaim_chord(group_id, &token).await? else {
         return Ok(());
@@ -74,7 +69,8 @@ async fn recover_one(
     if completing.is_empty() {
         if is_gone {
             // A group that is no chord, of which a message could not be read.
-            return backend.run(vec![backend.chord_fail_command(group_id)]).await.map(drop);
+            let failed = Effect::ChordFailed { group_id: group_id.to_owned() };
+            return backend.carry_out(backend.following(&failed)).await.map(drop);
         }
         runtime.abandon_chord(backend, group_id).await;
         return Ok(());

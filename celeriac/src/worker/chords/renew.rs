@@ -14,7 +14,7 @@ const READ_AT_A_TIME: usize = 200;
 ///
 /// Whatever runs, or waits here for its eta, may take longer than `result_chord_expires`.
 pub(in crate::worker) async fn renew(runtime: Arc<Runtime>) {
-    let Some(backend) = runtime.app.redis_backend() else { return };
+    let Some(backend) = runtime.app.result_backend() else { return };
     let Some(every) = backend.renewal() else { return };
     let over = async {
         runtime.stopping.cancelled().await;
@@ -36,7 +36,7 @@ pub(in crate::worker) async fn renew(runtime: Arc<Runtime>) {
             Ok(()) => failures = 0,
             Err(error) => {
                 if failures == 0 {
-                    log::warn!(backend:% = backend.endpoint(), error:% = error; "The counters of {} chord(s) cannot be renewed and may expire before their parts are done: {error}", chords.len());
+                    log::warn!(backend:% = backend, error:% = error; "The counters of {} chord(s) cannot be renewed and may expire before their parts are done: {error}", chords.len());
                 }
                 failures += 1;
             }

@@ -3,7 +3,7 @@
 //! Source: celery 5.7 `Request.on_failure` in `celery/worker/request.py`.
 
 use crate::backend::ExceptionInfo;
-use crate::broker::redis::Disposition;
+use crate::broker::Disposition;
 use crate::canvas::Ending;
 use crate::message::Value;
 use crate::task::{Context, Retry};

@@ -9,27 +9,20 @@ use std::time::{Duration, Instant};
 
 use redis::{Pipeline, Value};
 
-use super::{Consumer, Receiver};
+use super::Consumer;
 use crate::broker::redis::Keys;
-use crate::broker::redis::bindings::matching_queues;
+use crate::broker::redis::bindings::{matching_queues, member};
 use crate::broker::redis::connection::server_error;
 use crate::broker::redis::exchange::is_full;
-use crate::broker::redis::refusals::Work;
 use crate::broker::redis::script::texts;
+use crate::broker::refusals::Work;
+use crate::broker::{Binding, Receiver};
 
 /// How many replies there are to what is written of one exchange.
 pub(super) const REPLIES: usize = 4;
 
 /// How often the bindings of one exchange are written, at most.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
-
-/// A queue's binding to an exchange, for good.
-pub(crate) struct Binding {
-    pub(crate) queue: Arc<str>,
-    pub(crate) exchange: String,
-    /// The member of the exchange's sets.
-    pub(crate) member: String,
-}
 
 /// All bindings, by their exchange.
 #[derive(Default)]
@@ -72,7 +65,8 @@ impl Bindings {
         if !bindings.is_empty() {
             self.queues = Arc::default();
         }
-        for Binding { queue, exchange, member } in bindings {
+        for Binding { queue, exchange, exchange_type, routing_key } in bindings {
+            let member = member(keys, &exchange_type, &routing_key, &queue);
             let table = keys.bindings(&exchange);
             let known = self.exchanges.iter().position(|known| known.sets[0] == table);
             let at = known.unwrap_or_else(|| {

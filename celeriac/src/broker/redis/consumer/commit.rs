@@ -5,10 +5,10 @@ use std::time::Instant;
 use redis::{Cmd, Pipeline, Value, cmd};
 
 use super::part::Part;
-use super::{Consumer, Disposition, Entry, Receiver, Settlement};
-use crate::broker::redis::DeadLetter;
+use super::{Consumer, Entry};
 use crate::broker::redis::exchange::{guarded, is_full};
 use crate::broker::redis::transaction::{Refused, Transaction, acknowledge};
+use crate::broker::{DeadLetter, Disposition, Receiver, Settlement};
 use crate::failpoints::fail_point;
 
 /// Most settlements that one round trip commits.
@@ -53,7 +53,7 @@ impl<R: Receiver> Consumer<R> {
     }
 
     fn add_settlement(&mut self, transaction: &mut Transaction, settlement: Settlement) {
-        let Settlement { serial, disposition, commands, replies, owner, replaces } = settlement;
+        let Settlement { serial, disposition, batch, answers, owner, replaces } = settlement;
         if disposition == Disposition::Hold {
             if let Some(serial) = serial {
                 self.held.stays(serial);
@@ -66,7 +66,8 @@ impl<R: Receiver> Consumer<R> {
         {
             self.park(transaction, entry, eta);
         }
-        let mut part = Part { serial, entry, commands, replies, owner, replaces, ..Part::default() };
+        let commands = batch.into_commands();
+        let mut part = Part { serial, entry, commands, answers, owner, replaces, ..Part::default() };
         let elsewhere =
             part.entry.as_ref().map(|entry| self.elsewhere(disposition, entry)).unwrap_or_default();
         if let Some((elsewhere, then)) = elsewhere.split_first() {

@@ -6,11 +6,13 @@ use redis::{Pipeline, PushInfo, Value};
 use tokio::sync::mpsc;
 
 use super::lease::renew_lease;
-use super::{Arrival, Consumer, Receiver};
+use super::{Arrival, Consumer};
+use crate::broker::Receiver;
 use crate::broker::redis::connection::{Connection, replies, server_error};
 use crate::broker::redis::inflight::SLOTS;
-use crate::broker::redis::refusals::{Work, is_passing};
+use crate::broker::redis::refusal::is_passing;
 use crate::broker::redis::rights::{Missing, Need, Rights};
+use crate::broker::refusals::Work;
 use crate::message::envelope;
 
 /// The number of a connection that no server gives, to ask whether a command is allowed.

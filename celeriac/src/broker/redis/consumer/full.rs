@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::part::Part;
-use super::{Consumer, Entry, Receiver};
+use super::{Consumer, Entry};
+use crate::broker::Receiver;
 use crate::broker::redis::transaction::Transaction;
 
 /// How long the server is taken for full before the usual way is tried again.

@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 use redis::{Cmd, Pipeline, Value, cmd};
 
-use super::{Consumer, Entry, Receiver};
+use super::{Consumer, Entry};
+use crate::broker::Receiver;
 use crate::broker::redis::Keys;
 use crate::broker::redis::exchange::exchange;
-use crate::broker::redis::refusals::{Refusal, Work, is_passing};
+use crate::broker::redis::refusal::is_passing;
 use crate::broker::redis::script::eval;
+use crate::broker::refusals::{Refusal, Work};
 
 /// How often leases are renewed.
 const RENEW_EVERY: Duration = Duration::from_secs(5);

@@ -15,7 +15,6 @@ mod lease;
 mod parked;
 mod part;
 mod refused;
-mod settlement;
 mod source;
 mod sources;
 
@@ -27,26 +26,23 @@ use redis::{Pipeline, PushInfo, PushKind, Value};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use bindings::Binding;
-pub(crate) use part::Owner;
 pub(crate) use part::Part;
-pub(crate) use refused::Hopeless;
-pub(crate) use settlement::{ConsumerHandle, Disposition, Settlement};
 
 use super::clock::ServerClock;
 use super::connection::{Connection, replies, server_error};
 use super::exchange::is_full;
 use super::inflight::Slots;
-use super::refusals::{Refusal, Refusals, Work, is_passing};
+use super::refusal::is_passing;
 use super::transaction::Transaction;
-use super::troubles::Troubles;
-use super::{DeadLetterQueue, Keys, Link, Persistence};
+use super::{DeadLetterQueue, Keys, Link, Queues};
 use crate::backoff::Backoff;
-use crate::broker::BrokerError;
-use crate::config::QueueOrder;
+use crate::broker::refusals::{Refusal, Refusals, Work};
+use crate::broker::troubles::Troubles;
+use crate::broker::{self, BrokerError, ConsumerHandle, Delivery, Persistence, Receiver, Settlement, Taken};
+use crate::config::{Config, QueueOrder};
 use crate::failpoints::fail_point;
 use crate::heavy::{LARGE, aside};
-use crate::message::{Parts, ProtocolError, envelope};
+use crate::message::{Parts, envelope};
 use aside::Aside;
 use bindings::Bindings;
 use full::Full;
@@ -72,37 +68,6 @@ const AWAY: Duration = Duration::from_secs(5);
 async fn gone(finish: &CancellationToken) {
     finish.cancelled().await;
     tokio::time::sleep(AWAY).await;
-}
-
-/// One hand-over of a message to this worker.
-pub(crate) struct Delivery {
-    /// Number of the delivery within this consumer, by which it is settled.
-    pub(crate) serial: u64,
-    /// The queue that it came from.
-    pub(crate) queue: Arc<str>,
-    /// The message, or why it cannot be read and what can be read of it.
-    pub(crate) message: Result<Parts, Box<(ProtocolError, Parts)>>,
-    /// Whether it was put aside before and is due now.
-    pub(crate) was_parked: bool,
-}
-
-/// What the receiver of a delivery did with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Taken {
-    /// It is acknowledged already.
-    Acknowledged,
-    /// It will be settled later.
-    Held,
-}
-
-/// Receives deliveries; called from the consumer's loop, so it must return quickly.
-pub(crate) trait Receiver: Send + Sync + 'static {
-    /// How many more messages are wanted now.
-    fn capacity(&self) -> usize;
-    /// Takes one message.
-    fn receive(&self, delivery: Delivery) -> Taken;
-    /// Settles in another way what the server refuses for good.
-    fn refused(&self, hopeless: Hopeless);
 }
 
 /// The consumer's loop and its state.
@@ -154,23 +119,29 @@ pub(crate) struct Consumer<R> {
     troubles: Troubles,
 }
 
-/// How a consumer is set up.
+/// How a consumer of a Redis server is set up.
 pub(crate) struct ConsumerOptions {
-    pub(crate) worker: String,
-    pub(crate) queues: Vec<Arc<str>>,
-    pub(crate) visibility_timeout: Duration,
-    /// Node name.
-    pub(crate) hostname: String,
-    /// Where messages go that are given up; `None` drops them.
-    pub(crate) dead_letters: Option<DeadLetterQueue>,
+    common: broker::ConsumerOptions,
+    visibility_timeout: Duration,
     /// How long a lost broker is tried.
-    pub(crate) persistence: Persistence,
+    persistence: Persistence,
     /// In which order queues of equal priority are served.
-    pub(crate) queue_order: QueueOrder,
-    /// Where it is noted what the server refuses.
-    pub(crate) refusals: Arc<Refusals>,
+    queue_order: QueueOrder,
     /// The key of a result, if results are kept in the same database.
-    pub(crate) result_key: Option<String>,
+    result_key: Option<String>,
+}
+
+impl ConsumerOptions {
+    pub(crate) fn new(common: broker::ConsumerOptions, config: &Config, result_key: Option<String>) -> Self {
+        let transport = &config.broker_transport_options;
+        Self {
+            common,
+            visibility_timeout: transport.visibility_timeout(),
+            persistence: Persistence::new(config),
+            queue_order: transport.queue_order(),
+            result_key,
+        }
+    }
 }
 
 /// A message that has come to this worker.
@@ -208,20 +179,20 @@ struct RoundTrip {
 impl<R: Receiver> Consumer<R> {
     /// A consumer that hands messages to the receiver that `make` builds.
     pub(crate) fn new(
-        link: Link,
-        keys: Arc<Keys>,
+        broker: &Queues,
         options: ConsumerOptions,
         make: impl FnOnce(ConsumerHandle) -> Arc<R>,
     ) -> Self {
-        let (handle, settlements) = ConsumerHandle::new(options.queues);
+        let ConsumerOptions { common, visibility_timeout, persistence, queue_order, result_key } = options;
+        let (handle, settlements) = ConsumerHandle::new(common.queues);
         Self {
-            link,
-            keys,
-            worker: options.worker,
-            visibility_timeout: options.visibility_timeout,
-            hostname: options.hostname,
-            dead_letters: options.dead_letters,
-            persistence: options.persistence,
+            link: broker.link().clone(),
+            keys: Arc::clone(broker.keys()),
+            worker: common.worker,
+            visibility_timeout,
+            hostname: common.hostname,
+            dead_letters: broker.dead_letters().cloned(),
+            persistence,
             receiver: make(handle.clone()),
             troubles: handle.troubles().clone(),
             handle,
@@ -229,7 +200,7 @@ impl<R: Receiver> Consumer<R> {
             arrived: Vec::new(),
             held: Held::default(),
             slots: Slots::default(),
-            sources: Sources::new(options.queue_order),
+            sources: Sources::new(queue_order),
             parked: Parked::default(),
             bindings: Bindings::default(),
             acknowledged: Vec::new(),
@@ -241,8 +212,8 @@ impl<R: Receiver> Consumer<R> {
             transaction_number: 0,
             full: Full::default(),
             is_leased: true,
-            refusals: options.refusals,
-            result_key: options.result_key,
+            refusals: common.refusals,
+            result_key,
             unanswered: None,
             aside: Aside::default(),
             unrecorded: Vec::new(),

@@ -13,13 +13,14 @@ use chrono::{DateTime, Utc};
 use redis::{Pipeline, Value};
 
 use super::part::Part;
-use super::{Arrival, Consumer, Entry, Receiver};
+use super::{Arrival, Consumer, Entry};
+use crate::broker::Receiver;
 use crate::broker::redis::Keys;
 use crate::broker::redis::connection::server_error;
-use crate::broker::redis::refusals::Work;
 use crate::broker::redis::restore::split_unacked;
 use crate::broker::redis::script::eval;
 use crate::broker::redis::transaction::Transaction;
+use crate::broker::refusals::Work;
 use crate::failpoints::fail_point;
 
 /// Takes the messages of a set that are due and lets them be held by the caller. An entry of which the message was

@@ -1,21 +1,13 @@
 //! A settlement on its way to the server.
 
-use std::any::Any;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis::{Cmd, Value};
-use tokio::sync::oneshot;
+use redis::Cmd;
 
 use super::Entry;
 use crate::broker::redis::exchange::{largest, weight};
 use crate::broker::refusal::{Refusal, RefusalKind};
-
-/// Who is told when a settlement is refused for good; the broker passes it on as it is.
-pub(crate) type Owner = Arc<dyn Any + Send + Sync>;
-
-/// Gets the replies to the commands of a settlement, none when they are not known, or why it is given up.
-pub(crate) type Listener = oneshot::Sender<Result<Vec<Value>, Refusal>>;
+use crate::broker::{Listener, Owner};
 
 /// How often a settlement is refused before it is given up: once may be chance.
 const STRIKES: u32 = 3;
@@ -37,7 +29,7 @@ pub(crate) struct Part {
     pub(crate) moves: bool,
     /// Whether the last command puts the message somewhere else and acknowledges it.
     pub(in crate::broker::redis) acknowledges_itself: bool,
-    pub(crate) replies: Option<Listener>,
+    pub(crate) answers: Option<Listener>,
     pub(super) owner: Option<Owner>,
     /// The refused settlement for which this one stands in.
     pub(crate) replaces: Option<u64>,

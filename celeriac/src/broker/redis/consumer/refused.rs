@@ -8,33 +8,19 @@ use std::time::Duration;
 
 use redis::{Cmd, Value};
 
-use super::part::{Owner, Part};
-use super::{Consumer, Receiver};
+use super::Consumer;
+use super::part::Part;
 use crate::broker::redis::connection::{Connection, replies};
 use crate::broker::redis::exchange::arguments;
 use crate::broker::redis::limit::{ask_for_limit, limit};
 use crate::broker::redis::transaction::{Fault, Place, Transaction};
-use crate::broker::redis::{DeadLetter, DeadReason};
 use crate::broker::refusal::{self, Refusal, RefusalKind};
+use crate::broker::{DeadLetter, DeadReason, Hopeless, Receiver};
 
 /// How many settlements may stand in for one, one after the other, each asking for less, while the task still fails.
 const LEVELS: u8 = 2;
 /// How long it is tried to let the task fail before its message alone is kept: a wrong right is soon repaired.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A settlement that the server refuses for good, for its owner to settle in another way.
-pub(crate) struct Hopeless {
-    /// By which [`Settlement::replaces`](super::Settlement::replaces) names it.
-    pub(crate) number: u64,
-    /// The delivery, if it is not settled.
-    pub(crate) serial: Option<u64>,
-    pub(crate) owner: Owner,
-    pub(crate) refusal: Refusal,
-    /// The limit of the server that it goes beyond, in bytes.
-    pub(crate) limit: Option<u64>,
-    /// How many settlements that stood in for it were refused too.
-    pub(crate) level: u8,
-}
 
 impl<R: Receiver> Consumer<R> {
     /// Adds settlements that were put aside, each as it was.
@@ -118,7 +104,7 @@ impl<R: Receiver> Consumer<R> {
                     moves: part.moves,
                     acknowledges_itself: part.acknowledges_itself && !is_moved,
                     // What is known of the other replies is not worth keeping: each can be asked again.
-                    replies: part.replies.take(),
+                    answers: part.answers.take(),
                     owner: part.owner.take(),
                     replaces: part.replaces.take(),
                     strikes: part.strikes.take(),
@@ -241,7 +227,7 @@ impl<R: Receiver> Consumer<R> {
         let Some(strikes) = part.strikes.as_deref_mut() else { return };
         let (refusal, is_named, level) = (strikes.refusal.clone(), strikes.is_named, strikes.level);
         if let Some(number) = part.replaces {
-            if let Some(listener) = part.replies {
+            if let Some(listener) = part.answers {
                 let _ = listener.send(Err(refusal));
             }
             return self.ask_for_less(number);
@@ -258,7 +244,7 @@ impl<R: Receiver> Consumer<R> {
             let number = self.aside.give_up(part);
             return self.receiver.refused(Hopeless { number, serial, owner, refusal, limit, level });
         }
-        if let Some(listener) = part.replies {
+        if let Some(listener) = part.answers {
             // Who listens knows what to do without it.
             let _ = listener.send(Err(refusal));
             return;
@@ -311,7 +297,7 @@ impl<R: Receiver> Consumer<R> {
     /// Ends a settlement for which another one was taken.
     pub(super) fn replaced(&mut self, number: u64) {
         let Some(part) = self.aside.take(number) else { return };
-        if let (Some(listener), Some(strikes)) = (part.replies, part.strikes) {
+        if let (Some(listener), Some(strikes)) = (part.answers, part.strikes) {
             let _ = listener.send(Err(strikes.refusal));
         }
     }

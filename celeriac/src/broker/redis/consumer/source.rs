@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use redis::Value;
 
 use crate::broker::redis::connection::server_error;
-use crate::broker::redis::refusals::is_passing;
+use crate::broker::redis::refusal::is_passing;
 
 /// How often a list that the server refused is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(2);

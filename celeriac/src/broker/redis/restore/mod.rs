@@ -21,10 +21,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock::ServerClock;
 use super::exchange::is_full;
-use super::refusals::{Effect, Refusal, Refusals, Work, is_passing};
+use super::refusal::is_passing;
 use super::script::eval;
 use super::{Keys, Link, Queues};
 use crate::broker::BrokerError;
+use crate::broker::refusals::{Effect, Refusal, Refusals, Work};
+use crate::config::Config;
 use crate::failpoints::fail_point;
 use round::Round;
 pub(crate) use unacked::split_unacked;
@@ -105,6 +107,18 @@ impl Sweeper {
             offset: 0,
             locked: None,
         }
+    }
+
+    /// The sweeper of a broker under those settings.
+    pub(crate) fn of(
+        queues: Queues,
+        config: &Config,
+        lost_and_found: String,
+        refusals: Arc<Refusals>,
+    ) -> Self {
+        let transport = &config.broker_transport_options;
+        let interval = transport.seconds_above_zero("unacked_restore_interval");
+        Self::new(queues, transport.visibility_timeout(), interval, lost_and_found, refusals)
     }
 
     /// Sweeps now and then until cancelled, and counts the messages that it brings back.

@@ -7,8 +7,10 @@ use redis::Value;
 use crate::broker::BrokerError;
 use crate::broker::redis::Queues;
 use crate::broker::redis::connection::server_error;
-use crate::broker::redis::refusals::{Effect, Refusal, Work, code, is_passing};
+use crate::broker::redis::refusal::is_passing;
 use crate::broker::redis::script::bytes;
+use crate::broker::refusal::code;
+use crate::broker::refusals::{Effect, Refusal, Work};
 use crate::message::envelope;
 
 /// The state of one sweep.

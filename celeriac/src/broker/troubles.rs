@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::broker::refusal::Refusal;
+use super::refusal::Refusal;
 
 /// How long a refusal counts as present after it was seen last.
 const PRESENT: Duration = Duration::from_secs(30);

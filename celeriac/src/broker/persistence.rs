@@ -1,6 +1,6 @@
 //! How long a worker goes on trying to reach its broker.
 
-use crate::broker::BrokerError;
+use super::BrokerError;
 use crate::config::Config;
 
 /// What `broker_connection_retry`, `broker_connection_retry_on_startup` and `broker_connection_max_retries` say.

@@ -5,11 +5,7 @@ use std::collections::btree_map::Entry;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use redis::Value;
-
-use super::connection::server_error;
-pub(crate) use crate::broker::refusal::code;
-use crate::broker::refusal::{self, RefusalKind};
+use super::refusal::code;
 
 /// Most refusals of one kind that are kept apart; what comes on top is counted with the last one.
 const MOST: usize = 100;
@@ -181,26 +177,9 @@ fn log_end(refusal: &Refusal) {
     log::info!(work = work.as_str(), subject = subject.as_str(); "The broker refuses no longer: {refusal}");
 }
 
-/// Returns whether the server, for now, refuses everything of that kind, whichever key or command it is about.
-pub(crate) fn is_passing(reason: &str) -> bool {
-    refusal::kind(reason) != RefusalKind::Lasting
-}
-
-/// Returns whether a reply says so.
-pub(crate) fn refuses_everything(reply: &Value) -> bool {
-    server_error(reply).is_some_and(|reason| is_passing(&reason))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn codes_are_the_first_word_and_nothing_else() {
-        assert!(is_passing("OOM command not allowed when used memory > 'maxmemory'."));
-        assert!(!is_passing("NOPERM User OOM has no permissions to access the 'LOADING' key"));
-        assert!(!is_passing("WRONGTYPE Operation against a key holding the wrong kind of value"));
-    }
 
     #[test]
     fn refusals_end_when_they_are_not_named_again() {

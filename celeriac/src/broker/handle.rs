@@ -1,49 +1,20 @@
-//! What becomes of a delivery, and the way of that decision into the consumer's loop.
+//! The way from the worker into the loop of its consumer.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use chrono::{DateTime, Utc};
-use redis::Cmd;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::Binding;
-use super::part::{Listener, Owner};
-use crate::broker::redis::troubles::Troubles;
-use crate::broker::redis::{DeadReason, Start};
+use super::Settlement;
+use super::troubles::Troubles;
 
-/// What becomes of a delivery, and what is committed in the same transaction.
-pub(crate) struct Settlement {
-    /// The delivery; `None` when it was settled before.
-    pub(crate) serial: Option<u64>,
-    /// What becomes of it.
-    pub(crate) disposition: Disposition,
-    /// Commands that take effect together with it.
-    pub(crate) commands: Vec<Cmd>,
-    /// Gets the replies to the commands once they are carried out, none when they are not known, or why they were given
-    /// up; dropped without a word by a consumer that ends before.
-    pub(crate) replies: Option<Listener>,
-    /// Who is told when the server refuses it for good; without one the listener is.
-    pub(crate) owner: Option<Owner>,
-    /// The number of the refused settlement for which it stands in.
-    pub(crate) replaces: Option<u64>,
-}
-
-/// What becomes of a delivery.
+/// A queue's binding to an exchange that is kept as long as the queue is consumed from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Disposition {
-    /// The message is done with.
-    Ack,
-    /// Back to its queue, behind everything that waits (`reject` with `requeue`).
-    Requeue,
-    /// Back to its queue, to be delivered next (shutdown).
-    Restore,
-    /// It stays with this worker for long.
-    Hold,
-    /// It is put aside until that time.
-    Park(DateTime<Utc>),
-    /// To the dead letters, for that reason, after the first start and those.
-    Dead(DeadReason, Vec<Start>),
+pub(crate) struct Binding {
+    pub(crate) queue: Arc<str>,
+    pub(crate) exchange: String,
+    pub(crate) exchange_type: String,
+    pub(crate) routing_key: String,
 }
 
 /// The way to a running consumer.
@@ -58,20 +29,8 @@ pub(crate) struct ConsumerHandle {
     troubles: Troubles,
 }
 
-impl Settlement {
-    /// That, and nothing else.
-    pub(crate) fn of(serial: u64, disposition: Disposition) -> Self {
-        Self { serial: Some(serial), ..Self::commit(disposition, Vec::new()) }
-    }
-
-    /// Those commands, and that for a delivery.
-    pub(crate) fn commit(disposition: Disposition, commands: Vec<Cmd>) -> Self {
-        Self { serial: None, disposition, commands, replies: None, owner: None, replaces: None }
-    }
-}
-
 impl ConsumerHandle {
-    pub(super) fn new(queues: Vec<Arc<str>>) -> (Self, mpsc::UnboundedReceiver<Settlement>) {
+    pub(crate) fn new(queues: Vec<Arc<str>>) -> (Self, mpsc::UnboundedReceiver<Settlement>) {
         let (settlements, receiver) = mpsc::unbounded_channel();
         let handle = Self {
             settlements,
@@ -84,7 +43,7 @@ impl ConsumerHandle {
         (handle, receiver)
     }
 
-    /// Settles a delivery or commits commands. Everything sent here is bounded by the prefetch window.
+    /// Settles a delivery or commits writes. Everything sent here is bounded by the prefetch window.
     pub(crate) fn settle(&self, settlement: Settlement) {
         // The receiver lives until every delivery is settled; afterwards nobody is left to hear of it.
         let _ = self.settlements.send(settlement);
@@ -96,7 +55,7 @@ impl ConsumerHandle {
     }
 
     /// Returns after the next call of [`ConsumerHandle::wake`].
-    pub(super) async fn woken(&self) {
+    pub(crate) async fn woken(&self) {
         self.wake.notified().await;
     }
 
@@ -106,7 +65,7 @@ impl ConsumerHandle {
     }
 
     /// Says that nothing more will be fetched.
-    pub(super) fn end_fetching(&self) {
+    pub(crate) fn end_fetching(&self) {
         self.fetching_ended.cancel();
     }
 
@@ -133,7 +92,7 @@ impl ConsumerHandle {
     }
 
     /// The bindings that were added since this was called last.
-    pub(super) fn take_bindings(&self) -> Vec<Binding> {
+    pub(crate) fn take_bindings(&self) -> Vec<Binding> {
         std::mem::take(&mut *self.bindings.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -1,0 +1,366 @@
+//! One result backend, of whichever kind.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::attempt::Attempt;
+use super::redis::RedisBackend;
+use super::{Awaited, ChordPart, ExceptionInfo, PartAnswer, Reclaimed, ResultRef, Returned, TaskMeta};
+use crate::broker::refusals::Refusals;
+use crate::broker::{Answers, Batch, BrokerError};
+use crate::canvas::Effect;
+use crate::config::{Config, Url};
+
+/// The result backend of an application; cheap to clone.
+///
+/// Nothing is connected before the first call that needs it.
+#[derive(Clone)]
+pub struct Backend {
+    kind: Kind,
+}
+
+/// The kinds of result backends.
+#[derive(Clone)]
+enum Kind {
+    Redis(RedisBackend),
+}
+
+impl Backend {
+    /// Returns the result backend at a URL under those settings.
+    ///
+    /// # Errors
+    /// [`BrokerError::BadUrl`] and [`BrokerError::BadTls`].
+    pub(crate) fn open(url: &Url, config: &Config) -> Result<Self, BrokerError> {
+        Ok(Self { kind: Kind::Redis(RedisBackend::open(url, config)?) })
+    }
+
+    /// The Redis backend, if it is one.
+    pub(crate) fn redis(&self) -> &RedisBackend {
+        match &self.kind {
+            Kind::Redis(backend) => backend,
+        }
+    }
+
+    /// Returns the writes that store a state and tell those who wait for it; a state that is not `fresh` does not
+    /// overwrite a success. A state that cannot be stored becomes a failure.
+    pub(crate) fn storing(&self, meta: &TaskMeta, fresh: bool) -> Batch {
+        match &self.kind {
+            Kind::Redis(backend) => backend.store_commands(meta, fresh).into(),
+        }
+    }
+
+    /// Returns the writes of [`Backend::storing`], or the exception with which the task fails instead, as in Celery.
+    pub(crate) fn try_storing(&self, meta: &TaskMeta, fresh: bool) -> Result<Batch, ExceptionInfo> {
+        match &self.kind {
+            Kind::Redis(backend) => backend.try_store_commands(meta, fresh).map(Batch::from),
+        }
+    }
+
+    /// Returns the writes that store a state unless a success is stored already.
+    ///
+    /// # Errors
+    /// [`BrokerError::Connection`], [`BrokerError::Timeout`], [`BrokerError::Refused`] and [`BrokerError::Protocol`]: the
+    /// record may have to be looked at here.
+    pub(crate) async fn storing_carefully(&self, meta: &TaskMeta) -> Result<Batch, BrokerError> {
+        match &self.kind {
+            Kind::Redis(backend) => backend.careful_store_commands(meta).await.map(Batch::from),
+        }
+    }
+
+    /// Returns the writes of an effect that concerns groups and chords; empty for all others.
+    pub(crate) fn following(&self, effect: &Effect) -> Batch {
+        match &self.kind {
+            Kind::Redis(backend) => backend.effect_commands(effect).into(),
+        }
+    }
+
+    /// Returns the write that returns a chord's part and claims the chord under `token` if it is complete.
+    ///
+    /// `completing` is what another worker needs to go on in place of this one; `redelivered` says that the part may be a
+    /// late copy of one that was counted.
+    pub(crate) fn returning(
+        &self,
+        part: &ChordPart,
+        token: &str,
+        completing: &[u8],
+        redelivered: bool,
+    ) -> Batch {
+        match &self.kind {
+            Kind::Redis(backend) => backend.chord_part_command(part, token, completing, redelivered).into(),
+        }
+    }
+
+    /// Reads the answers to the last `count` writes, which were of [`Backend::returning`]; `None` for each that was lost.
+    pub(crate) fn part_answers(&self, answers: Answers, count: usize) -> Vec<Option<PartAnswer>> {
+        match &self.kind {
+            Kind::Redis(_) => RedisBackend::part_answers(answers, count),
+        }
+    }
+
+    /// Returns the guard that keeps a claim: it forbids what follows when another worker has the claim now.
+    pub(crate) fn keeping_claim(&self, group_id: &str, token: &str) -> Batch {
+        match &self.kind {
+            Kind::Redis(backend) => backend.extend_claim_command(group_id, token).into(),
+        }
+    }
+
+    /// Returns the write that ends a chord whose body is sent.
+    pub(crate) fn ending_chord(&self, group_id: &str, token: &str) -> Batch {
+        match &self.kind {
+            Kind::Redis(backend) => backend.chord_clean_command(group_id, token).into(),
+        }
+    }
+
+    /// Returns the writes that save a group for [`Backend::restore_group`].
+    pub(crate) fn saving_group(&self, group: &ResultRef) -> Batch {
+        match &self.kind {
+            Kind::Redis(backend) => backend.save_group_commands(group).into(),
+        }
+    }
+
+    /// Carries out writes, all or none.
+    ///
+    /// # Errors
+    /// [`BrokerError::Connection`] and [`BrokerError::Timeout`] (then it is unknown whether they were carried out), and
+    /// [`BrokerError::Refused`].
+    pub(crate) async fn carry_out(&self, batch: Batch) -> Result<Answers, BrokerError> {
+        match &self.kind {
+            Kind::Redis(backend) => backend.run(batch.into_commands()).await.map(Answers::from),
+        }
+    }
+
+    /// Carries out writes in one exchange, each for itself.
+    ///
+    /// # Errors
+    /// As [`Backend::carry_out`].
+    pub(crate) async fn carry_out_each(&self, batch: Batch) -> Result<(), BrokerError> {
+        match &self.kind {
+            Kind::Redis(backend) => backend.run_each(batch.into_commands()).await,
+        }
+    }
+
+    /// Returns an attempt at carrying writes out that can be repeated.
+    pub(crate) fn attempt(&self, batch: Batch) -> Attempt {
+        match &self.kind {
+            Kind::Redis(backend) => Attempt::Redis(backend.attempt(batch.into_commands())),
+        }
+    }
+
+    /// Takes note that the server takes no record of more bytes.
+    pub(crate) fn limit_to(&self, bytes: u64) {
+        match &self.kind {
+            Kind::Redis(backend) => backend.limit_to(bytes),
+        }
+    }
+
+    /// Stores a state at once, unless a success is stored already.
+    ///
+    /// # Errors
+    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].
+    pub async fn store(&self, meta: &TaskMeta) -> Result<(), BrokerError> {
+        match &self.kind {
+            Kind::Redis(backend) => backend.store(meta).await,
+        }
+    }
+
+    /// Returns the record of a task; `None` when nothing is stored of it.
+    ///
+    /// # Errors
+    /// [`BrokerError::Connection`], [`BrokerError::Timeout`], [`BrokerError::Refused`], and [`BrokerError::Protocol`] when
+    /// the record cannot be read.
+    pub async fn fetch(&self, task_id: &str) -> Result<Option<TaskMeta>, BrokerError> {
+        match &self.kind {
+            Kind::Redis(backend) => backend.fetch(task_id).await,
+        }
+    }
+
+    /// Returns the records of some tasks, in their order; an error for a record that cannot be read.
+    ///
+    /// # Errors
+    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].
+    pub(crate) async fn fetch_many(
+        &self,
+        task_ids: &[impl AsRef<str>],
+    ) -> Result<Vec<Result<Option<TaskMeta>, BrokerError>>, BrokerError> {
+        match &self.kind {
+            Kind::Redis(backend) => backend.fetch_many(task_ids).await,
+        }
+    }
+
+    /// Waits until a task is ready; subscribed, not polled. A server that is away meanwhile is waited for.
+    ///
+    /// # Errors
+    /// [`BrokerError::Timeout`] after `timeout`, or why the server could not be asked then, and
+    /// [`BrokerError::Protocol`] when the record cannot be read.
+    pub async fn wait(&self, task_id: &str, timeout: Duration) -> Result<TaskMeta, BrokerError> {
+        match &self.kind {
+            Kind::Redis(backend) => backend.wait(task_id, timeout).await,
+        }
+    }
+
+    /// Waits until all of these tasks have succeeded or one has not; subscribed to the missing ones, not polled. A server
+    /// that is away meanwhile is waited for.
+    ///
+    /// # Errors
+    /// Why the server could not be asked when `timeout` was over, and [`BrokerError::Protocol`] when a record cannot be
+    /// read.
+    pub(crate) async fn wait_all(
+        &self,
+        task_ids: &[&str],
+        timeout: Duration,
+    ) -> Result<Awaited, BrokerError> {
+        match &self.kind {
+            Kind::Redis(backend) => backend.wait_all(task_ids, timeout).await,
+        }
+    }
+
+    /// Removes the record of a task.
+    ///
+    /// # Errors
+    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].
+    pub async fn forget(&self, task_id: &str) -> Result<(), BrokerError> {
+        match &self.kind {
+            Kind::Redis(backend) => backend.forget(task_id).await,
+        }
+    }
+
+    /// Returns the group that was saved under that id.
+    ///
+    /// # Errors
+    /// [`BrokerError::Connection`], [`BrokerError::Timeout`], [`BrokerError::Refused`], and [`BrokerError::Protocol`] when
+    /// the record cannot be read.
+    pub async fn restore_group(&self, group_id: &str) -> Result<Option<ResultRef>, BrokerError> {
+        match &self.kind {
+            Kind::Redis(backend) => backend.restore_group(group_id).await,
+        }
+    }
+
+    /// Removes a saved group.
+    ///
+    /// # Errors
+    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].
+    pub async fn delete_group(&self, group_id: &str) -> Result<(), BrokerError> {
+        match &self.kind {
+            Kind::Redis(backend) => backend.delete_group(group_id).await,
+        }
+    }
+
+    /// Returns the parts of a chord that have returned, in the order of its header.
+    ///
+    /// # Errors
+    /// [`BrokerError::Connection`], [`BrokerError::Timeout`], [`BrokerError::Refused`], and [`BrokerError::Protocol`] when
+    /// a part cannot be read.
+    pub(crate) async fn returned_parts(&self, group_id: &str) -> Result<Vec<Returned>, BrokerError> {
+        match &self.kind {
+            Kind::Redis(backend) => backend.returned_parts(group_id).await,
+        }
+    }
+
+    /// Keeps a claim for longer; `false` when another worker has it now.
+    ///
+    /// # Errors
+    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].
+    pub(crate) async fn extend_claim(&self, group_id: &str, token: &str) -> Result<bool, BrokerError> {
+        match &self.kind {
+            Kind::Redis(backend) => backend.extend_claim(group_id, token).await,
+        }
+    }
+
+    /// Returns the registered chords whose claim has ended, or of whose size nothing was heard.
+    ///
+    /// # Errors
+    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].
+    pub(crate) async fn overdue_chords(&self) -> Result<Vec<String>, BrokerError> {
+        match &self.kind {
+            Kind::Redis(backend) => backend.overdue_chords().await,
+        }
+    }
+
+    /// Lets a registered chord be overdue only later.
+    ///
+    /// # Errors
+    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].
+    pub(crate) async fn put_off_chord(&self, group_id: &str) -> Result<(), BrokerError> {
+        match &self.kind {
+            Kind::Redis(backend) => backend.put_off_chord(group_id).await,
+        }
+    }
+
+    /// Returns how many chords are registered: only a celeriac worker goes on with them.
+    ///
+    /// # Errors
+    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].
+    pub(crate) async fn unsent_chords(&self) -> Result<u64, BrokerError> {
+        match &self.kind {
+            Kind::Redis(backend) => backend.unsent_chords().await,
+        }
+    }
+
+    /// Claims an overdue chord and returns what is known of it; `None` when another worker is at it, or nothing is left
+    /// to do.
+    ///
+    /// # Errors
+    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].
+    pub(crate) async fn reclaim_chord(
+        &self,
+        group_id: &str,
+        token: &str,
+    ) -> Result<Option<Reclaimed>, BrokerError> {
+        match &self.kind {
+            Kind::Redis(backend) => backend.reclaim_chord(group_id, token).await,
+        }
+    }
+
+    /// Returns how often the counters of chords are to be renewed while parts run; `None` when they do not expire.
+    pub(crate) fn renewal(&self) -> Option<Duration> {
+        match &self.kind {
+            Kind::Redis(backend) => backend.renewal(),
+        }
+    }
+
+    /// Keeps the counters of these chords from expiring, as far as there are any.
+    ///
+    /// # Errors
+    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].
+    pub(crate) async fn renew_chords(&self, group_ids: &[String]) -> Result<(), BrokerError> {
+        match &self.kind {
+            Kind::Redis(backend) => backend.renew_chords(group_ids).await,
+        }
+    }
+
+    /// Returns how long a missing result of a chord's part is waited for.
+    pub(crate) fn join_timeout(&self) -> Duration {
+        match &self.kind {
+            Kind::Redis(backend) => backend.join_timeout(),
+        }
+    }
+
+    /// Notes now and then what the server does not let this user do.
+    pub(crate) async fn watch_rights(self, hostname: &str, refusals: std::sync::Arc<Refusals>) {
+        match self.kind {
+            Kind::Redis(backend) => backend.watch_rights(hostname, refusals).await,
+        }
+    }
+
+    /// Warns when the server is set up so that it may lose results.
+    pub(crate) async fn warn_of_loss(self) {
+        match self.kind {
+            Kind::Redis(backend) => backend.warn_of_loss().await,
+        }
+    }
+}
+
+impl fmt::Display for Backend {
+    /// Writes the URL without its password.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            Kind::Redis(backend) => backend.endpoint().fmt(formatter),
+        }
+    }
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Backend({self})")
+    }
+}

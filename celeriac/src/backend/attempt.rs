@@ -1,0 +1,44 @@
+//! Writes that are tried again until the server takes them or it is clear that it never will.
+
+use super::redis;
+use crate::broker::refusal::Refusal;
+use crate::broker::{Answers, BrokerError};
+
+/// An attempt at carrying writes out, all or none, which can be repeated.
+pub(crate) enum Attempt {
+    /// At a Redis server.
+    Redis(redis::Attempt),
+}
+
+/// Why writes were not carried out this time.
+#[derive(Debug)]
+pub(crate) enum NotCarriedOut {
+    /// It may be tried again.
+    Error(BrokerError),
+    /// The server breaks the connection over these writes each time.
+    Hopeless {
+        /// The write to blame.
+        refusal: Refusal,
+        /// The most bytes that the server takes as one argument, if that is the reason.
+        limit: Option<u64>,
+    },
+}
+
+impl Attempt {
+    /// Tries once.
+    ///
+    /// # Errors
+    /// [`NotCarriedOut::Error`] and [`NotCarriedOut::Hopeless`].
+    pub(crate) async fn once(&mut self) -> Result<Answers, NotCarriedOut> {
+        match self {
+            Self::Redis(attempt) => attempt.once().await,
+        }
+    }
+
+    /// Leaves out the write that the server refuses if the others mean as much without it; whether it does.
+    pub(crate) fn do_without(&mut self, refusal: &Refusal) -> bool {
+        match self {
+            Self::Redis(attempt) => attempt.do_without(refusal),
+        }
+    }
+}

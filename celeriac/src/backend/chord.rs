@@ -1,0 +1,49 @@
+//! What a result backend says of chords and of tasks that are waited for.
+
+use super::{TaskMeta, TaskState};
+use crate::message::Value;
+
+/// What a result backend says of a part that was returned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PartAnswer {
+    /// Whether this part completed the chord and its sender is to go on with the body.
+    pub(crate) claimed: bool,
+    /// Whether the number of the chord's parts is known.
+    pub(crate) has_size: bool,
+    /// The part from which to go on, if the one that returned does not know the chord's body.
+    pub(crate) completing: Vec<u8>,
+}
+
+impl PartAnswer {
+    /// The answer of a server that cannot be read.
+    pub(crate) const UNKNOWN: Self = Self { claimed: false, has_size: true, completing: Vec::new() };
+}
+
+/// A part that has returned.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Returned {
+    pub(crate) task_id: String,
+    pub(crate) state: TaskState,
+    /// What it returned, or its exception.
+    pub(crate) result: Value,
+}
+
+/// A registered chord that was claimed to go on with it.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Reclaimed {
+    /// The part from which to go on, as [`Backend::returning`](super::Backend::returning) was given it; nothing if none could be read.
+    pub(crate) completing: Vec<u8>,
+    /// Whether the number of its parts is not stored any more: it will never be complete.
+    pub(crate) is_gone: bool,
+}
+
+/// How waiting for some tasks ended.
+#[derive(Debug)]
+pub(crate) enum Awaited {
+    /// All succeeded: their records, in the order in which they were asked for.
+    Ready(Vec<TaskMeta>),
+    /// One failed or was revoked, however many others are missing: its record.
+    Failed(Box<TaskMeta>),
+    /// One is not ready in time: its place among those asked for.
+    Missing(usize),
+}

@@ -1,0 +1,247 @@
+//! One broker, of whichever kind.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus::IntCounter;
+use tokio_util::sync::CancellationToken;
+
+use super::refusals::Refusals;
+use super::{
+    Answers, Batch, BrokerError, Consumer, ConsumerHandle, ConsumerOptions, DeadReason, Receiver, Start,
+    Subscription, redis,
+};
+use crate::backend::Backend;
+use crate::config::{Config, Url};
+use crate::message::Message;
+
+/// The broker of an application; cheap to clone.
+///
+/// Nothing is connected before the first call that needs it.
+#[derive(Clone)]
+pub struct Broker {
+    kind: Kind,
+}
+
+/// The kinds of brokers.
+#[derive(Clone)]
+enum Kind {
+    Redis(redis::Queues),
+}
+
+impl Broker {
+    /// Returns the broker at a URL under those settings.
+    ///
+    /// # Errors
+    /// [`BrokerError::BadUrl`] and [`BrokerError::BadTls`].
+    pub(crate) fn open(url: &Url, config: &Config) -> Result<Self, BrokerError> {
+        Ok(Self { kind: Kind::Redis(redis::Queues::open(url, config)?) })
+    }
+
+    /// The kind, as Celery names it.
+    pub fn transport(&self) -> &'static str {
+        match &self.kind {
+            Kind::Redis(_) => "redis",
+        }
+    }
+
+    /// The Redis server, if the broker is one.
+    pub(crate) fn redis(&self) -> &redis::Queues {
+        match &self.kind {
+            Kind::Redis(queues) => queues,
+        }
+    }
+
+    /// Whether one step can hold what is written to the broker and to that result backend.
+    pub(crate) fn joins(&self, backend: &Backend) -> bool {
+        match &self.kind {
+            Kind::Redis(queues) => backend.redis().endpoint().same_database(queues.link().endpoint()),
+        }
+    }
+
+    /// Publishes messages, each to where its `delivery_info` says, all or none.
+    ///
+    /// # Errors
+    /// [`BrokerError::Connection`] and [`BrokerError::Timeout`] (then it is unknown whether they were published), and
+    /// [`BrokerError::Refused`].
+    pub async fn publish(&self, messages: &[Message]) -> Result<(), BrokerError> {
+        match &self.kind {
+            Kind::Redis(queues) => queues.publish(messages).await,
+        }
+    }
+
+    /// Returns the writes that publish messages, each to where its `delivery_info` says. Routes are found out here.
+    ///
+    /// # Errors
+    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`] from reading bindings.
+    pub(crate) async fn publications(&self, messages: &[Message]) -> Result<Batch, BrokerError> {
+        match &self.kind {
+            Kind::Redis(queues) => queues.publish_commands(messages).await.map(Batch::from),
+        }
+    }
+
+    /// Carries out writes now, all or none, without a consumer.
+    ///
+    /// # Errors
+    /// [`BrokerError::Connection`] and [`BrokerError::Timeout`] (then it is unknown whether they were carried out), and
+    /// [`BrokerError::Refused`].
+    pub(crate) async fn carry_out(&self, batch: Batch) -> Result<Answers, BrokerError> {
+        match &self.kind {
+            Kind::Redis(queues) => queues.carry_out(batch.into_commands()).await.map(Answers::from),
+        }
+    }
+
+    /// Returns the writes of `then`, which are carried out only if `guard` allows it at that moment; see
+    /// [`Answers::were_allowed`].
+    pub(crate) fn guarded(&self, guard: Batch, then: Batch) -> Batch {
+        match &self.kind {
+            Kind::Redis(_) => redis::guarded_batch(guard, then),
+        }
+    }
+
+    /// Binds a queue to an exchange for good, as kombu 5.7 does when it declares a queue.
+    ///
+    /// # Errors
+    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].
+    pub async fn bind(
+        &self,
+        exchange: &str,
+        exchange_type: &str,
+        routing_key: &str,
+        queue: &str,
+    ) -> Result<(), BrokerError> {
+        match &self.kind {
+            Kind::Redis(queues) => queues.bind(exchange, exchange_type, routing_key, queue).await,
+        }
+    }
+
+    /// Returns how many messages wait in a queue, over all priorities.
+    ///
+    /// # Errors
+    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].
+    pub async fn length(&self, queue: &str) -> Result<u64, BrokerError> {
+        match &self.kind {
+            Kind::Redis(queues) => queues.length(queue).await,
+        }
+    }
+
+    /// Removes all messages that wait in a queue and returns how many there were.
+    ///
+    /// # Errors
+    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].
+    pub async fn purge(&self, queue: &str) -> Result<u64, BrokerError> {
+        match &self.kind {
+            Kind::Redis(queues) => queues.purge(queue).await,
+        }
+    }
+
+    /// Subscribes to what is published to a fanout exchange with that routing key; returns once the server has confirmed
+    /// it, or after a first attempt that failed. Nobody keeps what is published while the server is away.
+    pub(crate) async fn subscribe(&self, exchange: &str, routing_key: &str) -> Subscription {
+        match &self.kind {
+            Kind::Redis(queues) => queues.subscribe(exchange, routing_key).await,
+        }
+    }
+
+    /// Returns the place of a priority among those that wait: 0 is served first.
+    pub(crate) fn rank(&self, priority: u8) -> u8 {
+        match &self.kind {
+            Kind::Redis(queues) => queues.keys().step(priority),
+        }
+    }
+
+    /// Notes that a message which had come back is started once more, and returns all starts that are noted; `None` at a
+    /// broker that keeps none.
+    ///
+    /// # Errors
+    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].
+    pub(crate) async fn count_start(
+        &self,
+        delivery_tag: &str,
+        start: &Start,
+    ) -> Result<Option<Vec<Start>>, BrokerError> {
+        match &self.kind {
+            Kind::Redis(queues) => queues.count_start(delivery_tag, start).await.map(Some),
+        }
+    }
+
+    /// Returns the write that forgets the starts of a message that is done with.
+    pub(crate) fn forget_starts(&self, delivery_tag: &str) -> Batch {
+        match &self.kind {
+            Kind::Redis(queues) => queues.forget_starts(delivery_tag).into(),
+        }
+    }
+
+    /// Returns the guard that lets the body of a chord be sent once; `None` at a broker that keeps no such marks.
+    pub(crate) fn mark_sent(&self, group_id: &str, delivery_tag: &str) -> Option<Batch> {
+        match &self.kind {
+            Kind::Redis(queues) => Some(queues.mark_sent(group_id, delivery_tag).into()),
+        }
+    }
+
+    /// Returns the write that keeps a message of that queue among the dead letters; empty when they are switched off.
+    pub(crate) fn letter(&self, reason: DeadReason, message: &Message, queue: &str, hostname: &str) -> Batch {
+        match &self.kind {
+            Kind::Redis(queues) => queues.letter(reason, message, queue, hostname).into(),
+        }
+    }
+
+    /// Returns a consumer that hands messages to the receiver that `make` builds.
+    pub(crate) fn consumer<R: Receiver>(
+        &self,
+        options: ConsumerOptions,
+        config: &Config,
+        backend: Option<&Backend>,
+        make: impl FnOnce(ConsumerHandle) -> Arc<R>,
+    ) -> Consumer<R> {
+        match &self.kind {
+            Kind::Redis(queues) => {
+                let result_key = backend
+                    .filter(|_| options.keeps_results)
+                    .map(|backend| backend.redis().task_key(&options.hostname));
+                let options = redis::ConsumerOptions::new(options, config, result_key);
+                Consumer::Redis(Box::new(redis::Consumer::new(queues, options, make)))
+            }
+        }
+    }
+
+    /// Brings the messages of dead workers back until `stop`, and counts them; what does not say where it came from goes
+    /// to the queue `lost_and_found`.
+    pub(crate) async fn restore_abandoned(
+        self,
+        config: Config,
+        lost_and_found: String,
+        refusals: Arc<Refusals>,
+        restored: IntCounter,
+        stop: CancellationToken,
+    ) {
+        match self.kind {
+            Kind::Redis(queues) => {
+                let sweeper = redis::Sweeper::of(queues, &config, lost_and_found, refusals);
+                sweeper.run(restored, stop).await;
+            }
+        }
+    }
+
+    /// Warns when the server is set up so that it may lose messages.
+    pub(crate) async fn warn_of_loss(self) {
+        match self.kind {
+            Kind::Redis(queues) => redis::warn_of_eviction(queues.link().clone()).await,
+        }
+    }
+}
+
+impl fmt::Display for Broker {
+    /// Writes the URL without its password.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            Kind::Redis(queues) => queues.link().endpoint().fmt(formatter),
+        }
+    }
+}
+
+impl fmt::Debug for Broker {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Broker({self})")
+    }
+}

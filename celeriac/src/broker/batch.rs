@@ -1,0 +1,49 @@
+//! Writes for one server, in the words of its kind, and what it answers to them.
+
+use super::redis;
+
+/// Writes that one server carries out together, all or none; made by a broker or a result backend, which alone can read
+/// them.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Batch {
+    /// Nothing.
+    #[default]
+    Empty,
+    /// Commands for a Redis server.
+    Redis(redis::Commands),
+}
+
+/// The answers to a batch, one for each of its writes; empty when they were lost on the way.
+#[derive(Debug, Default)]
+pub(crate) enum Answers {
+    /// Not known.
+    #[default]
+    Lost,
+    /// Replies of a Redis server.
+    Redis(redis::Replies),
+}
+
+impl Batch {
+    /// Whether there is nothing to carry out.
+    pub(crate) fn is_empty(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Redis(commands) => commands.is_empty(),
+        }
+    }
+
+    /// Appends the writes of another batch for the same server.
+    pub(crate) fn append(&mut self, other: Batch) {
+        match (&mut *self, other) {
+            (_, Self::Empty) => {}
+            (Self::Empty, other) => *self = other,
+            (Self::Redis(commands), Self::Redis(others)) => commands.append(others),
+        }
+    }
+
+    /// The same with the writes of another batch for the same server behind its own.
+    pub(crate) fn and(mut self, other: Batch) -> Self {
+        self.append(other);
+        self
+    }
+}
