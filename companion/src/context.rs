@@ -52,7 +52,7 @@ impl Companion {
         let redis = RedisLink::open(&settings.redis_url)?;
         let limits = (settings.rate_limit_per_minute, settings.rate_limit_per_hour);
         Ok(Self {
-            store: Store::open(&settings.database)?,
+            store: Store::open(&settings)?,
             metrics: Metrics::new(redis.clone()),
             rate_limiter: Arc::new(RateLimiter::new(redis.clone(), limits.0, limits.1)),
             channels: Channel::configured(&settings)?.into(),

@@ -2,10 +2,11 @@
 
 use celeriac::prelude::*;
 use chrono::{DateTime, NaiveDateTime, Utc};
+use companion::store::Store;
 
-/// The given ISO 8601 time, UTC when it has no offset, or the present one.
-pub(crate) fn given_or_now(time: Option<&str>) -> TaskResult<DateTime<Utc>> {
-    let Some(text) = time else { return Ok(Utc::now()) };
+/// Returns the given ISO 8601 time, UTC when it has no offset, or the present one by the database's clock.
+pub(crate) async fn given_or_now(store: &Store, time: Option<&str>) -> TaskResult<DateTime<Utc>> {
+    let Some(text) = time else { return Ok(store.now().await?) };
     DateTime::parse_from_rfc3339(&text.replacen(' ', "T", 1))
         .map(|time| time.with_timezone(&Utc))
         .or_else(|_| text.replacen(' ', "T", 1).parse::<NaiveDateTime>().map(|time| time.and_utc()))

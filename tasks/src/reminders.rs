@@ -2,7 +2,6 @@
 
 use celeriac::message::Signature;
 use celeriac::prelude::*;
-use chrono::Utc;
 use companion::Companion;
 use companion::reminders::{self, Delivery};
 use companion::store::DueReminder;
@@ -25,7 +24,7 @@ pub(crate) async fn send_due_reminders(
     companion: State<Companion>,
     current_time_iso: Option<String>,
 ) -> TaskResult<i64> {
-    let now = given_or_now(current_time_iso.as_deref())?;
+    let now = given_or_now(&companion.store, current_time_iso.as_deref()).await?;
     let mut queued = 0;
     loop {
         let due = reminders::claim_due(&companion, now, BATCH).await?;
@@ -75,8 +74,13 @@ pub(crate) async fn deliver_reminder(
     let id = reminder_id.parse::<Uuid>().map_err(|_| {
         TaskError::builtin("ValueError", format!("reminder_id is {reminder_id:?}, expected a UUID"))
     })?;
-    let now = given_or_now(current_time_iso.as_deref())?.max(Utc::now());
-    let delivery = reminders::deliver(&companion, id, now, 0).await;
+    let delivery = match companion.store.now().await {
+        Ok(now) => {
+            let given = given_or_now(&companion.store, current_time_iso.as_deref()).await?;
+            reminders::deliver(&companion, id, given.max(now), 0).await
+        }
+        Err(error) => Err(error),
+    };
     let correlation_id = trace_id.unwrap_or_else(|| ctx.request().id.clone());
     log::info!(reminder_id:% = id, correlation_id = correlation_id.as_str(), task_id = ctx.request().id.as_str(), outcome:? = delivery; "Delivery of reminder {id}");
     match delivery {

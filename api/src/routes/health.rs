@@ -7,6 +7,7 @@ use super::{Answer, handled};
 use crate::{celery::CeleryError, request::Request, state::State};
 
 const PATIENCE: Duration = Duration::from_secs(3);
+const DATABASE: Duration = Duration::from_millis(900);
 
 pub(super) fn routes(state: &State) -> BoxedFilter<(Response,)> {
     let health = handled(warp::path!("health").and(super::get()).boxed(), state, health);
@@ -23,7 +24,7 @@ async fn health(_: Request) -> Answer {
 async fn healthz(request: Request) -> Answer {
     let state = &request.state;
     let (db, redis, celery) = tokio::join!(
-        patient(async { state.companion.store.ping().await.map_err(|error| error.to_string()) }),
+        patient(async { state.companion.store.check(DATABASE).await.map_err(|fault| fault.to_string()) }),
         patient(async { state.companion.redis.ping().await.map_err(|error| error.to_string()) }),
         patient(async { ping_workers(state).await.map_err(|error| error.to_string()) }),
     );

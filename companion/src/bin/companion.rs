@@ -61,7 +61,7 @@ async fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
             return Ok(());
         }
         Command::Migrate => {
-            let store = Store::open(&settings.database)?;
+            let store = Store::open(&settings)?;
             let migrated = store.migrate().await?;
             store.close().await;
             let adopted = if migrated.adopted { " (adopted from the Python service)" } else { "" };
@@ -71,7 +71,7 @@ async fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
             }
         }
         Command::Seed { demo } => {
-            let store = Store::open(&settings.database)?;
+            let store = Store::open(&settings)?;
             let demo = match demo {
                 None => Demo::Never,
                 Some(WhenDemo::IfEmpty) => Demo::IfEmpty,

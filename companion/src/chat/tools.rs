@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::understand;
 use crate::{
     Companion, reminders,
-    store::{self, MemoryType, NewReminder, StoreError, User},
+    store::{MemoryType, NewReminder, StoreError, User},
 };
 
 /// One use of a tool, as clients see it.
@@ -205,5 +205,5 @@ fn required(name: &str, text: &str) -> Result<String, ToolError> {
 
 /// The time now in this zone.
 pub(super) fn now_in(zone: Timezone) -> DateTime<Timezone> {
-    store::now().with_timezone(&zone)
+    Utc::now().trunc_subsecs(6).with_timezone(&zone)
 }

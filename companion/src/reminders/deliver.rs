@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::{
     Companion,
     notify::{Channel, ChannelError, Notification, SEND_TIMEOUT},
-    store::{self, ChannelDelivery, Reminder, ReminderStatus, StoreError},
+    store::{ChannelDelivery, Reminder, ReminderStatus, StoreError},
 };
 
 /// After so many failed attempts a reminder is given up.
@@ -80,7 +80,7 @@ pub async fn deliver(
     retries: u32,
 ) -> Result<Delivery, StoreError> {
     let token = Uuid::new_v4();
-    let until = store::now() + DELIVERY_LEASE;
+    let until = companion.store.now().await? + DELIVERY_LEASE;
     let Some(reminder) = companion.store.begin_delivery(id, token, until, now).await? else {
         return why_not(companion, id, now).await;
     };
@@ -149,7 +149,7 @@ async fn send(
         }
         _ => {}
     }
-    let held_beyond = store::now() + SEND_TIMEOUT;
+    let held_beyond = companion.store.now().await? + SEND_TIMEOUT;
     if !companion.store.begin_channel(id, token, channel.name(), held_beyond).await? {
         return Ok(Sending::Lost);
     }
@@ -182,12 +182,12 @@ async fn why_not(companion: &Companion, id: Uuid, now: DateTime<Utc>) -> Result<
             Delivery::NotScheduled(reminder.status)
         }
         Some(reminder) if reminder.utc_ts > now => Delivery::NotDue { due: reminder.utc_ts },
-        Some(reminder) => Delivery::Busy { until: reminder.delivery_until.unwrap_or_else(store::now) },
+        Some(reminder) => Delivery::Busy { until: reminder.delivery_until.unwrap_or(now) },
     })
 }
 
 async fn sent(companion: &Companion, reminder: &Reminder, token: Uuid) -> Result<Delivery, StoreError> {
-    let (id, at) = (reminder.id, store::now());
+    let (id, at) = (reminder.id, companion.store.now().await?);
     if !companion.store.mark_sent(id, token, at).await? {
         return why_not(companion, id, at).await;
     }
@@ -209,7 +209,7 @@ async fn retry_or_give_up(
         return give_up(companion, reminder, attempts, reason, "after max retries").await;
     }
     let after = backoff(companion.settings.reminder_retry, attempts.failed_before);
-    let overdue = store::now() + after + super::CLAIM_LEASE;
+    let overdue = companion.store.now().await? + after + super::CLAIM_LEASE;
     companion.store.end_attempt(reminder.id, attempts.token, attempt.cast_signed(), overdue).await?;
     let seconds = after.as_secs();
     log::warn!(reminder_id:% = reminder.id, attempt, correlation_id = reminder.correlation_id;
@@ -227,7 +227,7 @@ async fn give_up(
     let attempt = attempts.failed_before + 1;
     let store = &companion.store;
     if !store.mark_error(reminder.id, attempts.token, attempt.cast_signed(), JOB_NAME, &reason).await? {
-        return why_not(companion, reminder.id, store::now()).await;
+        return why_not(companion, reminder.id, store.now().await?).await;
     }
     companion.metrics.reminder_error().await;
     log::error!(reminder_id:% = reminder.id, attempt, correlation_id = reminder.correlation_id;

@@ -94,7 +94,8 @@ pub async fn claim_due(
     due_at: DateTime<Utc>,
     limit: i64,
 ) -> Result<Vec<DueReminder>, StoreError> {
-    companion.store.claim_due_reminders(due_at, store::now() + CLAIM_LEASE, limit).await
+    let until = companion.store.now().await? + CLAIM_LEASE;
+    companion.store.claim_due_reminders(due_at, until, limit).await
 }
 
 /// Cancels a reminder of a user. One that is being sent at this moment may still arrive.
@@ -116,7 +117,8 @@ pub async fn cancel(companion: &Companion, user: &User, id: Uuid) -> Result<Canc
 /// # Errors
 /// When the database is not available.
 pub async fn requeue(companion: &Companion, id: Uuid) -> Result<Requeued, StoreError> {
-    if let Some(ready) = companion.store.requeue_reminder(id, store::now() + CLAIM_LEASE).await? {
+    let until = companion.store.now().await? + CLAIM_LEASE;
+    if let Some(ready) = companion.store.requeue_reminder(id, until).await? {
         return Ok(Requeued::Ready(ready));
     }
     let reason = match companion.store.reminder(id).await? {

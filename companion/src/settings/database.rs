@@ -1,4 +1,4 @@
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use sqlx::postgres::PgConnectOptions;
 
@@ -11,6 +11,25 @@ pub enum DatabaseUrl {
     Postgres(Box<PgConnectOptions>),
     /// A file of SQLite, made when it is not there.
     Sqlite(PathBuf),
+}
+
+/// How the database is used.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolSettings {
+    /// `DATABASE_POOL_SIZE`, default 10: connections that one process keeps at most.
+    pub size: u32,
+    /// `DATABASE_STATEMENT_TIMEOUT` in seconds, default 10: the longest that PostgreSQL works on a statement.
+    pub statement_timeout: Duration,
+}
+
+impl PoolSettings {
+    pub(super) fn read(reader: &mut Reader) -> Self {
+        let seconds = reader.positive("DATABASE_STATEMENT_TIMEOUT").unwrap_or(10);
+        Self {
+            size: reader.positive("DATABASE_POOL_SIZE").unwrap_or(10),
+            statement_timeout: Duration::from_secs(seconds.into()),
+        }
+    }
 }
 
 const EXPECTED: &str = "postgresql://user:password@host:port/database or sqlite://path";

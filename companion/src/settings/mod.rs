@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use celeriac_timezone::Timezone;
 use log::LevelFilter;
 
-pub use database::DatabaseUrl;
+pub use database::{DatabaseUrl, PoolSettings};
 pub use network::{CorsOrigins, Network};
 pub use secret::Secret;
 
@@ -39,6 +39,8 @@ pub struct Settings {
     pub log_level: LevelFilter,
     /// `APP_DATABASE__URL`, `DATABASE_URL` or `POSTGRES_*`; in development an SQLite file by default.
     pub database: DatabaseUrl,
+    /// `DATABASE_POOL_SIZE` and `DATABASE_STATEMENT_TIMEOUT`.
+    pub database_pool: PoolSettings,
     /// `REDIS_URL` or `APP_REDIS__URL`; in development `redis://127.0.0.1:6379/0` by default.
     pub redis_url: Secret,
     /// `CELERY_BROKER_URL`, by default [`Settings::redis_url`].
@@ -152,6 +154,7 @@ impl Settings {
             trusted_proxies: network::trusted_proxies(&mut reader),
             log_level: reader.level("APP_LOG_LEVEL").unwrap_or(LevelFilter::Info),
             database: database::read(&mut reader, development),
+            database_pool: PoolSettings::read(&mut reader),
             broker_url: reader.secret("CELERY_BROKER_URL").unwrap_or_else(|| redis_url.clone()),
             result_backend: reader.secret("CELERY_RESULT_BACKEND").unwrap_or_else(|| redis_url.clone()),
             redis_url,

@@ -2,7 +2,7 @@ use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{Store, StoreError, now, on_pool};
+use super::{Store, StoreError, on_pool};
 
 /// A user, as far as this service needs to know.
 #[derive(Debug, Clone, FromRow)]
@@ -64,7 +64,7 @@ impl Store {
             .bind(Uuid::new_v4())
             .bind(email)
             .bind(persona_key)
-            .bind(now())
+            .bind(self.now().await?)
             .execute(pool)
             .await
             .map(|done| done.rows_affected()))?;
@@ -95,7 +95,7 @@ impl Store {
             .bind(key.user_id)
             .bind(&key.prefix)
             .bind(&key.key_hash)
-            .bind(now())
+            .bind(self.now().await?)
             .execute(pool)
             .await
             .map(|done| done.rows_affected()))?;

@@ -4,7 +4,7 @@ use serde_json::Value;
 use sqlx::{FromRow, types::Json};
 use uuid::Uuid;
 
-use super::{Store, StoreError, now, on_pool};
+use super::{Store, StoreError, on_pool};
 
 /// One turn of a conversation, as kept in `sessions.transcript`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -62,7 +62,7 @@ impl Store {
     /// Records that a user did something.
     pub async fn insert_event(&self, user: Uuid, name: &str, properties: Value) -> Result<(), StoreError> {
         on_pool!(self, pool => sqlx::query(INSERT_EVENT)
-            .bind(Uuid::new_v4()).bind(user).bind(name).bind(Json(properties)).bind(now())
+            .bind(Uuid::new_v4()).bind(user).bind(name).bind(Json(properties)).bind(self.now().await?)
             .execute(pool).await.map(drop))?;
         Ok(())
     }
@@ -70,7 +70,7 @@ impl Store {
     /// Keeps an exchange of a user with the companion.
     pub async fn insert_session(&self, user: Uuid, turns: &[Turn], tokens: i32) -> Result<(), StoreError> {
         on_pool!(self, pool => sqlx::query(INSERT_SESSION)
-            .bind(Uuid::new_v4()).bind(user).bind(Json(turns.to_vec())).bind(tokens).bind(now())
+            .bind(Uuid::new_v4()).bind(user).bind(Json(turns.to_vec())).bind(tokens).bind(self.now().await?)
             .execute(pool).await.map(drop))?;
         Ok(())
     }
@@ -112,7 +112,7 @@ impl Store {
             .bind(metrics.active_users)
             .bind(metrics.retention_rate_day1)
             .bind(metrics.retention_rate_day7)
-            .bind(now())
+            .bind(self.now().await?)
             .execute(pool)
             .await
             .map(drop))?;

@@ -2,7 +2,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::FromRow;
 
-use super::{Store, StoreError, now, on_pool};
+use super::{Store, StoreError, on_pool};
 
 /// A switch that operators may turn.
 #[derive(Debug, Clone, Serialize, FromRow)]
@@ -33,13 +33,13 @@ impl Store {
     /// Turns a flag, making it when it is new.
     pub async fn set_feature_flag(&self, key: &str, enabled: bool) -> Result<FeatureFlag, StoreError> {
         Ok(on_pool!(self, pool => sqlx::query_as(SET)
-            .bind(key).bind(enabled).bind(now()).fetch_one(pool).await)?)
+            .bind(key).bind(enabled).bind(self.now().await?).fetch_one(pool).await)?)
     }
 
     /// Makes a flag, turned off, unless it is there.
     pub(super) async fn seed_feature_flag(&self, key: &str, description: &str) -> Result<bool, StoreError> {
         let made = on_pool!(self, pool => sqlx::query(SEED)
-            .bind(key).bind(false).bind(description).bind(now())
+            .bind(key).bind(false).bind(description).bind(self.now().await?)
             .execute(pool).await.map(|done| done.rows_affected()))?;
         Ok(made == 1)
     }

@@ -5,25 +5,27 @@
 //! Every insert names every column that must not be null, since an adopted database has no defaults.
 
 mod accounts;
+mod clock;
 mod error;
 mod events;
 mod features;
+mod health;
 mod migrate;
+mod migrations;
 mod notes;
 mod personas;
+mod postgres;
 mod reminders;
 mod seed;
 mod sqlite;
 
-use std::time::Duration;
-
-use chrono::{DateTime, SubsecRound, Utc};
-use sqlx::{PgPool, Postgres, Sqlite, SqlitePool, Transaction, postgres::PgPoolOptions};
+use sqlx::{Sqlite, SqlitePool, Transaction};
 
 pub use accounts::{ApiKeyRow, User};
 pub use error::StoreError;
 pub use events::{DailyMetrics, Turn};
 pub use features::FeatureFlag;
+pub use health::DatabaseFault;
 pub use migrate::Migrated;
 pub use notes::{MemoryType, Task};
 pub use personas::Persona;
@@ -32,7 +34,7 @@ pub use reminders::{
 };
 pub use seed::{DEMO_API_KEY, DEMO_EMAIL, Demo, Seeded};
 
-use crate::settings::DatabaseUrl;
+use crate::settings::{DatabaseUrl, Settings};
 
 /// The database; clones share one pool of connections.
 #[derive(Debug, Clone)]
@@ -42,12 +44,9 @@ pub struct Store {
 
 #[derive(Debug, Clone)]
 enum Pool {
-    Postgres(PgPool),
+    Postgres(postgres::Link),
     Sqlite(SqlitePool),
 }
-
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-const MAX_CONNECTIONS: u32 = 10;
 
 /// Runs the same statement on whichever database is open.
 macro_rules! on_pool {
@@ -65,33 +64,21 @@ impl Store {
     /// recovers while the database is away.
     ///
     /// # Errors
-    /// When the folder of an SQLite file cannot be made.
-    pub fn open(url: &DatabaseUrl) -> Result<Self, StoreError> {
-        let pool = match url {
-            DatabaseUrl::Postgres(options) => Pool::Postgres(
-                PgPoolOptions::new()
-                    .max_connections(MAX_CONNECTIONS)
-                    .acquire_timeout(ACQUIRE_TIMEOUT)
-                    .connect_lazy_with(options.as_ref().clone().application_name("ai-companion")),
-            ),
+    /// [`StoreError::Folder`] when the folder of an SQLite file cannot be made.
+    pub fn open(settings: &Settings) -> Result<Self, StoreError> {
+        let pool = match &settings.database {
+            DatabaseUrl::Postgres(options) => {
+                Pool::Postgres(postgres::Link::open(options, &settings.database_pool))
+            }
             DatabaseUrl::Sqlite(path) => {
                 if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
                     std::fs::create_dir_all(folder)
                         .map_err(|source| StoreError::Folder { path: folder.to_owned(), source })?;
                 }
-                Pool::Sqlite(sqlite::open(path))
+                Pool::Sqlite(sqlite::open(path, settings.database_pool.size))
             }
         };
         Ok(Self { pool })
-    }
-
-    /// Asks the database for an answer.
-    ///
-    /// # Errors
-    /// When there is none within the connection timeout (5 s).
-    pub async fn ping(&self) -> Result<(), StoreError> {
-        on_pool!(self, pool => sqlx::query("SELECT 1").execute(pool).await.map(drop))?;
-        Ok(())
     }
 
     /// Closes all connections, waiting for statements under way.
@@ -102,25 +89,20 @@ impl Store {
 
 /// A transaction that may write from its first statement on, which SQLite wants to be told.
 trait BeginWrite {
-    type Database: sqlx::Database;
-    async fn begin_write(&self) -> Result<Transaction<'static, Self::Database>, sqlx::Error>;
+    type Work;
+    async fn begin_write(&self) -> Result<Self::Work, sqlx::Error>;
 }
 
-impl BeginWrite for PgPool {
-    type Database = Postgres;
-    async fn begin_write(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-        self.begin().await
+impl BeginWrite for postgres::Link {
+    type Work = postgres::Work;
+    async fn begin_write(&self) -> Result<postgres::Work, sqlx::Error> {
+        postgres::Work::begin(self).await
     }
 }
 
 impl BeginWrite for SqlitePool {
-    type Database = Sqlite;
-    async fn begin_write(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
+    type Work = Transaction<'static, Sqlite>;
+    async fn begin_write(&self) -> Result<Self::Work, sqlx::Error> {
         self.begin_with("BEGIN IMMEDIATE").await
     }
-}
-
-/// The time now, with the microseconds that PostgreSQL keeps.
-pub(crate) fn now() -> DateTime<Utc> {
-    Utc::now().trunc_subsecs(6)
 }

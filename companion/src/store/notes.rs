@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{Store, StoreError, now, on_pool};
+use super::{Store, StoreError, on_pool};
 
 /// What kind of thing is remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
@@ -46,7 +46,7 @@ impl Store {
     pub async fn insert_memory(&self, user: Uuid, kind: MemoryType, text: &str) -> Result<Uuid, StoreError> {
         let id = Uuid::new_v4();
         on_pool!(self, pool => sqlx::query(INSERT_MEMORY)
-            .bind(id).bind(user).bind(kind).bind(text).bind(now()).execute(pool).await.map(drop))?;
+            .bind(id).bind(user).bind(kind).bind(text).bind(self.now().await?).execute(pool).await.map(drop))?;
         Ok(id)
     }
 

@@ -4,7 +4,7 @@ use serde_json::json;
 use sqlx::{FromRow, types::Json};
 use uuid::Uuid;
 
-use super::{BeginWrite, Pool, Store, StoreError, now, on_pool};
+use super::{BeginWrite, Pool, Store, StoreError, on_pool};
 
 /// The life of a reminder: `scheduled`, then one of the others for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, sqlx::Type)]
@@ -231,7 +231,7 @@ impl Store {
             .bind(new.due)
             .bind(&new.original_phrase)
             .bind(&new.correlation_id)
-            .bind(now())
+            .bind(self.now().await?)
             .execute(pool)
             .await
             .map(drop))?;
@@ -294,11 +294,11 @@ impl Store {
         let claimed = match &self.pool {
             Pool::Postgres(pool) => {
                 let query = sqlx::query_as(CLAIM_DUE_POSTGRES);
-                query.bind(due_at).bind(now()).bind(until).bind(limit).fetch_all(pool).await
+                query.bind(due_at).bind(self.now().await?).bind(until).bind(limit).fetch_all(pool).await
             }
             Pool::Sqlite(pool) => {
                 let query = sqlx::query_as(CLAIM_DUE_SQLITE);
-                query.bind(due_at).bind(now()).bind(until).bind(limit).fetch_all(pool).await
+                query.bind(due_at).bind(self.now().await?).bind(until).bind(limit).fetch_all(pool).await
             }
         };
         Ok(claimed?)
@@ -319,7 +319,7 @@ impl Store {
         due_at: DateTime<Utc>,
     ) -> Result<Option<Reminder>, StoreError> {
         Ok(on_pool!(self, pool => sqlx::query_as(BEGIN_DELIVERY)
-            .bind(id).bind(token).bind(until).bind(now()).bind(due_at).fetch_optional(pool).await)?)
+            .bind(id).bind(token).bind(until).bind(self.now().await?).bind(due_at).fetch_optional(pool).await)?)
     }
 
     /// What earlier deliveries of the reminder have left.
@@ -337,7 +337,7 @@ impl Store {
         held_beyond: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
         let begun = on_pool!(self, pool => sqlx::query(BEGIN_CHANNEL)
-            .bind(id).bind(channel).bind(now()).bind(token).bind(held_beyond)
+            .bind(id).bind(channel).bind(self.now().await?).bind(token).bind(held_beyond)
             .execute(pool).await.map(|done| done.rows_affected()))?;
         Ok(begun == 1)
     }
@@ -346,7 +346,7 @@ impl Store {
     pub async fn end_channel(&self, id: Uuid, channel: &str, delivered: bool) -> Result<(), StoreError> {
         let status = if delivered { "delivered" } else { "failed" };
         on_pool!(self, pool => sqlx::query(END_CHANNEL)
-            .bind(id).bind(channel).bind(status).bind(now()).execute(pool).await.map(drop))?;
+            .bind(id).bind(channel).bind(status).bind(self.now().await?).execute(pool).await.map(drop))?;
         Ok(())
     }
 
@@ -387,7 +387,7 @@ impl Store {
             let changed = query.execute(&mut *tx).await?.rows_affected();
             if changed == 1 {
                 sqlx::query(INSERT_FAILED_JOB)
-                    .bind(Uuid::new_v4()).bind(job_name).bind(payload).bind(reason).bind(attempts).bind(now())
+                    .bind(Uuid::new_v4()).bind(job_name).bind(payload).bind(reason).bind(attempts).bind(self.now().await?)
                     .execute(&mut *tx).await?;
             }
             tx.commit().await?;
@@ -410,7 +410,7 @@ impl Store {
     ) -> Result<Option<DueReminder>, StoreError> {
         let requeued = on_pool!(self, pool => {
             let mut tx = pool.begin_write().await?;
-            let query = sqlx::query_as(REQUEUE).bind(id).bind(until).bind(now());
+            let query = sqlx::query_as(REQUEUE).bind(id).bind(until).bind(self.now().await?);
             let requeued: Option<DueReminder> = query.fetch_optional(&mut *tx).await?;
             if requeued.is_some() {
                 sqlx::query(FORGET_UNDELIVERED).bind(id).execute(&mut *tx).await?;

@@ -12,7 +12,7 @@ use sqlx::{
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 const BUSY_RETRY: Duration = Duration::from_millis(5);
 
-pub(super) fn open(path: &Path) -> SqlitePool {
+pub(super) fn open(path: &Path, connections: u32) -> SqlitePool {
     let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
@@ -20,7 +20,7 @@ pub(super) fn open(path: &Path) -> SqlitePool {
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT);
     SqlitePoolOptions::new()
-        .max_connections(super::MAX_CONNECTIONS)
+        .max_connections(connections)
         .acquire_timeout(BUSY_TIMEOUT)
         .after_connect(|connection, _| Box::pin(write_ahead(connection)))
         .connect_lazy_with(options)

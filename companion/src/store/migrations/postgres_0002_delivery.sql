@@ -14,8 +14,3 @@ CREATE TABLE IF NOT EXISTS reminder_deliveries (
     finished_at timestamptz,
     PRIMARY KEY (reminder_id, channel)
 );
-
-CREATE INDEX IF NOT EXISTS ix_reminders_scheduled_utc_ts ON reminders (utc_ts) WHERE status = 'scheduled';
-CREATE INDEX IF NOT EXISTS ix_reminders_owner ON reminders (user_id, created_at);
-CREATE INDEX IF NOT EXISTS ix_metrics_events_day ON metrics_events (created_at, user_id);
-CREATE INDEX IF NOT EXISTS ix_sessions_owner ON sessions (user_id, created_at);
