@@ -73,10 +73,15 @@ impl Broker {
     /// Returns the writes that publish messages, each to where its `delivery_info` says. Routes are found out here.
     ///
     /// # Errors
-    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`] from reading bindings.
+    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`] from reading bindings, and the
+    /// last one for a queue whose key holds something else.
     pub(crate) async fn publications(&self, messages: &[Message]) -> Result<Batch, BrokerError> {
         match &self.kind {
-            Kind::Redis(queues) => queues.publish_commands(messages).await.map(Batch::from),
+            Kind::Redis(queues) => {
+                let commands = queues.publish_commands(messages).await?;
+                queues.check_lists(&commands).await?;
+                Ok(commands.into())
+            }
         }
     }
 

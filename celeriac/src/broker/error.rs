@@ -56,7 +56,7 @@ pub enum BrokerError {
     Refused {
         /// The URL without its password.
         url: String,
-        /// The command that was refused.
+        /// The command that was refused, with its key where that is known.
         command: String,
         /// The server's words.
         reason: String,

@@ -34,7 +34,9 @@ impl Refusal {
     pub(crate) fn from_error(error: &BrokerError) -> Self {
         match error {
             BrokerError::Refused { command, reason, .. } => {
-                Self { command: command.clone(), key: None, reason: reason.clone() }
+                let (command, key) =
+                    command.split_once(' ').map_or((&**command, None), |(name, key)| (name, Some(key)));
+                Self { command: command.to_owned(), key: key.map(str::to_owned), reason: reason.clone() }
             }
             error => Self::unknown(error.to_string()),
         }

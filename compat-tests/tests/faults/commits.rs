@@ -239,6 +239,21 @@ fn what_follows_a_deduplicated_task_fails_if_the_server_refuses_it() {
     assert_eq!(stage.runs("started").len(), 0, "it is not run again");
 }
 
+/// The server carries a transaction out without the command that it refuses.
+#[test]
+fn a_step_that_is_refused_within_a_transaction_is_not_lost_with_its_worker() {
+    let mut stage = Stage::new();
+    stage.set("TASK_CREATE_MISSING_QUEUES", "true");
+    stage.tell(&["SET", "refusing", "no list"]);
+    let mut victim = stage.victim("consume.committed@2=kill", 4);
+    let steps = stage.apply(chain([step(1), step(2).immutable(true).option("queue", "refusing")]));
+    victim.wait(secs(60));
+    let _heir = stage.worker("heir", 4);
+    let text = stage.failure(&steps).repr();
+    assert!(text.contains("WRONGTYPE") && text.contains("LPUSH refusing"), "{text}");
+    stage.await_empty();
+}
+
 #[test]
 fn messages_that_cannot_go_back_to_their_queue_stay_where_they_come_back_from() {
     let mut stage = Stage::new();

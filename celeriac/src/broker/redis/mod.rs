@@ -19,6 +19,7 @@ mod inflight;
 mod keys;
 mod limit;
 mod link;
+mod lists;
 mod marks;
 mod queue;
 mod redirect;

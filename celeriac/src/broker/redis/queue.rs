@@ -7,6 +7,7 @@ use std::time::Duration;
 use redis::{Cmd, Pipeline, Value, cmd};
 
 use super::bindings::{matching_queues, member};
+use super::lists::Lists;
 use super::script::texts;
 use super::{DeadLetterQueue, Endpoint, Keys, KeysOptions, Link, Timing};
 use crate::broker::{BrokerError, Subscription};
@@ -25,6 +26,7 @@ pub struct Queues {
     expirations: Arc<HashMap<String, Duration>>,
     /// Where messages go that are given up; `None` drops them.
     dead_letters: Option<DeadLetterQueue>,
+    pub(super) lists: Lists,
 }
 
 impl Queues {
@@ -37,6 +39,7 @@ impl Queues {
             declared: Arc::default(),
             expirations: Arc::default(),
             dead_letters: None,
+            lists: Lists::default(),
         }
     }
 

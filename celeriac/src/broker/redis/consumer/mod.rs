@@ -32,6 +32,7 @@ use super::clock::ServerClock;
 use super::connection::{Connection, replies, server_error};
 use super::exchange::is_full;
 use super::inflight::Slots;
+use super::lists::Lists;
 use super::refusal::is_passing;
 use super::transaction::Transaction;
 use super::{DeadLetterQueue, Keys, Link, Queues};
@@ -117,6 +118,7 @@ pub(crate) struct Consumer<R> {
     /// The most bytes that the server takes as one argument, as far as it was asked.
     bulk_limit: Option<u64>,
     troubles: Troubles,
+    lists: Lists,
 }
 
 /// How a consumer of a Redis server is set up.
@@ -195,6 +197,7 @@ impl<R: Receiver> Consumer<R> {
             persistence,
             receiver: make(handle.clone()),
             troubles: handle.troubles().clone(),
+            lists: broker.lists.clone(),
             handle,
             settlements,
             arrived: Vec::new(),

@@ -214,6 +214,7 @@ impl<R: Receiver> Consumer<R> {
             log::warn!(task_id = id.as_str(), queue; "The message of {id} cannot leave queue {queue} for {}: it stays in unacked until it can", refusal);
         }
         self.troubles.note(&refusal);
+        self.lists.note(&refusal);
         part.strike(refusal, is_named);
         if part.is_hopeless(self.bulk_limit) {
             return self.give_up(part);
