@@ -28,6 +28,7 @@ WAYS = [
     "has a header of a wrong type",
     "has an eta that is no time",
     "killed its worker too often",
+    "has an outcome that cannot be stored",
 ]
 
 
@@ -139,6 +140,7 @@ class Generator:
             "has a header of a wrong type": lambda: task("wrap").set(headers={"retries": "many"}),
             "has an eta that is no time": lambda: task("wrap").set(headers={"eta": "soon"}),
             "killed its worker too often": lambda: task("wrap_late").set(headers={"redelivered": True}),
+            "has an outcome that cannot be stored": lambda: task("unstorable"),
         }[self.way]()
         odd.link_error(self.errback("odd"))
         return odd

@@ -108,6 +108,12 @@ async fn reject(_before: Value, tag: String) -> TaskResult<()> {
     Err(TaskError::Reject { reason: tag, requeue: false })
 }
 
+/// Returns a text that the server of the test refuses to store.
+#[celeriac::task(name = "canvas.unstorable")]
+async fn unstorable(_before: Value, _tag: String) -> &'static str {
+    "nobody stores this"
+}
+
 #[celeriac::task(name = "canvas.sleep", track_started)]
 async fn sleep(seconds: u64) {
     tokio::time::sleep(Duration::from_secs(seconds)).await;
@@ -205,6 +211,7 @@ async fn main() -> anyhow::Result<()> {
         .task(grow)
         .task(swap_nothing)
         .task(reject)
+        .task(unstorable)
         .task(sleep)
         .task(told)
         .task(told_here)
