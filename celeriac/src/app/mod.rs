@@ -181,7 +181,7 @@ impl Celery {
     /// Remote control of the workers on this broker.
     pub fn control(&self) -> Control {
         Control::new(
-            self.queues().clone(),
+            self.broker().clone(),
             &self.shared.config,
             &self.shared.codecs,
             self.shared.events.options().clock.clone(),
@@ -193,7 +193,7 @@ impl Celery {
     /// Workers are asked for a heartbeat, so that they are known at once.
     pub async fn events(&self, routing_key: &str) -> Receiver {
         let DispatcherOptions { exchange, clock, .. } = self.shared.events.options();
-        let receiver = Receiver::open(self.queues(), exchange, routing_key, clock.clone()).await;
+        let receiver = Receiver::open(self.broker(), exchange, routing_key, clock.clone()).await;
         if let Err(error) = self.control().heartbeat().await {
             log::debug!(error:% = error; "No worker was asked for a heartbeat: {error}");
         }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::refusals::Refusals;
 use super::{
     Answers, Batch, BrokerError, Consumer, ConsumerHandle, ConsumerOptions, DeadReason, Receiver, Start,
-    Subscription, redis,
+    redis,
 };
 use crate::backend::Backend;
 use crate::config::{Config, Url};
@@ -20,12 +20,12 @@ use crate::message::Message;
 /// Nothing is connected before the first call that needs it.
 #[derive(Clone)]
 pub struct Broker {
-    kind: Kind,
+    pub(super) kind: Kind,
 }
 
 /// The kinds of brokers.
 #[derive(Clone)]
-enum Kind {
+pub(super) enum Kind {
     Redis(redis::Queues),
 }
 
@@ -137,14 +137,6 @@ impl Broker {
     pub async fn purge(&self, queue: &str) -> Result<u64, BrokerError> {
         match &self.kind {
             Kind::Redis(queues) => queues.purge(queue).await,
-        }
-    }
-
-    /// Subscribes to what is published to a fanout exchange with that routing key; returns once the server has confirmed
-    /// it, or after a first attempt that failed. Nobody keeps what is published while the server is away.
-    pub(crate) async fn subscribe(&self, exchange: &str, routing_key: &str) -> Subscription {
-        match &self.kind {
-            Kind::Redis(queues) => queues.subscribe(exchange, routing_key).await,
         }
     }
 

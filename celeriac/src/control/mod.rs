@@ -8,7 +8,6 @@
 
 mod actions;
 mod arguments;
-mod bindings;
 mod client;
 mod commands;
 mod gossip;

@@ -5,6 +5,7 @@ use serde_json::Value as Json;
 use super::info::{QueueInfo, ScheduledTask, StoredTask, TaskInfo, WorkerStats};
 use super::mailbox::{ReplyTo, Request};
 use super::matcher::MatchError;
+use crate::broker::ReplyAddress;
 use crate::message::{Accept, Serializer, Value, envelope, from_value, to_value};
 
 fn samples() -> Vec<(String, Json)> {
@@ -59,11 +60,13 @@ fn every_reply_is_written_as_celerys() {
             let message = envelope::decode(raw.as_bytes()).unwrap();
             let info = &message.properties.delivery_info;
             let reply_to = ReplyTo {
-                exchange: info.exchange.clone(),
-                routing_key: info.routing_key.clone(),
+                address: ReplyAddress {
+                    exchange: info.exchange.clone(),
+                    routing_key: info.routing_key.clone(),
+                },
                 ticket: message.headers.extra["ticket"].clone(),
             };
-            assert_eq!(reply_to.queue(), reply["redis_key"].as_str().unwrap());
+            assert_eq!(reply_to.address.queue(), reply["redis_key"].as_str().unwrap());
             let Value::Map(body) = message.payload(&Accept::default()).unwrap() else {
                 panic!("{name}: no map")
             };

@@ -341,8 +341,6 @@ impl Worker {
             config.worker_send_task_events,
         );
         let mut made: Option<Arc<Runtime>> = None;
-        let link = app.queues().link().clone();
-        let keys = Arc::clone(app.queues().keys());
         let consumer = app.broker().consumer(options, config, app.result_backend(), |consumer| {
             let runtime = Arc::new_cyclic(|this| Runtime {
                 accept,
@@ -359,7 +357,7 @@ impl Worker {
                 schedule: Schedule::default(),
                 events: events.clone(),
                 health: Arc::new(Health::new(Arc::clone(&refusals))),
-                revocations: Revocations::new(link.clone(), Arc::clone(&keys)),
+                revocations: Revocations::new(app.broker().clone()),
                 autoscale: Autoscale::new(autoscale),
                 consumed: Mutex::default(),
                 rate_texts: Mutex::default(),
@@ -399,7 +397,7 @@ impl Worker {
             gossip: !parts.without_gossip,
             probes: config.celeriac_probe_address.as_deref().map(listen).transpose()?,
         };
-        let service = Service::start(runtime.clone(), events, commands, &link, &keys, service).await;
+        let service = Service::start(runtime.clone(), events, commands, app.broker(), service).await;
         let service =
             service.map_err(|error| Error::Worker(format!("remote control has no thread: {error}")))?;
         let mingles = !parts.without_mingle && config.worker_enable_remote_control;
@@ -421,7 +419,7 @@ impl Worker {
             });
         }
         if mingles {
-            let comparing = compare(runtime.clone(), app.control(), app.queues().clone());
+            let comparing = compare(runtime.clone(), app.control(), app.broker().clone());
             let leaving = stopping.clone();
             // Nobody waits for it.
             tokio::spawn(async move { leaving.run_until_cancelled(comparing).await });
