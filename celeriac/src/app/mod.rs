@@ -79,7 +79,10 @@ impl Celery {
             }
         };
         let codecs = Codecs::new(&config)?;
-        if matches!(config.result_serializer, config::Serializer::Auth | config::Serializer::Encrypted) {
+        if matches!(
+            config.result_serializer,
+            config::BodySerializer::Auth | config::BodySerializer::Encrypted
+        ) {
             let hint = "results are not signed or encrypted; hint: result_serializer = json, and for readers in \
                         Python result_accept_content = [json]";
             return Err(

@@ -137,7 +137,11 @@ fn every_command_has_a_typed_method_that_sends_known_arguments() {
         let sent = COMMANDS.iter().find(|other| other.name == sent).unwrap();
         for found in argument.captures_iter(body) {
             let name = found.get(1).or(found.get(2)).unwrap().as_str();
-            assert!(sent.argument(name).is_some(), "{method} sends {name}, which {} does not take", sent.name);
+            assert!(
+                sent.argument(name).is_some(),
+                "{method} sends {name}, which {} does not take",
+                sent.name
+            );
             arguments += 1;
         }
     }
