@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use celeriac::{
     Celery,
+    broker::{
+        BrokerError,
+        redis::{Endpoint, Link, Timing},
+    },
     config::Config,
     message::{Map, Signature, Value},
 };
@@ -14,6 +18,10 @@ const APP: &str = "ai_companion";
 const QUEUES: [&str; 2] = ["default", "celery"];
 /// How long the broker may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the broker may take where somebody looks whether all is well.
+const LOOK_TIMEOUT: Duration = Duration::from_millis(1500);
+/// The lock of RedBeat, which the beat that sends renews every second.
+const BEAT_LOCK: &str = "redbeat::lock";
 /// How long workers have to answer a ping, as `celery inspect ping` waits.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -21,6 +29,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct CeleryClient {
     app: Celery,
+    /// Where beat keeps its schedule.
+    schedule: Link,
 }
 
 /// What can go wrong on the way to the workers.
@@ -31,11 +41,52 @@ pub enum CeleryError {
     #[error("{0}")]
     Settings(String),
     /// The broker does not answer as it should.
-    #[error("{0}")]
-    Unavailable(String),
+    #[error("{error}")]
+    Unavailable {
+        /// The whole error, for the log.
+        error: String,
+        /// The cause in a few words, which name no address and no user.
+        cause: String,
+    },
     /// Nobody answered a ping.
     #[error("no workers")]
     NoWorkers,
+}
+
+impl CeleryError {
+    /// Returns what is wrong in a few words, which name no address and no user.
+    pub fn cause(&self) -> String {
+        match self {
+            Self::Settings(_) => "a setting cannot be used".to_owned(),
+            Self::Unavailable { cause, .. } => format!("the broker: {cause}"),
+            Self::NoWorkers => "no workers".to_owned(),
+        }
+    }
+}
+
+impl From<celeriac::Error> for CeleryError {
+    fn from(error: celeriac::Error) -> Self {
+        match error {
+            celeriac::Error::Broker(error) => error.into(),
+            error => Self::Unavailable { error: error.to_string(), cause: "it cannot be used".to_owned() },
+        }
+    }
+}
+
+impl From<BrokerError> for CeleryError {
+    fn from(error: BrokerError) -> Self {
+        let cause = match &error {
+            BrokerError::Connection { .. } => "it cannot be reached".to_owned(),
+            BrokerError::Refused { .. } => match error.code() {
+                Some("NOAUTH" | "WRONGPASS") => "wrong password".to_owned(),
+                code => format!("it answered {}", code.unwrap_or("an error")),
+            },
+            BrokerError::Timeout { .. } => "no answer".to_owned(),
+            BrokerError::Tls { .. } => "no TLS with it".to_owned(),
+            _ => "it cannot be used".to_owned(),
+        };
+        Self::Unavailable { error: error.to_string(), cause }
+    }
 }
 
 impl CeleryClient {
@@ -56,7 +107,10 @@ impl CeleryClient {
         }
         let config = config.load(None).map_err(|error| unusable(&error))?;
         let app = Celery::new(APP, config).map_err(|error| unusable(&error))?;
-        Ok(Self { app })
+        let url = app.config().write_url().ok_or_else(|| unusable(&"broker_url is missing"))?;
+        let endpoint = Endpoint::broker(url, app.config()).map_err(|error| unusable(&error))?;
+        let schedule = Link::new(endpoint, Timing::broker(app.config()));
+        Ok(Self { app, schedule })
     }
 
     /// The names of the workers that answer within a second.
@@ -64,16 +118,18 @@ impl CeleryClient {
     /// # Errors
     /// When the broker does not answer.
     pub async fn ping_workers(&self) -> Result<Vec<String>, CeleryError> {
-        in_time(self.app.control().inspect().timeout(PING_TIMEOUT).ping()).await
+        in_time(LOOK_TIMEOUT, self.app.control().inspect().timeout(PING_TIMEOUT).ping()).await
     }
 
-    /// Whether any worker answers within a second; returns with the first answer.
+    /// Whether a beat holds the lock of the schedule, which one that dies gives up within seconds.
     ///
     /// # Errors
     /// When the broker does not answer.
-    pub async fn ping_any_worker(&self) -> Result<bool, CeleryError> {
-        let workers = in_time(self.app.control().inspect().timeout(PING_TIMEOUT).limit(1).ping()).await?;
-        Ok(!workers.is_empty())
+    pub async fn has_beat(&self) -> Result<bool, CeleryError> {
+        let mut exists = redis::pipe();
+        exists.cmd("EXISTS").arg(BEAT_LOCK);
+        let replies = in_time(LOOK_TIMEOUT, self.schedule.call(&mut exists)).await?;
+        Ok(replies == [redis::Value::Int(1)])
     }
 
     /// How many messages wait in each queue of the service.
@@ -83,7 +139,7 @@ impl CeleryClient {
     pub async fn queue_lengths(&self) -> Result<Vec<(String, u64)>, CeleryError> {
         let mut lengths = Vec::new();
         for queue in QUEUES {
-            lengths.push((queue.to_owned(), in_time(self.app.queues().length(queue)).await?));
+            lengths.push((queue.to_owned(), in_time(LOOK_TIMEOUT, self.app.queues().length(queue)).await?));
         }
         Ok(lengths)
     }
@@ -104,16 +160,20 @@ impl CeleryClient {
         for (name, value) in kwargs {
             signature = signature.kwarg(*name, value.as_str());
         }
-        let sent = in_time(self.app.apply(signature)).await?;
+        let sent = in_time(TIMEOUT, self.app.apply(signature)).await?;
         Ok(sent.id().to_owned())
     }
 }
 
-async fn in_time<T, E: std::fmt::Display>(
+async fn in_time<T, E: Into<CeleryError>>(
+    patience: Duration,
     call: impl Future<Output = Result<T, E>>,
 ) -> Result<T, CeleryError> {
-    match tokio::time::timeout(TIMEOUT, call).await {
-        Ok(result) => result.map_err(|error| CeleryError::Unavailable(error.to_string())),
-        Err(_) => Err(CeleryError::Unavailable(format!("the broker did not answer within {TIMEOUT:?}"))),
+    match tokio::time::timeout(patience, call).await {
+        Ok(result) => result.map_err(Into::into),
+        Err(_) => {
+            let cause = format!("no answer within {} ms", patience.as_millis());
+            Err(CeleryError::Unavailable { error: format!("the broker: {cause}"), cause })
+        }
     }
 }

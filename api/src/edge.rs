@@ -41,6 +41,7 @@ pub(crate) fn cors(origins: &CorsOrigins) -> CorsLayer {
         ]))
         .expose_headers(names(&[
             "etag",
+            "idempotency-replayed",
             "retry-after",
             "x-request-id",
             "x-ratelimit-limit",

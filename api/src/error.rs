@@ -35,6 +35,14 @@ pub(crate) enum ApiError {
     RateLimited(u64),
     #[error("too many wrong keys, for {0} s")]
     TooManyWrongKeys(u64),
+    #[error("the Idempotency-Key cannot be used")]
+    IdempotencyKey,
+    #[error("the request with this Idempotency-Key is still being worked on")]
+    StillRunning,
+    #[error("the Idempotency-Key was used for another request")]
+    KeyOfAnother,
+    #[error("neither the database nor Redis tells the counters")]
+    NoCounters,
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -53,11 +61,13 @@ impl ApiError {
             Self::ContentType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::BodyLost => StatusCode::BAD_REQUEST,
+            Self::BodyLost | Self::IdempotencyKey => StatusCode::BAD_REQUEST,
+            Self::StillRunning => StatusCode::CONFLICT,
+            Self::KeyOfAnother => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::RateLimited(_) | Self::TooManyWrongKeys(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Store(error) if error.is_retryable() => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Celery(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Celery(_) | Self::NoCounters => StatusCode::SERVICE_UNAVAILABLE,
             Self::Store(_) | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -86,6 +96,12 @@ impl ApiError {
             Self::Store(error) if error.is_retryable() => {
                 "The database is not available, please try again.".into()
             }
+            Self::IdempotencyKey => "Idempotency-Key must have 1 to 255 visible ASCII characters.".into(),
+            Self::StillRunning => {
+                "A request with this Idempotency-Key is still being worked on, please try again.".into()
+            }
+            Self::KeyOfAnother => "This Idempotency-Key was used for another request; use a new one.".into(),
+            Self::NoCounters => "The counters cannot be read, please try again.".into(),
             Self::Celery(_) => "The task queue is not available, please try again.".into(),
             Self::Store(_) | Self::Internal(_) => "Internal Server Error".into(),
         }
@@ -96,6 +112,7 @@ impl ApiError {
         let mut response = warp::reply::with_status(body, self.status()).into_response();
         let retry_after = match &self {
             Self::RateLimited(seconds) | Self::TooManyWrongKeys(seconds) => Some(*seconds),
+            Self::StillRunning => Some(1),
             error if error.status() == StatusCode::SERVICE_UNAVAILABLE => Some(5),
             _ => None,
         };

@@ -12,12 +12,15 @@ mod connections;
 mod edge;
 mod error;
 mod guesses;
+mod idempotency;
 mod request;
 mod route;
 mod routes;
 mod server;
+mod shared;
 mod state;
 mod validate;
+mod vitals;
 
 pub use celery::{CeleryClient, CeleryError};
 pub use routes::all as routes;

@@ -14,7 +14,14 @@ struct Arguments {}
 #[tokio::main]
 async fn main() -> ExitCode {
     let Arguments {} = Arguments::parse();
-    match run().await {
+    let settings = match Settings::from_env() {
+        Ok(settings) => settings,
+        Err(error) => {
+            logging::report(&error);
+            return ExitCode::FAILURE;
+        }
+    };
+    match run(settings).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -23,8 +30,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run() -> anyhow::Result<()> {
-    let settings = Settings::from_env()?;
+async fn run(settings: Settings) -> anyhow::Result<()> {
     logging::init(&settings);
     let address = (settings.api_host.clone(), settings.api_port);
     let state = State::new(Companion::open(settings)?)?;

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use warp::{
     Filter,
     filters::BoxedFilter,
-    http::{HeaderMap, header},
+    http::{HeaderMap, HeaderValue, header},
 };
 
 use crate::{
@@ -99,6 +99,16 @@ impl Request {
         }
         guesses.wrong(self.client, &hash);
         Err(ApiError::AdminToken)
+    }
+
+    /// A header of the request.
+    pub(crate) fn header(&self, name: &str) -> Option<&HeaderValue> {
+        self.headers.get(name)
+    }
+
+    /// The body, as far as it could be read.
+    pub(crate) fn body(&self) -> &[u8] {
+        self.body.as_deref().unwrap_or_default()
     }
 
     /// The fields of the JSON object in the body.

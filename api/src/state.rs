@@ -9,6 +9,7 @@ use crate::{
     access::HttpMetrics,
     celery::{CeleryClient, CeleryError},
     guesses::Guesses,
+    vitals::Vitals,
 };
 
 /// What every handler can reach; cheap to clone.
@@ -20,6 +21,7 @@ pub struct State {
     pub celery: CeleryClient,
     pub(crate) http: HttpMetrics,
     pub(crate) guesses: Arc<Guesses>,
+    pub(crate) vitals: Arc<Vitals>,
     stopping: Arc<AtomicBool>,
 }
 
@@ -35,6 +37,7 @@ impl State {
             celery,
             http: HttpMetrics::default(),
             guesses: Arc::default(),
+            vitals: Arc::default(),
             stopping: Arc::default(),
         })
     }

@@ -128,6 +128,8 @@ on_both! {
     chosen_reminders_are_queued_again_by_an_operator
     feature_flags_are_read_and_turned
     health_tells_what_works
+    what_is_overdue_shows_in_the_metrics
+    a_repeated_request_takes_effect_once
     nul_characters_are_refused_in_every_field
     reminders_are_listed_in_pages
 }
@@ -393,28 +395,162 @@ async fn feature_flags_are_read_and_turned(on: On) {
 async fn health_tells_what_works(on: On) {
     let mut api = Api::new(on).await;
     assert_eq!(api.get("/health").await, (StatusCode::OK, json!({ "status": "ok" })));
-    let expected = json!({ "db": "ok", "redis": "ok", "celery": "fail: no workers" });
+    let expected =
+        json!({ "db": "ok", "redis": "ok", "celery": "fail: no workers", "beat": "fail: no beat" });
     assert_eq!(api.get("/healthz").await, (StatusCode::OK, expected));
+    let () = redis::cmd("SET")
+        .arg(&["redbeat::lock", "held", "PX", "60000"])
+        .query(&mut api.redis.connection())
+        .expect("redis");
+    until(&api, "a beat is seen", |body| body["beat"] == "ok").await;
+    api.companion.metrics.snapshot().await.expect("counters");
+
     api.redis.kill();
+    until(&api, "redis is away", |body| body["redis"] == "fail: connection refused").await;
     let (status, body) = api.get("/healthz").await;
     assert_eq!((status, &body["db"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("ok")));
-    assert!(body["redis"].as_str().expect("text").starts_with("fail: "), "{body}");
-    assert!(body["celery"].as_str().expect("text").starts_with("fail: "), "{body}");
+    for part in ["redis", "celery", "beat"] {
+        let said = body[part].as_str().expect("text");
+        assert!(
+            said.starts_with("fail: ") && !said.contains("127.0.0.1") && !said.contains("redis:"),
+            "{body}"
+        );
+    }
     let (status, body) = api.post("/chat", json!({ "message": "Remind me to rest in 1 minute" })).await;
     assert_eq!(status, 200, "chat goes on without Redis: {body}");
-    assert_eq!(api.get("/metrics/basic").await.0, 503);
-    assert_eq!(api.send(get("/metrics")).await.status(), 200);
-    api.redis.restart();
-    compat_tests::eventually_async("redis to be well again", compat_tests::secs(10), async || {
-        api.get("/healthz").await.1["redis"] == "ok"
+    compat_tests::eventually_async("the reminder to be counted", compat_tests::secs(10), async || {
+        let (status, body) = api.get("/metrics/basic").await;
+        assert_eq!(status, 200, "the counters are there without Redis");
+        body["counters"]["reminder_scheduled"] == 1
     })
     .await;
+    let metrics = api.send(get("/metrics")).await;
+    let text = String::from_utf8_lossy(metrics.body()).into_owned();
+    for line in
+        ["ai_redis_up 0", "ai_database_up 1", "ai_beat_up 0", "ai_reminder_total{status=\"scheduled\"} 1"]
+    {
+        assert!(text.lines().any(|found| found == line), "{line} is not in {text}");
+    }
+    api.redis.restart();
+    until(&api, "redis is well again", |body| body["redis"] == "ok").await;
     if let Some(database) = &api.database {
         database.execute("DROP TABLE users CASCADE");
         let (status, body) = api.get("/reminders").await;
         let expected = json!({ "detail": "Internal Server Error" });
         assert_eq!((status, body), (StatusCode::INTERNAL_SERVER_ERROR, expected));
+        database.execute("DROP TABLE companion_migrations");
+        until(&api, "it says that the schema is missing", |body| {
+            body["db"].as_str().is_some_and(|said| said.starts_with("fail: not migrated (0001_contract, "))
+        })
+        .await;
+        assert_eq!(api.get("/healthz").await.0, StatusCode::SERVICE_UNAVAILABLE);
     }
+}
+
+async fn until(api: &Api, what: &str, condition: impl Fn(&Value) -> bool) {
+    compat_tests::eventually_async(what, compat_tests::secs(20), async || {
+        let (_, body) = api.get("/healthz").await;
+        if condition(&body) { Ok(()) } else { Err(body.to_string()) }
+    })
+    .await;
+}
+
+/// How late the oldest reminder is shows without any traffic.
+async fn what_is_overdue_shows_in_the_metrics(on: On) {
+    let api = Api::new(on).await;
+    let user = api.companion.store.user_by_email("demo@example.com").await.expect("database").expect("user");
+    let overdue = async |state: &str, expected: std::ops::Range<i64>| {
+        let start = format!("ai_reminder_oldest_overdue_seconds{{state=\"{state}\"}} ");
+        compat_tests::eventually_async(&format!("{start}{expected:?}"), compat_tests::secs(20), async || {
+            let text = String::from_utf8_lossy(api.send(get("/metrics")).await.body()).into_owned();
+            let value = text.lines().find_map(|line| line.strip_prefix(&start)).map(str::to_owned);
+            let value: i64 = value.ok_or("no such line")?.parse().map_err(|_| "no number")?;
+            if expected.contains(&value) { Ok(()) } else { Err("another value") }
+        })
+        .await;
+    };
+    overdue("waiting", 0..1).await;
+    let new = companion::store::NewReminder {
+        user_id: user.id,
+        text: "late".to_owned(),
+        due: chrono::Utc::now() - chrono::Duration::seconds(300),
+        original_phrase: None,
+        correlation_id: "test".to_owned(),
+    };
+    let id = reminders::create(&api.companion, &new).await.expect("a reminder");
+    overdue("waiting", 300..400).await;
+    overdue("retrying", 0..1).await;
+    if let Some(database) = &api.database {
+        database.execute("UPDATE reminders SET delivery_attempts = 1");
+        overdue("waiting", 0..1).await;
+        overdue("retrying", 300..400).await;
+    }
+    reminders::cancel(&api.companion, &user, id).await.expect("cancel");
+    overdue("waiting", 0..1).await;
+}
+
+/// Whoever asks, and however often, causes one ping a second.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_who_ask_within_a_second_cause_one_ping() {
+    let api = Api::new(On::Sqlite).await;
+    let started = std::time::Instant::now();
+    let ask = async |path: &'static str| api.send(get(path)).await.status();
+    let asks = (0..200).map(|number| ask(if number % 2 == 0 { "/healthz" } else { "/metrics" }));
+    assert!(futures_util::future::join_all(asks).await.iter().all(|status| *status == 200));
+    let statistics: String =
+        redis::cmd("INFO").arg("commandstats").query(&mut api.redis.connection()).expect("redis");
+    let publishes = statistics
+        .lines()
+        .find_map(|line| line.strip_prefix("cmdstat_publish:calls="))
+        .and_then(|rest| rest.split(',').next()?.parse::<u64>().ok())
+        .unwrap_or(0);
+    assert!((1..=2 + started.elapsed().as_secs()).contains(&publishes), "{publishes} pings");
+}
+
+/// A client that does not know whether its request arrived asks again.
+async fn a_repeated_request_takes_effect_once(on: On) {
+    let api = Api::with(on, &[("ADMIN_API_KEY", ADMIN), ("RATE_LIMIT_PER_MINUTE", "4")]).await;
+    let say = async |key: &str, words: &str| {
+        let request = user(post("/chat")).header("idempotency-key", key).json(&json!({ "message": words }));
+        api.send(request).await
+    };
+    let words = "Remind me to stretch in 10 minutes";
+    let both = futures_util::future::join_all((0..5).map(|_| say("one", words))).await;
+    assert!(both.iter().all(|answer| [200, 409].contains(&answer.status().as_u16())), "{both:?}");
+    let first = say("one", words).await;
+    assert_eq!(first.headers()["idempotency-replayed"], "true");
+    for answer in both.iter().filter(|answer| answer.status() == 200) {
+        assert_eq!(parts(answer), parts(&first));
+    }
+    assert_eq!(api.get("/reminders").await.1.as_array().map(Vec::len), Some(1));
+    assert_eq!(say("one", "Remind me to rest in 10 minutes").await.status(), 422, "another request");
+    assert_eq!(say("two", words).await.status(), 200);
+    assert_eq!(api.get("/reminders").await.1.as_array().map(Vec::len), Some(2));
+    assert_eq!(say(&"x".repeat(256), words).await.status(), 400);
+
+    // Another user's key of the same name is another one.
+    let store = &api.companion.store;
+    store.insert_user("other@example.com", None).await.expect("user");
+    let other = store.user_by_email("other@example.com").await.expect("database").expect("user");
+    companion::auth::register(store, other.id, "sk-other-key").await.expect("key");
+    let request = post("/chat").header("x-api-key", "sk-other-key").header("idempotency-key", "one");
+    let answer = api.send(request.json(&json!({ "message": words }))).await;
+    assert_eq!(answer.status(), 200);
+    assert!(!answer.headers().contains_key("idempotency-replayed"));
+
+    // What was refused may be repeated.
+    let mut limited = 0;
+    for number in 0..6 {
+        limited += u32::from(say(&format!("more-{number}"), words).await.status() == 429);
+    }
+    assert!(limited > 0);
+    let before = api.get("/reminders").await.1.as_array().map(Vec::len);
+    assert_eq!(
+        say("more-5", words).await.status(),
+        429,
+        "refused again rather than answered with the refusal"
+    );
+    assert_eq!(api.get("/reminders").await.1.as_array().map(Vec::len), before);
 }
 
 async fn reminders_are_listed_in_pages(on: On) {
@@ -590,9 +726,10 @@ async fn a_database_that_is_away_is_told_and_comes_back() {
     let ask = async |request: RequestBuilder| parts(&request.reply(&routes).await);
     assert_eq!(ask(user(get("/reminders"))).await.0, 200);
     server.kill();
+    let asked = std::time::Instant::now();
     let (status, body) = ask(get("/healthz")).await;
     assert_eq!((status, &body["redis"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("ok")));
-    assert!(body["db"].as_str().expect("text").starts_with("fail: "), "{body}");
+    assert_eq!(body["db"], "fail: connection refused", "after {:?}", asked.elapsed());
     let (status, body) = ask(user(get("/reminders"))).await;
     assert_eq!(status, 503);
     assert_eq!(body["detail"], "The database is not available, please try again.");

@@ -14,7 +14,7 @@ use celeriac_beat::schedule::Terms;
 use celeriac_beat::{FileStore, Publish, RedisOptions, RedisStore, ScheduleStore, Scheduler, run};
 use clap::Parser;
 use companion::logging;
-use companion::settings::{Settings, SettingsError};
+use companion::settings::Settings;
 use log::{error, info};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -46,7 +46,10 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let mut settings = match Settings::from_env() {
         Ok(settings) => settings,
-        Err(failure) => return name_settings(&failure),
+        Err(failure) => {
+            logging::report(&failure);
+            return ExitCode::FAILURE;
+        }
     };
     if let Some(level) = arguments.loglevel {
         settings.log_level = level.filter();
@@ -59,15 +62,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Logs each setting that is wrong; the log is not set up by the settings then.
-fn name_settings(failure: &SettingsError) -> ExitCode {
-    env_logger::Builder::new().filter_level(log::LevelFilter::Info).init();
-    for problem in &failure.problems {
-        error!("setting {problem}");
-    }
-    ExitCode::FAILURE
 }
 
 fn serve(arguments: &Arguments, settings: &Settings) -> anyhow::Result<()> {

@@ -51,9 +51,10 @@ impl Companion {
     pub fn open(settings: Settings) -> Result<Self, OpenError> {
         let redis = RedisLink::open(&settings.redis_url)?;
         let limits = (settings.rate_limit_per_minute, settings.rate_limit_per_hour);
+        let store = Store::open(&settings)?;
         Ok(Self {
-            store: Store::open(&settings)?,
-            metrics: Metrics::new(redis.clone()),
+            metrics: Metrics::new(store.clone(), redis.clone()),
+            store,
             rate_limiter: Arc::new(RateLimiter::new(redis.clone(), limits.0, limits.1)),
             channels: Channel::configured(&settings)?.into(),
             http: settings.openai.as_ref().map(|_| crate::notify::http_client()).transpose()?,

@@ -7,20 +7,33 @@ use env_logger::fmt::Formatter;
 use log::{Level, Record, kv};
 use serde_json::{Map, Value};
 
-use crate::settings::Settings;
+use crate::settings::{Settings, SettingsError};
 
 /// Starts logging to standard error, with the level and the form that the settings ask for.
 ///
 /// `RUST_LOG`, where set, refines the level per module. A second call changes nothing.
 pub fn init(settings: &Settings) {
+    start(settings.log_level, settings.is_development());
+}
+
+/// Starts logging and names each setting that cannot be used, in the form in which the program would have logged with the
+/// right ones.
+pub fn report(error: &SettingsError) {
+    start(error.log_level.max(log::LevelFilter::Error), error.is_development);
+    for problem in &error.problems {
+        log::error!("setting {problem}");
+    }
+}
+
+fn start(level: log::LevelFilter, is_development: bool) {
     let mut builder = env_logger::Builder::new();
-    builder.filter_level(settings.log_level);
+    builder.filter_level(level);
     // Statement logs of the database driver are noise at INFO.
-    builder.filter_module("sqlx", settings.log_level.min(log::LevelFilter::Warn));
+    builder.filter_module("sqlx", level.min(log::LevelFilter::Warn));
     if let Ok(filters) = std::env::var("RUST_LOG") {
         builder.parse_filters(&filters);
     }
-    builder.format(if settings.is_development() { write_line } else { write_json });
+    builder.format(if is_development { write_line } else { write_json });
     let _already_started = builder.try_init();
 }
 

@@ -1,13 +1,26 @@
-//! The counters of the Redis hash `metrics:counters`, which all processes share.
+//! The counters of the service.
+//!
+//! The database counts what becomes of reminders, in triggers, so that nobody has to call for it and an outage of Redis loses
+//! nothing. The Redis hash `metrics:counters`, in which the Python service counted and others may read, follows; where it was
+//! ahead, its counts are taken over once.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use chrono::Duration;
-
-use crate::redis_link::{RedisLink, RedisLinkError};
+use crate::{
+    redis_link::{RedisLink, RedisLinkError},
+    store::{Counts, Store, StoreError},
+};
 
 const KEY: &str = "metrics:counters";
-const BUCKET: &str = "reminder_latency_bucket:";
+/// Ends when no worker has told its uptime for a while.
+const UPTIME_KEY: &str = "metrics:worker_uptime_seconds";
+const UPTIME: &str = "worker_uptime_seconds";
+const UPTIME_EXPIRES: Duration = Duration::from_secs(30);
+pub(crate) const BUCKET: &str = "reminder_latency_bucket:";
 
 /// The upper bounds of the latency histogram, in seconds, with the names of their counters. Buckets are cumulative, as
 /// in Prometheus: a latency counts in every bucket whose bound it does not exceed.
@@ -26,7 +39,7 @@ pub const COUNTERS: [&str; 7] = [
     "reminder_sent",
     "reminder_canceled",
     "reminder_error",
-    "worker_uptime_seconds",
+    UPTIME,
     "reminder_latency_count",
     "reminder_latency_sum",
 ];
@@ -34,89 +47,144 @@ pub const COUNTERS: [&str; 7] = [
 /// All counters at one moment; those never counted are 0.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
-    /// By name: those of [`COUNTERS`] and any other field of the hash.
+    /// By name: those of [`COUNTERS`], and while Redis answers any other field of the hash.
     pub counters: BTreeMap<String, f64>,
     /// By the names of [`LATENCY_BUCKETS`].
     pub histogram: Vec<(&'static str, f64)>,
 }
 
-/// Writes and reads the counters.
+/// Neither the database nor Redis tells the counters.
+#[derive(Debug, thiserror::Error)]
+#[error("{store}; {redis}")]
+pub struct MetricsError {
+    store: StoreError,
+    redis: RedisLinkError,
+}
+
+/// Reads the counters, and keeps the Redis hash up to date.
 #[derive(Clone)]
 pub struct Metrics {
+    store: Store,
     redis: RedisLink,
+    /// The last snapshot, for when nobody answers.
+    last: Arc<Mutex<Option<Snapshot>>>,
 }
+
+/// What Redis holds.
+struct Hash {
+    fields: BTreeMap<String, f64>,
+    uptime: f64,
+}
+
+/// Raises fields of a hash to the given values; none is ever lowered, since another process may have written later counts.
+///
+/// Arguments: pairs of a field and its value.
+const RAISE: &str = r"
+for i = 1, #ARGV, 2 do
+    local before = tonumber(redis.call('HGET', KEYS[1], ARGV[i]))
+    if not before or before < tonumber(ARGV[i + 1]) then redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+end
+";
 
 impl Metrics {
-    /// Counts in this Redis.
-    pub fn new(redis: RedisLink) -> Self {
-        Self { redis }
+    /// Counts in this database, and in this Redis.
+    pub fn new(store: Store, redis: RedisLink) -> Self {
+        Self { store, redis, last: Arc::default() }
     }
 
-    /// A reminder was made.
-    pub async fn reminder_scheduled(&self) {
-        self.count("reminder_scheduled").await;
-    }
-
-    /// A reminder was canceled.
-    pub async fn reminder_canceled(&self) {
-        self.count("reminder_canceled").await;
-    }
-
-    /// A reminder was given up.
-    pub async fn reminder_error(&self) {
-        self.count("reminder_error").await;
-    }
-
-    /// A reminder was delivered, so long after it was due.
-    pub async fn reminder_sent(&self, latency: Duration) {
-        let seconds = (latency.num_milliseconds().max(0) as f64) / 1000.0;
-        let mut pipe = redis::pipe();
-        pipe.atomic().hincr(KEY, "reminder_sent", 1).ignore();
-        pipe.hincr(KEY, "reminder_latency_count", 1).ignore();
-        pipe.hincr(KEY, "reminder_latency_sum", seconds).ignore();
-        for (name, _) in LATENCY_BUCKETS.iter().filter(|(_, bound)| seconds <= *bound) {
-            pipe.hincr(KEY, format!("{BUCKET}{name}"), 1).ignore();
+    /// Tells how long the worker that calls has been running, in seconds, and sums up what was counted. Failures are logged:
+    /// the next call makes up for them.
+    pub async fn tend(&self, uptime_seconds: u64) {
+        let mut tell = redis::pipe();
+        tell.cmd("HSET").arg(KEY).arg(UPTIME).arg(uptime_seconds).ignore();
+        tell.cmd("SET").arg(UPTIME_KEY).arg(uptime_seconds).arg("EX").arg(UPTIME_EXPIRES.as_secs()).ignore();
+        let told: Result<(), redis::RedisError> = tell.query_async(&mut self.redis.commands()).await;
+        if let Err(error) = told {
+            log::debug!(error:% = error; "The worker's uptime could not be told");
         }
-        let mut commands = self.redis.commands();
-        warn_if_lost("reminder_sent", pipe.query_async(&mut commands).await);
+        if let Err(error) = self.store.sum_up_events().await {
+            log::debug!(error:% = error; "Counts could not be summed up");
+        }
+        if let Err(error) = self.snapshot().await {
+            log::debug!(error:% = error; "The counters cannot be read");
+        }
     }
 
-    /// How long the worker that calls has been running, in seconds.
-    pub async fn worker_uptime(&self, seconds: u64) {
-        let mut commands = self.redis.commands();
-        let mut set = redis::cmd("HSET");
-        set.arg(KEY).arg("worker_uptime_seconds").arg(seconds);
-        warn_if_lost("worker_uptime_seconds", set.query_async(&mut commands).await);
-    }
-
-    /// All counters.
+    /// Returns all counters: as the database has them, else as Redis has them, else as they were when last read.
     ///
     /// # Errors
-    /// When Redis does not answer.
-    pub async fn snapshot(&self) -> Result<Snapshot, RedisLinkError> {
-        let mut commands = self.redis.commands();
-        let fields: BTreeMap<String, String> =
-            redis::cmd("HGETALL").arg(KEY).query_async(&mut commands).await?;
-        let number = |name: &str| fields.get(name).and_then(|text| text.parse().ok()).unwrap_or(0.0);
-        let histogram =
-            LATENCY_BUCKETS.iter().map(|(name, _)| (*name, number(&format!("{BUCKET}{name}")))).collect();
-        let others = fields.keys().map(String::as_str).filter(|name| !name.starts_with(BUCKET));
-        let counters =
-            COUNTERS.into_iter().chain(others).map(|name| (name.to_owned(), number(name))).collect();
-        Ok(Snapshot { counters, histogram })
+    /// [`MetricsError`] when neither answers and none were read before.
+    pub async fn snapshot(&self) -> Result<Snapshot, MetricsError> {
+        let (counts, hash) = tokio::join!(self.counts(), self.hash());
+        let snapshot = match (counts, hash) {
+            (Ok((counts, is_complete)), Ok(hash)) => self.reconciled(counts, is_complete, hash).await,
+            (Ok((counts, _)), Err(_)) => snapshot(&counts, 0.0),
+            (Err(_), Ok(hash)) => snapshot(&hash.fields, hash.uptime),
+            (Err(store), Err(redis)) => {
+                return self.last().clone().ok_or(MetricsError { store, redis });
+            }
+        };
+        *self.last() = Some(snapshot.clone());
+        Ok(snapshot)
     }
 
-    async fn count(&self, name: &str) {
-        let mut commands = self.redis.commands();
-        let mut increment = redis::cmd("HINCRBY");
-        increment.arg(KEY).arg(name).arg(1);
-        warn_if_lost(name, increment.query_async(&mut commands).await);
+    async fn counts(&self) -> Result<(Counts, bool), StoreError> {
+        self.store.sum_up_events().await?;
+        self.store.counts().await
+    }
+
+    /// Has each of the two take over what only the other knows.
+    async fn reconciled(&self, mut counts: Counts, is_complete: bool, hash: Hash) -> Snapshot {
+        if !is_complete {
+            let is_count = |name: &str| name.starts_with("reminder_");
+            let left: Counts = hash
+                .fields
+                .iter()
+                .filter(|(name, _)| is_count(name))
+                .map(|(name, value)| (name.clone(), value - counts.get(name).copied().unwrap_or(0.0)))
+                .filter(|(_, ahead)| *ahead > 0.0)
+                .collect();
+            match self.store.take_over_counts(&left).await {
+                Ok(()) => counts = self.store.counts().await.map_or(counts, |(counts, _)| counts),
+                Err(error) => log::warn!(error:% = error; "The counts of before could not be taken over"),
+            }
+        }
+        let raise = redis::Script::new(RAISE);
+        let mut raise = raise.key(KEY);
+        for (name, value) in &counts {
+            // Without a fraction where there is none, so that an earlier release can go on counting.
+            raise.arg(name).arg(value.to_string());
+        }
+        let raised: Result<(), redis::RedisError> = raise.invoke_async(&mut self.redis.commands()).await;
+        if let Err(error) = raised {
+            log::debug!(error:% = error; "The counters in Redis could not be brought up to date");
+        }
+        let others = hash.fields.into_iter().filter(|(name, _)| !name.starts_with("reminder_"));
+        counts.extend(others);
+        snapshot(&counts, hash.uptime)
+    }
+
+    async fn hash(&self) -> Result<Hash, RedisLinkError> {
+        let mut read = redis::pipe();
+        read.cmd("HGETALL").arg(KEY).cmd("GET").arg(UPTIME_KEY);
+        let (fields, uptime): (BTreeMap<String, String>, Option<f64>) =
+            read.query_async(&mut self.redis.commands()).await?;
+        let number = |(name, text): (String, String)| (name, text.parse().unwrap_or(0.0));
+        Ok(Hash { fields: fields.into_iter().map(number).collect(), uptime: uptime.unwrap_or(0.0) })
+    }
+
+    fn last(&self) -> std::sync::MutexGuard<'_, Option<Snapshot>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A count that is lost must not undo the work that was counted.
-fn warn_if_lost(name: &str, result: Result<(), redis::RedisError>) {
-    if let Err(error) = result {
-        log::warn!(counter = name, error:% = error; "A count could not be added");
-    }
+fn snapshot(counts: &Counts, uptime: f64) -> Snapshot {
+    let number = |name: &str| counts.get(name).copied().unwrap_or(0.0);
+    let histogram =
+        LATENCY_BUCKETS.iter().map(|(name, _)| (*name, number(&format!("{BUCKET}{name}")))).collect();
+    let others = counts.keys().map(String::as_str).filter(|name| !name.starts_with(BUCKET));
+    let mut counters: BTreeMap<String, f64> =
+        COUNTERS.into_iter().chain(others).map(|name| (name.to_owned(), number(name))).collect();
+    counters.insert(UPTIME.to_owned(), uptime);
+    Snapshot { counters, histogram }
 }

@@ -30,6 +30,26 @@ pub enum OpenRedisError {
     Driver(#[from] redis::RedisError),
 }
 
+impl RedisLinkError {
+    /// Returns the cause in a few words, which name no address and no user.
+    pub fn cause(&self) -> String {
+        let words = match &self.0 {
+            error if error.is_connection_refusal() => "connection refused",
+            error if error.is_timeout() => "no answer",
+            error if error.kind() == redis::ErrorKind::AuthenticationFailed => "wrong password",
+            error if matches!(error.code(), Some("NOAUTH" | "WRONGPASS")) => "wrong password",
+            error if error.is_connection_dropped() => "the connection broke",
+            error if error.is_io_error() => "it cannot be reached",
+            error => {
+                return error
+                    .code()
+                    .map_or("it cannot be used".to_owned(), |code| format!("it answered {code}"));
+            }
+        };
+        words.to_owned()
+    }
+}
+
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 impl RedisLink {

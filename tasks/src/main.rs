@@ -18,7 +18,14 @@ const UPTIME_EVERY: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run().await {
+    let settings = match Settings::from_env() {
+        Ok(settings) => settings,
+        Err(error) => {
+            logging::report(&error);
+            return ExitCode::FAILURE;
+        }
+    };
+    match run(settings).await {
         Ok(status) => status,
         Err(error) => {
             log::error!("{error:#}");
@@ -28,8 +35,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run() -> anyhow::Result<ExitCode> {
-    let settings = Settings::from_env()?;
+async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let mut options = WorkerOptions::parse_over(config(&settings)?);
     // Whoever reads the log as JSON does not want a banner in it.
     options.quiet |= !settings.is_development();
@@ -61,6 +67,6 @@ async fn tell_uptime(companion: Companion) {
     let mut interval = tokio::time::interval(UPTIME_EVERY);
     loop {
         interval.tick().await;
-        companion.metrics.worker_uptime(started.elapsed().as_secs()).await;
+        companion.metrics.tend(started.elapsed().as_secs()).await;
     }
 }

@@ -17,11 +17,9 @@ pub(super) fn routes(state: &State) -> BoxedFilter<(Response,)> {
     basic.or(prometheus).unify().boxed()
 }
 
+/// The counters: of the database, else of Redis, else as last read.
 async fn basic(request: Request) -> Answer {
-    let snapshot = request.state.companion.metrics.snapshot().await.map_err(|error| {
-        log::error!(request_id = request.id, error:% = error; "The counters cannot be read");
-        ApiError::Celery(crate::celery::CeleryError::Unavailable(error.to_string()))
-    })?;
+    let snapshot = request.state.counters().await.ok_or(ApiError::NoCounters)?;
     let counters: Map<String, Value> =
         snapshot.counters.into_iter().map(|(name, value)| (name, number(value))).collect();
     let histogram: Map<String, Value> =
@@ -35,28 +33,43 @@ fn number(value: f64) -> Value {
     if value.fract() == 0.0 && value.abs() < 9e15 { json!(value as i64) } else { json!(value) }
 }
 
-/// The text form of Prometheus. The counters of reminders are those of all processes, kept in Redis; the metrics of
-/// HTTP are those of this process. While Redis is away only the latter are there.
+/// The text form of Prometheus. All but the metrics of HTTP and the clock are those of the whole service: every replica tells the
+/// same, so queries take the `max`. What cannot be read is left out; the gauges `ai_..._up` are always there.
 async fn prometheus(request: Request) -> Answer {
     let state = &request.state;
-    let (snapshot, lengths, workers) = tokio::join!(
-        state.companion.metrics.snapshot(),
-        state.celery.queue_lengths(),
-        state.celery.ping_workers(),
-    );
+    let (health, figures) = tokio::join!(state.health(), state.figures());
+    let panicked = || ApiError::Internal("the look at the parts panicked".to_owned());
+    let (health, figures) = (health.ok_or_else(panicked)?, figures.ok_or_else(panicked)?);
     let mut text = String::new();
-    let up = i32::from(snapshot.is_ok());
-    family(&mut text, "ai_redis_up", "gauge", "Whether the Redis of the counters answers.", [("", up)]);
-    match snapshot {
-        Ok(snapshot) => reminders(&mut text, &snapshot),
-        Err(error) => log::warn!(request_id = request.id, error:% = error; "The counters cannot be read"),
+    for (name, help, part) in [
+        ("ai_database_up", "Whether the database answers and is migrated.", &health.db),
+        ("ai_redis_up", "Whether Redis answers.", &health.redis),
+        ("ai_beat_up", "Whether a beat holds the lock of the schedule.", &health.beat),
+    ] {
+        family(&mut text, name, "gauge", help, [("", i32::from(part.is_ok()))]);
     }
-    if let Ok(lengths) = lengths {
+    if let Some(workers) = health.workers {
+        family(&mut text, "celery_workers", "gauge", "Workers that answered a ping.", [("", workers)]);
+    }
+    if let Some(snapshot) = &figures.counters {
+        reminders(&mut text, snapshot);
+    }
+    if let Some(overdue) = figures.overdue {
+        let help = "By how many seconds the oldest reminder is late that is waiting for its delivery, or for another attempt.";
+        let ages = [
+            ("{state=\"waiting\"}", overdue.waiting_seconds),
+            ("{state=\"retrying\"}", overdue.retrying_seconds),
+        ];
+        family(&mut text, "ai_reminder_oldest_overdue_seconds", "gauge", help, ages);
+    }
+    if let Some(lengths) = &figures.queues {
         let lengths = lengths.iter().map(|(queue, length)| (format!("{{queue_name=\"{queue}\"}}"), *length));
         family(&mut text, "celery_queue_length", "gauge", "Messages that wait in a queue.", lengths);
     }
-    if let Ok(workers) = workers {
-        family(&mut text, "celery_workers", "gauge", "Workers that answered a ping.", [("", workers.len())]);
+    if let Some(skew) = state.companion.store.clock_skew() {
+        let help = "How far the database's clock is ahead of this host's.";
+        let seconds = skew.as_seconds_f64();
+        family(&mut text, "ai_database_clock_skew_seconds", "gauge", help, [("", seconds)]);
     }
     text.push_str(&state.http.text());
     Ok(warp::reply::with_header(text, header::CONTENT_TYPE, PROMETHEUS_TEXT).into_response())
@@ -68,7 +81,7 @@ fn reminders(text: &mut String, snapshot: &Snapshot) {
         STATUSES.map(|status| (format!("{{status=\"{status}\"}}"), counter(&format!("reminder_{status}"))));
     family(text, "ai_reminder_total", "counter", "Reminders that came to have a status.", totals);
     let uptime = counter("worker_uptime_seconds");
-    let help = "How long the worker that reported last has been running.";
+    let help = "How long the worker that reported last has been running; 0 without a worker.";
     family(text, "ai_worker_uptime_seconds", "gauge", help, [("", uptime)]);
 
     let bound = |seconds: f64| if seconds.is_finite() { seconds.to_string() } else { "+Inf".to_owned() };

@@ -192,7 +192,6 @@ async fn sent(companion: &Companion, reminder: &Reminder, token: Uuid) -> Result
         return why_not(companion, id, at).await;
     }
     let latency = at - reminder.utc_ts;
-    companion.metrics.reminder_sent(latency).await;
     log::info!(reminder_id:% = id, correlation_id = reminder.correlation_id,
         latency_ms = latency.num_milliseconds(); "Reminder {id} sent");
     Ok(Delivery::Sent)
@@ -229,7 +228,6 @@ async fn give_up(
     if !store.mark_error(reminder.id, attempts.token, attempt.cast_signed(), JOB_NAME, &reason).await? {
         return why_not(companion, reminder.id, store.now().await?).await;
     }
-    companion.metrics.reminder_error().await;
     log::error!(reminder_id:% = reminder.id, attempt, correlation_id = reminder.correlation_id;
         "Reminder {} failed {how}: {reason}", reminder.id);
     Ok(Delivery::Failed { reason })

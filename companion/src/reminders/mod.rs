@@ -42,13 +42,12 @@ pub enum Requeued {
     Skipped(String),
 }
 
-/// Makes a reminder and counts it.
+/// Makes a reminder.
 ///
 /// # Errors
 /// When the database is not available.
 pub async fn create(companion: &Companion, new: &NewReminder) -> Result<Uuid, StoreError> {
     let id = companion.store.insert_reminder(new).await?;
-    companion.metrics.reminder_scheduled().await;
     log::info!(reminder_id:% = id, user:% = new.user_id, due:% = new.due.to_rfc3339(),
         correlation_id = new.correlation_id; "Reminder {id} scheduled");
     Ok(id)
@@ -104,7 +103,6 @@ pub async fn claim_due(
 /// When the database is not available.
 pub async fn cancel(companion: &Companion, user: &User, id: Uuid) -> Result<Canceled, StoreError> {
     if companion.store.cancel_reminder(id, user.id).await? {
-        companion.metrics.reminder_canceled().await;
         log::info!(reminder_id:% = id, user:% = user.id; "Reminder {id} canceled");
         return Ok(Canceled::Canceled);
     }

@@ -109,6 +109,10 @@ pub struct ExpoSettings {
 pub struct SettingsError {
     /// One line for each setting.
     pub problems: Vec<String>,
+    /// Whether this is the development environment, as far as can be told.
+    pub is_development: bool,
+    /// The level of the log, as far as it can be told.
+    pub log_level: LevelFilter,
 }
 
 fn listed(problems: &[String]) -> String {
@@ -144,6 +148,7 @@ impl Settings {
         let development = app_env == DEVELOPMENT;
         let resend = resend(&mut reader);
         let expo = expo(&mut reader, development);
+        let database = database::read(&mut reader, development);
         let redis_url = redis_url(&mut reader, development);
         let outbox_by_default = development && resend.is_none() && expo.is_none();
         let settings = Self {
@@ -153,7 +158,7 @@ impl Settings {
             cors_origins: network::cors_origins(&mut reader),
             trusted_proxies: network::trusted_proxies(&mut reader),
             log_level: reader.level("APP_LOG_LEVEL").unwrap_or(LevelFilter::Info),
-            database: database::read(&mut reader, development),
+            database,
             database_pool: PoolSettings::read(&mut reader),
             broker_url: reader.secret("CELERY_BROKER_URL").unwrap_or_else(|| redis_url.clone()),
             result_backend: reader.secret("CELERY_RESULT_BACKEND").unwrap_or_else(|| redis_url.clone()),
@@ -175,7 +180,10 @@ impl Settings {
         };
         match reader.into_problems() {
             problems if problems.is_empty() => Ok(settings),
-            problems => Err(SettingsError { problems }),
+            problems => {
+                let (is_development, log_level) = (settings.is_development(), settings.log_level);
+                Err(SettingsError { problems, is_development, log_level })
+            }
         }
     }
 

@@ -36,6 +36,14 @@ pub enum StoreError {
         /// How long it was waited for.
         waited: Duration,
     },
+    /// This release has no such revision.
+    #[error("there is no revision {name:?}; expected head, base, or one of {}", all.join(", "))]
+    NoRevision {
+        /// What was asked for.
+        name: String,
+        /// Those that there are.
+        all: Vec<&'static str>,
+    },
     /// The folder of the SQLite file cannot be made.
     #[error("cannot make the folder {} for the database: {source}", path.display())]
     Folder {
@@ -65,7 +73,7 @@ impl StoreError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Unavailable(_) | Self::Connect { .. } | Self::Busy { .. } => true,
-            Self::Statement(_) | Self::Folder { .. } => false,
+            Self::Statement(_) | Self::NoRevision { .. } | Self::Folder { .. } => false,
         }
     }
 }

@@ -106,10 +106,6 @@ fn unreachable(error: &io::Error) -> String {
     }
 }
 
-const APPLIED: &str = "SELECT name FROM companion_migrations";
-const HAS_MIGRATIONS: &str =
-    "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'companion_migrations')";
-
 impl Store {
     /// Asks whether the database answers within `patience` and has the schema that this release needs.
     ///
@@ -130,36 +126,20 @@ async fn check_postgres(link: &Link) -> Result<(), DatabaseFault> {
     let mut probe = link.probe.lock().await;
     // Taken while it is in use, so that one that is silent is not used again.
     if let Some(mut connection) = probe.take()
-        && let Ok(applied) = applied(&mut connection).await
+        && let Ok(applied) = migrate::recorded(&mut connection).await
     {
         *probe = Some(connection);
         return complete(migrate::POSTGRES, &applied);
     }
     let connected = PgConnection::connect_with(&link.options).await;
     let mut connection = connected.map_err(|error| DatabaseFault::of(&error))?;
-    let applied = applied(&mut connection).await.map_err(|error| DatabaseFault::of(&error))?;
+    let applied = migrate::recorded(&mut connection).await.map_err(|error| DatabaseFault::of(&error))?;
     *probe = Some(connection);
     complete(migrate::POSTGRES, &applied)
 }
 
-/// The migrations that are recorded; none where there is no record.
-async fn applied(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
-    const UNDEFINED_TABLE: &str = "42P01";
-    match sqlx::query_scalar(APPLIED).fetch_all(connection).await {
-        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(UNDEFINED_TABLE) => {
-            Ok(Vec::new())
-        }
-        applied => applied,
-    }
-}
-
 async fn check_sqlite(pool: &sqlx::SqlitePool) -> Result<(), DatabaseFault> {
-    let fault = |error: sqlx::Error| DatabaseFault::of(&error);
-    let has_migrations: bool = sqlx::query_scalar(HAS_MIGRATIONS).fetch_one(pool).await.map_err(fault)?;
-    let applied: Vec<String> = match has_migrations {
-        true => sqlx::query_scalar(APPLIED).fetch_all(pool).await.map_err(fault)?,
-        false => Vec::new(),
-    };
+    let applied = migrate::recorded_in_file(pool).await.map_err(|error| DatabaseFault::of(&error))?;
     complete(migrate::SQLITE, &applied)
 }
 

@@ -6,7 +6,9 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::{AssertSqlSafe, Connection, PgConnection, Sqlite, Transaction, postgres::PgConnectOptions};
+use sqlx::{
+    AssertSqlSafe, Connection, PgConnection, Sqlite, SqlitePool, Transaction, postgres::PgConnectOptions,
+};
 
 pub(super) use super::migrations::{POSTGRES, SQLITE};
 use super::{
@@ -33,7 +35,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// The longest time in which a server that refuses connections, or starts, is waited for.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
-const APPLIED_TABLE: &str = "CREATE TABLE IF NOT EXISTS companion_migrations \
+pub(super) const APPLIED_TABLE: &str = "CREATE TABLE IF NOT EXISTS companion_migrations \
     (name varchar(64) PRIMARY KEY, applied_at varchar(64) NOT NULL)";
 pub(super) const APPLIED: &str = "SELECT name FROM companion_migrations ORDER BY name";
 pub(super) const RECORD: &str =
@@ -187,6 +189,27 @@ async fn migrate_sqlite(tx: &mut Transaction<'static, Sqlite>) -> Result<Migrate
         applied.push(migration.name);
     }
     Ok(Migrated { applied, adopted: false })
+}
+
+/// Returns the migrations that a server records; none where there is no record.
+pub(super) async fn recorded(session: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    const UNDEFINED_TABLE: &str = "42P01";
+    match sqlx::query_scalar(APPLIED).fetch_all(session).await {
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(UNDEFINED_TABLE) => {
+            Ok(Vec::new())
+        }
+        recorded => recorded,
+    }
+}
+
+/// Returns the migrations that a file records; none where there is no record.
+pub(super) async fn recorded_in_file(pool: &SqlitePool) -> Result<Vec<String>, sqlx::Error> {
+    const HAS_RECORD: &str = "SELECT EXISTS \
+        (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'companion_migrations')";
+    if sqlx::query_scalar(HAS_RECORD).fetch_one(pool).await? {
+        return sqlx::query_scalar(APPLIED).fetch_all(pool).await;
+    }
+    Ok(Vec::new())
 }
 
 pub(super) fn recorded_at() -> String {

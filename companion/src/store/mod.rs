@@ -6,32 +6,39 @@
 
 mod accounts;
 mod clock;
+mod counts;
 mod error;
 mod events;
 mod features;
 mod health;
+mod idempotency;
 mod migrate;
 mod migrations;
 mod notes;
 mod personas;
 mod postgres;
 mod reminders;
+mod revisions;
 mod seed;
 mod sqlite;
 
 use sqlx::{Sqlite, SqlitePool, Transaction};
 
 pub use accounts::{ApiKeyRow, User};
+pub(crate) use counts::Counts;
+pub use counts::Overdue;
 pub use error::StoreError;
 pub use events::{DailyMetrics, Turn};
 pub use features::FeatureFlag;
 pub use health::DatabaseFault;
+pub use idempotency::{Known, OnceKey};
 pub use migrate::Migrated;
 pub use notes::{MemoryType, Task};
 pub use personas::Persona;
 pub use reminders::{
     ChannelDelivery, DueReminder, NewReminder, Reminder, ReminderPart, ReminderStatus, StatusCount,
 };
+pub use revisions::Revisions;
 pub use seed::{DEMO_API_KEY, DEMO_EMAIL, Demo, Seeded};
 
 use crate::settings::{DatabaseUrl, Settings};

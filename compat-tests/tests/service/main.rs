@@ -1,6 +1,7 @@
 //! The service as built, with real Python Celery, Redis and PostgreSQL around it.
 
 mod bad_input;
+mod incidents;
 mod outage;
 mod runbook;
 mod smoke;

@@ -176,6 +176,34 @@ impl Stack {
         self.database.as_ref().expect("this stack runs on PostgreSQL").execute(sql)
     }
 
+    /// The file of the database, on SQLite.
+    pub(crate) fn database_file(&self) -> String {
+        self.folder.path().join("companion.db").display().to_string()
+    }
+
+    /// Makes reminders of the demo user that are due, in the form in which the Python service wrote them.
+    pub(crate) fn make_due(&self, count: usize) {
+        const COLUMNS: &str =
+            "INSERT INTO reminders (id, user_id, text, run_ts, local_ts, utc_ts, correlation_id, status)";
+        if self.database.is_some() {
+            self.sql(&format!(
+                "{COLUMNS} SELECT gen_random_uuid(), users.id, 'backlog ' || i, now(), now(), now(), 'backlog', 'scheduled' \
+                 FROM users, generate_series(1, {count}) AS i"
+            ));
+            return;
+        }
+        let now = "strftime('%Y-%m-%dT%H:%M:%S+00:00', 'now')";
+        let insert = format!(
+            "{COLUMNS} WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) \
+             SELECT randomblob(16), users.id, 'backlog ' || i, {now}, {now}, {now}, 'backlog', 'scheduled' FROM users, n"
+        );
+        let script = format!(
+            "import sqlite3\nbase = sqlite3.connect({:?}, timeout=30)\nbase.execute({insert:?})\nbase.commit()\n",
+            self.database_file()
+        );
+        PythonEnv::get().script(&script).run().success();
+    }
+
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("http://127.0.0.1:{}{path}", self.port.number()))
     }

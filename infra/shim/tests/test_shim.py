@@ -87,11 +87,31 @@ def test_without_redis_a_command_says_so_in_one_line():
     assert len(ended.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("arguments", [["downgrade", "-1"], ["upgrade", "+1"], ["current"]])
+@pytest.mark.parametrize("arguments", [["downgrade", "-1"], ["upgrade", "+1"], ["revision", "-m", "x"], ["stamp"]])
 def test_alembic_refuses_what_it_is_not(arguments):
     ended = run("-m", "app.alembic", *arguments)
     assert ended.returncode == 2
     assert "companion migrate" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("alembic", "companion"),
+    [
+        ("upgrade head", "migrate"),
+        ("current", "schema current"),
+        ("current -v", "schema current"),
+        ("history --verbose", "schema history"),
+        ("heads", "schema heads"),
+        ("check", "schema check"),
+        ("stamp head", "schema stamp head"),
+    ],
+)
+def test_alembic_becomes_a_command_of_the_companion(alembic, companion, tmp_path):
+    program = tmp_path / "companion"
+    program.write_text('#!/bin/sh\necho "$@"\n')
+    program.chmod(0o755)
+    ended = run("-m", "app.alembic", *alembic.split(), PATH=f"{tmp_path}:/usr/bin:/bin")
+    assert (ended.returncode, ended.stdout.strip()) == (0, companion)
 
 
 def test_alembic_upgrade_head_names_a_missing_program():

@@ -37,6 +37,12 @@ pub(in crate::store) const POSTGRES: &[Migration] = &[
         "ix_sessions_owner" on "sessions (user_id, created_at)"
     ),
     migration!("postgres", "0003_embedding"),
+    migration!("postgres", "0005_counts"),
+    migration!("postgres", "0006_idempotency"),
 ];
 
-pub(in crate::store) const SQLITE: &[Migration] = &[migration!("sqlite", "0001_contract")];
+pub(in crate::store) const SQLITE: &[Migration] = &[
+    migration!("sqlite", "0001_contract"),
+    migration!("sqlite", "0005_counts"),
+    migration!("sqlite", "0006_idempotency"),
+];

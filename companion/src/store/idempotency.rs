@@ -1,0 +1,104 @@
+//! Requests that must not take effect twice, and the answers that they got.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::FromRow;
+
+use super::{Store, StoreError, on_pool};
+
+/// How long an answer is kept.
+const KEPT: TimeDelta = TimeDelta::hours(24);
+/// After so long a request that has no answer was lost with the process that worked on it.
+const LOST: TimeDelta = TimeDelta::seconds(60);
+
+/// A request that must not take effect twice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnceKey {
+    /// Whose key it is.
+    pub owner: String,
+    /// The client's key, at most 255 characters.
+    pub key: String,
+    /// SHA-256 of what is asked, in lower-case hex.
+    pub request_hash: String,
+}
+
+/// What is known of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Known {
+    /// Nothing: the caller works on it now, and keeps the answer or forgets the request.
+    New,
+    /// Its answer.
+    Answered(String),
+    /// Somebody works on it.
+    Running,
+    /// The key was used for another request.
+    Other,
+}
+
+#[derive(FromRow)]
+struct Row {
+    request_hash: String,
+    answer: Option<String>,
+}
+
+const BEGIN: &str = "INSERT INTO idempotency_keys (owner, key, request_hash, begun_at) VALUES ($1, $2, $3, $4) \
+    ON CONFLICT (owner, key) DO UPDATE \
+        SET request_hash = excluded.request_hash, begun_at = excluded.begun_at, answer = NULL \
+        WHERE idempotency_keys.begun_at <= $5 \
+            OR (idempotency_keys.answer IS NULL AND idempotency_keys.request_hash = excluded.request_hash \
+                AND idempotency_keys.begun_at <= $6)";
+const FIND: &str = "SELECT request_hash, answer FROM idempotency_keys WHERE owner = $1 AND key = $2";
+const KEEP: &str =
+    "UPDATE idempotency_keys SET answer = $4 WHERE owner = $1 AND key = $2 AND request_hash = $3";
+const FORGET: &str =
+    "DELETE FROM idempotency_keys WHERE owner = $1 AND key = $2 AND request_hash = $3 AND answer IS NULL";
+const SWEEP: &str = "DELETE FROM idempotency_keys WHERE (owner, key) IN \
+    (SELECT owner, key FROM idempotency_keys WHERE begun_at <= $1 ORDER BY begun_at LIMIT 100)";
+
+impl Store {
+    /// Begins a request, or tells what became of it when it was made before.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database is not available.
+    pub async fn begin_once(&self, once: &OnceKey) -> Result<Known, StoreError> {
+        let now = self.now().await?;
+        let expired: DateTime<Utc> = now - KEPT;
+        let begun = on_pool!(self, pool => {
+            sqlx::query(SWEEP).bind(expired).execute(pool).await?;
+            sqlx::query(BEGIN)
+                .bind(&once.owner).bind(&once.key).bind(&once.request_hash).bind(now).bind(expired).bind(now - LOST)
+                .execute(pool).await?.rows_affected()
+        });
+        if begun == 1 {
+            return Ok(Known::New);
+        }
+        let row: Option<Row> = on_pool!(self, pool => sqlx::query_as(FIND)
+            .bind(&once.owner).bind(&once.key).fetch_optional(pool).await)?;
+        Ok(match row {
+            Some(row) if row.request_hash != once.request_hash => Known::Other,
+            Some(Row { answer: Some(answer), .. }) => Known::Answered(answer),
+            // Gone since: its work has just failed, and a repetition may begin it anew.
+            Some(Row { answer: None, .. }) | None => Known::Running,
+        })
+    }
+
+    /// Keeps the answer of a request that was begun.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database is not available.
+    pub async fn keep_answer(&self, once: &OnceKey, answer: &str) -> Result<(), StoreError> {
+        on_pool!(self, pool => sqlx::query(KEEP)
+            .bind(&once.owner).bind(&once.key).bind(&once.request_hash).bind(answer)
+            .execute(pool).await.map(drop))?;
+        Ok(())
+    }
+
+    /// Forgets a request that was begun and failed, so that it may be repeated.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database is not available.
+    pub async fn forget_once(&self, once: &OnceKey) -> Result<(), StoreError> {
+        on_pool!(self, pool => sqlx::query(FORGET)
+            .bind(&once.owner).bind(&once.key).bind(&once.request_hash).execute(pool).await.map(drop))?;
+        Ok(())
+    }
+}
