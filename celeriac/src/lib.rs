@@ -6,6 +6,7 @@ pub mod backend;
 mod backoff;
 pub mod broker;
 pub mod canvas;
+mod clock;
 pub mod config;
 pub mod control;
 mod daemon;
@@ -18,11 +19,14 @@ mod repeats;
 pub mod schema;
 mod stack;
 pub mod task;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod worker;
 
 pub use app::{AsyncResult, Celery, Error, Recovered, Result};
 pub use celeriac_macros::task;
 pub use celeriac_timezone::{Timezone, TimezoneOffset, UnknownTimezone};
+pub use clock::Clock;
 pub use daemon::ProcessError;
 pub use message::Value;
 pub use worker::Worker;

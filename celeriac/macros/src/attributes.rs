@@ -223,9 +223,7 @@ impl Attributes {
             "content_type" => {
                 let serializer = serializer(&value)?;
                 return Ok(quote! {
-                    __options.serializer = ::core::option::Option::Some(::std::string::String::from(
-                        ::celeriac::message::Serializer::#serializer.as_str(),
-                    ));
+                    __options.serializer = ::core::option::Option::Some(::std::string::String::from(#serializer));
                 });
             }
             _ => return Err(Error::new(value.span(), format!("`{text}` has no value"))),
@@ -279,8 +277,8 @@ fn backoff(value: Option<Expr>) -> TokenStream {
     }
 }
 
-/// Returns celeriac's serializer of a mime type, or of rusty-celery's `MessageContentType` variant.
-fn serializer(value: &Expr) -> Result<Ident> {
+/// The serializer of a mime type, or of rusty-celery's `MessageContentType` variant.
+fn serializer(value: &Expr) -> Result<&'static str> {
     let name = match value {
         Expr::Lit(ExprLit { lit: Lit::Str(mime), .. }) => mime.value(),
         Expr::Path(ExprPath { path, .. }) => {
@@ -288,11 +286,10 @@ fn serializer(value: &Expr) -> Result<Ident> {
         }
         _ => String::new(),
     };
-    let variant = |name| Ok(Ident::new(name, value.span()));
     match name.as_str() {
-        "application/json" | "Json" => variant("Json"),
-        "application/x-msgpack" | "MsgPack" => variant("Msgpack"),
-        "application/x-yaml" | "Yaml" => variant("Yaml"),
+        "application/json" | "Json" => Ok("json"),
+        "application/x-msgpack" | "MsgPack" => Ok("msgpack"),
+        "application/x-yaml" | "Yaml" => Ok("yaml"),
         "application/x-python-serialize" | "Pickle" => Err(Error::new(
             value.span(),
             "pickle is never written or read: it would run code of whoever sent it",

@@ -9,8 +9,6 @@ mod result;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use chrono::Utc;
-
 pub(crate) use commit::Steps;
 pub use error::{Error, Result};
 pub use recover::Recovered;
@@ -20,6 +18,7 @@ use crate::backend::{Backend, ResultRef};
 use crate::broker::redis::Queues;
 use crate::broker::{Broker, BrokerError};
 use crate::canvas::{self, Outbox, Sender};
+use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::control::Control;
 use crate::events::{Dispatcher, DispatcherOptions, LogicalClock, Receiver};
@@ -52,6 +51,7 @@ struct Shared {
     name: String,
     config: Config,
     broker: Broker,
+    clock: Clock,
     backend: Option<Backend>,
     commits_together: bool,
     origin: String,
@@ -79,10 +79,7 @@ impl Celery {
             }
         };
         let codecs = Codecs::new(&config)?;
-        if matches!(
-            config.result_serializer,
-            config::BodySerializer::Auth | config::BodySerializer::Encrypted
-        ) {
+        if matches!(config.result_serializer, config::Serializer::Auth | config::Serializer::Encrypted) {
             let hint = "results are not signed or encrypted; hint: result_serializer = json, and for readers in \
                         Python result_accept_content = [json]";
             return Err(
@@ -101,6 +98,7 @@ impl Celery {
             shared: Arc::new(Shared {
                 name: name.to_owned(),
                 commits_together: backend.as_ref().is_none_or(|backend| broker.joins(backend)),
+                clock: broker.clock(),
                 broker,
                 backend,
                 reply_to: uuid::Uuid::new_v4().to_string(),
@@ -177,14 +175,26 @@ impl Celery {
     }
 
     /// The broker's queues.
+    ///
+    /// # Panics
+    /// When the broker is not a Redis server.
+    #[track_caller]
     pub fn queues(&self) -> &Queues {
-        self.shared.broker.redis()
+        let Some(queues) = self.shared.broker.redis() else {
+            panic!("{} is not a Redis server", self.broker())
+        };
+        queues
+    }
+
+    /// Returns the clock by which etas, expirations, retries and results go: the system's, unless a test simulates one.
+    pub fn clock(&self) -> &Clock {
+        &self.shared.clock
     }
 
     /// Remote control of the workers on this broker.
     pub fn control(&self) -> Control {
         Control::new(
-            self.broker().clone(),
+            self.queues().clone(),
             &self.shared.config,
             &self.shared.codecs,
             self.shared.events.options().clock.clone(),
@@ -196,7 +206,7 @@ impl Celery {
     /// Workers are asked for a heartbeat, so that they are known at once.
     pub async fn events(&self, routing_key: &str) -> Receiver {
         let DispatcherOptions { exchange, clock, .. } = self.shared.events.options();
-        let receiver = Receiver::open(self.broker(), exchange, routing_key, clock.clone()).await;
+        let receiver = Receiver::open(self.queues(), exchange, routing_key, clock.clone()).await;
         if let Err(error) = self.control().heartbeat().await {
             log::debug!(error:% = error; "No worker was asked for a heartbeat: {error}");
         }
@@ -296,7 +306,7 @@ impl Celery {
             tasks: &tasks,
             origin: &self.shared.origin,
             reply_to: &self.shared.reply_to,
-            now: Utc::now(),
+            now: self.clock().now(),
             new_id: &canvas::random_id,
             parent,
         })

@@ -36,8 +36,11 @@ impl Celery {
     pub async fn recover(&self) -> Result<Recovered> {
         let config = self.config();
         let refusals = Arc::<Refusals>::default();
+        let Some(queues) = self.broker().redis() else {
+            return Ok(Recovered { chords: self.unsent_chords().await?, ..Recovered::default() });
+        };
         let mut sweeper = Sweeper::new(
-            self.queues().clone(),
+            queues.clone(),
             config.broker_transport_options.visibility_timeout(),
             None,
             config.task_default_queue.clone(),
@@ -45,11 +48,14 @@ impl Celery {
         );
         let restored = sweeper.sweep().await?;
         let Unsettled { workers, lease, unacked } = sweeper.unsettled().await?;
-        let chords = match self.result_backend() {
-            Some(backend) => backend.unsent_chords().await?,
-            None => 0,
-        };
+        let chords = self.unsent_chords().await?;
         let refused = refusals.all().iter().map(ToString::to_string).collect();
         Ok(Recovered { restored, refused, workers, lease, unacked, chords })
+    }
+    async fn unsent_chords(&self) -> Result<u64> {
+        match self.result_backend() {
+            Some(backend) => Ok(backend.unsent_chords().await?),
+            None => Ok(0),
+        }
     }
 }

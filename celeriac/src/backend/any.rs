@@ -4,6 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use super::attempt::Attempt;
+#[cfg(feature = "testing")]
+use super::memory::MemoryBackend;
 use super::redis::RedisBackend;
 use super::{Awaited, ChordPart, ExceptionInfo, PartAnswer, Reclaimed, ResultRef, Returned, TaskMeta};
 use crate::broker::refusals::Refusals;
@@ -23,6 +25,8 @@ pub struct Backend {
 #[derive(Clone)]
 enum Kind {
     Redis(RedisBackend),
+    #[cfg(feature = "testing")]
+    Memory(MemoryBackend),
 }
 
 impl Backend {
@@ -31,13 +35,30 @@ impl Backend {
     /// # Errors
     /// [`BrokerError::BadUrl`] and [`BrokerError::BadTls`].
     pub(crate) fn open(url: &Url, config: &Config) -> Result<Self, BrokerError> {
-        Ok(Self { kind: Kind::Redis(RedisBackend::open(url, config)?) })
+        Ok(Self {
+            kind: match url.scheme() {
+                #[cfg(feature = "testing")]
+                "memory" => Kind::Memory(MemoryBackend::new(url, config)),
+                _ => Kind::Redis(RedisBackend::open(url, config)?),
+            },
+        })
     }
 
     /// The Redis backend, if it is one.
-    pub(crate) fn redis(&self) -> &RedisBackend {
+    pub(crate) fn redis(&self) -> Option<&RedisBackend> {
         match &self.kind {
-            Kind::Redis(backend) => backend,
+            Kind::Redis(backend) => Some(backend),
+            #[cfg(feature = "testing")]
+            Kind::Memory(_) => None,
+        }
+    }
+
+    /// The backend in memory, if it is one.
+    #[cfg(feature = "testing")]
+    pub(crate) fn memory(&self) -> Option<&MemoryBackend> {
+        match &self.kind {
+            Kind::Redis(_) => None,
+            Kind::Memory(backend) => Some(backend),
         }
     }
 
@@ -46,6 +67,8 @@ impl Backend {
     pub(crate) fn storing(&self, meta: &TaskMeta, fresh: bool) -> Batch {
         match &self.kind {
             Kind::Redis(backend) => backend.store_commands(meta, fresh).into(),
+            #[cfg(feature = "testing")]
+            Kind::Memory(backend) => backend.store_write(meta, fresh).into(),
         }
     }
 
@@ -53,6 +76,8 @@ impl Backend {
     pub(crate) fn try_storing(&self, meta: &TaskMeta, fresh: bool) -> Result<Batch, ExceptionInfo> {
         match &self.kind {
             Kind::Redis(backend) => backend.try_store_commands(meta, fresh).map(Batch::from),
+            #[cfg(feature = "testing")]
+            Kind::Memory(backend) => backend.try_store_write(meta, fresh).map(Batch::from),
         }
     }
 
@@ -64,6 +89,8 @@ impl Backend {
     pub(crate) async fn storing_carefully(&self, meta: &TaskMeta) -> Result<Batch, BrokerError> {
         match &self.kind {
             Kind::Redis(backend) => backend.careful_store_commands(meta).await.map(Batch::from),
+            #[cfg(feature = "testing")]
+            Kind::Memory(backend) => Ok(backend.store_write(meta, false).into()),
         }
     }
 
@@ -71,6 +98,8 @@ impl Backend {
     pub(crate) fn following(&self, effect: &Effect) -> Batch {
         match &self.kind {
             Kind::Redis(backend) => backend.effect_commands(effect).into(),
+            #[cfg(feature = "testing")]
+            Kind::Memory(backend) => backend.effect_write(effect).map(Batch::from).unwrap_or_default(),
         }
     }
 
@@ -87,6 +116,8 @@ impl Backend {
     ) -> Batch {
         match &self.kind {
             Kind::Redis(backend) => backend.chord_part_command(part, token, completing, redelivered).into(),
+            #[cfg(feature = "testing")]
+            Kind::Memory(backend) => backend.part_write(part, token, completing, redelivered).into(),
         }
     }
 
@@ -94,6 +125,8 @@ impl Backend {
     pub(crate) fn part_answers(&self, answers: Answers, count: usize) -> Vec<Option<PartAnswer>> {
         match &self.kind {
             Kind::Redis(_) => RedisBackend::part_answers(answers, count),
+            #[cfg(feature = "testing")]
+            Kind::Memory(_) => MemoryBackend::part_answers(answers, count),
         }
     }
 
@@ -101,6 +134,8 @@ impl Backend {
     pub(crate) fn keeping_claim(&self, group_id: &str, token: &str) -> Batch {
         match &self.kind {
             Kind::Redis(backend) => backend.extend_claim_command(group_id, token).into(),
+            #[cfg(feature = "testing")]
+            Kind::Memory(backend) => backend.keep_claim_write(group_id, token).into(),
         }
     }
 
@@ -108,6 +143,8 @@ impl Backend {
     pub(crate) fn ending_chord(&self, group_id: &str, token: &str) -> Batch {
         match &self.kind {
             Kind::Redis(backend) => backend.chord_clean_command(group_id, token).into(),
+            #[cfg(feature = "testing")]
+            Kind::Memory(backend) => backend.clean_chord_write(group_id, token).into(),
         }
     }
 
@@ -115,6 +152,8 @@ impl Backend {
     pub(crate) fn saving_group(&self, group: &ResultRef) -> Batch {
         match &self.kind {
             Kind::Redis(backend) => backend.save_group_commands(group).into(),
+            #[cfg(feature = "testing")]
+            Kind::Memory(backend) => backend.save_group_write(group).into(),
         }
     }
 
@@ -126,6 +165,8 @@ impl Backend {
     pub(crate) async fn carry_out(&self, batch: Batch) -> Result<Answers, BrokerError> {
         match &self.kind {
             Kind::Redis(backend) => backend.run(batch.into_commands()).await.map(Answers::from),
+            #[cfg(feature = "testing")]
+            Kind::Memory(backend) => Ok(backend.carry_out(batch)),
         }
     }
 
@@ -136,6 +177,11 @@ impl Backend {
     pub(crate) async fn carry_out_each(&self, batch: Batch) -> Result<(), BrokerError> {
         match &self.kind {
             Kind::Redis(backend) => backend.run_each(batch.into_commands()).await,
+            #[cfg(feature = "testing")]
+            Kind::Memory(backend) => {
+                backend.carry_out(batch);
+                Ok(())
+            }
         }
     }
 
@@ -143,6 +189,8 @@ impl Backend {
     pub(crate) fn attempt(&self, batch: Batch) -> Attempt {
         match &self.kind {
             Kind::Redis(backend) => Attempt::Redis(backend.attempt(batch.into_commands())),
+            #[cfg(feature = "testing")]
+            Kind::Memory(backend) => Attempt::Memory(backend.clone(), batch),
         }
     }
 
@@ -150,6 +198,8 @@ impl Backend {
     pub(crate) fn limit_to(&self, bytes: u64) {
         match &self.kind {
             Kind::Redis(backend) => backend.limit_to(bytes),
+            #[cfg(feature = "testing")]
+            Kind::Memory(backend) => backend.limit_to(bytes),
         }
     }
 
@@ -160,6 +210,11 @@ impl Backend {
     pub async fn store(&self, meta: &TaskMeta) -> Result<(), BrokerError> {
         match &self.kind {
             Kind::Redis(backend) => backend.store(meta).await,
+            #[cfg(feature = "testing")]
+            Kind::Memory(backend) => {
+                backend.carry_out(backend.store_write(meta, false).into());
+                Ok(())
+            }
         }
     }
 
@@ -171,6 +226,8 @@ impl Backend {
     pub async fn fetch(&self, task_id: &str) -> Result<Option<TaskMeta>, BrokerError> {
         match &self.kind {
             Kind::Redis(backend) => backend.fetch(task_id).await,
+            #[cfg(feature = "testing")]
+            Kind::Memory(backend) => backend.fetch(task_id),
         }
     }
 
@@ -184,6 +241,10 @@ impl Backend {
     ) -> Result<Vec<Result<Option<TaskMeta>, BrokerError>>, BrokerError> {
         match &self.kind {
             Kind::Redis(backend) => backend.fetch_many(task_ids).await,
+            #[cfg(feature = "testing")]
+            Kind::Memory(backend) => {
+                Ok(task_ids.iter().map(|task_id| backend.fetch(task_id.as_ref())).collect())
+            }
         }
     }
 
@@ -195,6 +256,8 @@ impl Backend {
     pub async fn wait(&self, task_id: &str, timeout: Duration) -> Result<TaskMeta, BrokerError> {
         match &self.kind {
             Kind::Redis(backend) => backend.wait(task_id, timeout).await,
+            #[cfg(feature = "testing")]
+            Kind::Memory(backend) => backend.wait(task_id, timeout).await,
         }
     }
 
@@ -211,6 +274,8 @@ impl Backend {
     ) -> Result<Awaited, BrokerError> {
         match &self.kind {
             Kind::Redis(backend) => backend.wait_all(task_ids, timeout).await,
+            #[cfg(feature = "testing")]
+            Kind::Memory(backend) => backend.wait_all(task_ids, timeout).await,
         }
     }
 
@@ -221,6 +286,11 @@ impl Backend {
     pub async fn forget(&self, task_id: &str) -> Result<(), BrokerError> {
         match &self.kind {
             Kind::Redis(backend) => backend.forget(task_id).await,
+            #[cfg(feature = "testing")]
+            Kind::Memory(backend) => {
+                backend.forget(task_id);
+                Ok(())
+            }
         }
     }
 
@@ -232,6 +302,8 @@ impl Backend {
     pub async fn restore_group(&self, group_id: &str) -> Result<Option<ResultRef>, BrokerError> {
         match &self.kind {
             Kind::Redis(backend) => backend.restore_group(group_id).await,
+            #[cfg(feature = "testing")]
+            Kind::Memory(backend) => backend.restore_group(group_id),
         }
     }
 
@@ -242,6 +314,11 @@ impl Backend {
     pub async fn delete_group(&self, group_id: &str) -> Result<(), BrokerError> {
         match &self.kind {
             Kind::Redis(backend) => backend.delete_group(group_id).await,
+            #[cfg(feature = "testing")]
+            Kind::Memory(backend) => {
+                backend.delete_group(group_id);
+                Ok(())
+            }
         }
     }
 
@@ -253,6 +330,8 @@ impl Backend {
     pub(crate) async fn returned_parts(&self, group_id: &str) -> Result<Vec<Returned>, BrokerError> {
         match &self.kind {
             Kind::Redis(backend) => backend.returned_parts(group_id).await,
+            #[cfg(feature = "testing")]
+            Kind::Memory(backend) => backend.returned_parts(group_id),
         }
     }
 
@@ -263,6 +342,8 @@ impl Backend {
     pub(crate) async fn extend_claim(&self, group_id: &str, token: &str) -> Result<bool, BrokerError> {
         match &self.kind {
             Kind::Redis(backend) => backend.extend_claim(group_id, token).await,
+            #[cfg(feature = "testing")]
+            Kind::Memory(backend) => Ok(backend.extend_claim(group_id, token)),
         }
     }
 
@@ -273,6 +354,8 @@ impl Backend {
     pub(crate) async fn overdue_chords(&self) -> Result<Vec<String>, BrokerError> {
         match &self.kind {
             Kind::Redis(backend) => backend.overdue_chords().await,
+            #[cfg(feature = "testing")]
+            Kind::Memory(backend) => Ok(backend.overdue_chords()),
         }
     }
 
@@ -283,6 +366,11 @@ impl Backend {
     pub(crate) async fn put_off_chord(&self, group_id: &str) -> Result<(), BrokerError> {
         match &self.kind {
             Kind::Redis(backend) => backend.put_off_chord(group_id).await,
+            #[cfg(feature = "testing")]
+            Kind::Memory(backend) => {
+                backend.put_off_chord(group_id);
+                Ok(())
+            }
         }
     }
 
@@ -293,6 +381,8 @@ impl Backend {
     pub(crate) async fn unsent_chords(&self) -> Result<u64, BrokerError> {
         match &self.kind {
             Kind::Redis(backend) => backend.unsent_chords().await,
+            #[cfg(feature = "testing")]
+            Kind::Memory(backend) => Ok(backend.unsent_chords()),
         }
     }
 
@@ -308,6 +398,8 @@ impl Backend {
     ) -> Result<Option<Reclaimed>, BrokerError> {
         match &self.kind {
             Kind::Redis(backend) => backend.reclaim_chord(group_id, token).await,
+            #[cfg(feature = "testing")]
+            Kind::Memory(backend) => Ok(backend.reclaim_chord(group_id, token)),
         }
     }
 
@@ -315,6 +407,8 @@ impl Backend {
     pub(crate) fn renewal(&self) -> Option<Duration> {
         match &self.kind {
             Kind::Redis(backend) => backend.renewal(),
+            #[cfg(feature = "testing")]
+            Kind::Memory(backend) => backend.renewal(),
         }
     }
 
@@ -325,6 +419,11 @@ impl Backend {
     pub(crate) async fn renew_chords(&self, group_ids: &[String]) -> Result<(), BrokerError> {
         match &self.kind {
             Kind::Redis(backend) => backend.renew_chords(group_ids).await,
+            #[cfg(feature = "testing")]
+            Kind::Memory(backend) => {
+                backend.renew_chords(group_ids);
+                Ok(())
+            }
         }
     }
 
@@ -332,6 +431,8 @@ impl Backend {
     pub(crate) fn join_timeout(&self) -> Duration {
         match &self.kind {
             Kind::Redis(backend) => backend.join_timeout(),
+            #[cfg(feature = "testing")]
+            Kind::Memory(backend) => backend.join_timeout(),
         }
     }
 
@@ -339,6 +440,8 @@ impl Backend {
     pub(crate) async fn watch_rights(self, hostname: &str, refusals: std::sync::Arc<Refusals>) {
         match self.kind {
             Kind::Redis(backend) => backend.watch_rights(hostname, refusals).await,
+            #[cfg(feature = "testing")]
+            Kind::Memory(_) => {}
         }
     }
 
@@ -346,6 +449,8 @@ impl Backend {
     pub(crate) async fn warn_of_loss(self) {
         match self.kind {
             Kind::Redis(backend) => backend.warn_of_loss().await,
+            #[cfg(feature = "testing")]
+            Kind::Memory(_) => {}
         }
     }
 }
@@ -355,6 +460,8 @@ impl fmt::Display for Backend {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
             Kind::Redis(backend) => backend.endpoint().fmt(formatter),
+            #[cfg(feature = "testing")]
+            Kind::Memory(backend) => backend.server().fmt(formatter),
         }
     }
 }

@@ -1,6 +1,10 @@
 //! Writes that are tried again until the server takes them or it is clear that it never will.
 
+#[cfg(feature = "testing")]
+use super::memory::MemoryBackend;
 use super::redis;
+#[cfg(feature = "testing")]
+use crate::broker::Batch;
 use crate::broker::refusal::Refusal;
 use crate::broker::{Answers, BrokerError};
 
@@ -8,6 +12,9 @@ use crate::broker::{Answers, BrokerError};
 pub(crate) enum Attempt {
     /// At a Redis server.
     Redis(redis::Attempt),
+    /// At a server in memory.
+    #[cfg(feature = "testing")]
+    Memory(MemoryBackend, Batch),
 }
 
 /// Why writes were not carried out this time.
@@ -32,6 +39,8 @@ impl Attempt {
     pub(crate) async fn once(&mut self) -> Result<Answers, NotCarriedOut> {
         match self {
             Self::Redis(attempt) => attempt.once().await,
+            #[cfg(feature = "testing")]
+            Self::Memory(backend, batch) => Ok(backend.carry_out(batch.clone())),
         }
     }
 
@@ -39,6 +48,8 @@ impl Attempt {
     pub(crate) fn do_without(&mut self, refusal: &Refusal) -> bool {
         match self {
             Self::Redis(attempt) => attempt.do_without(refusal),
+            #[cfg(feature = "testing")]
+            Self::Memory(..) => false,
         }
     }
 }

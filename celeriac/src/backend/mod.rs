@@ -5,7 +5,10 @@ mod attempt;
 mod chord;
 mod codec;
 mod encoding;
+#[cfg(feature = "testing")]
+pub(crate) mod memory;
 mod meta;
+mod record;
 pub mod redis;
 mod result_ref;
 

@@ -6,12 +6,15 @@ use std::sync::Arc;
 use prometheus::IntCounter;
 use tokio_util::sync::CancellationToken;
 
+#[cfg(feature = "testing")]
+use super::memory;
 use super::refusals::Refusals;
 use super::{
     Answers, Batch, BrokerError, Consumer, ConsumerHandle, ConsumerOptions, DeadReason, Receiver, Start,
-    redis,
+    Subscription, redis,
 };
 use crate::backend::Backend;
+use crate::clock::Clock;
 use crate::config::{Config, Url};
 use crate::message::Message;
 
@@ -20,13 +23,15 @@ use crate::message::Message;
 /// Nothing is connected before the first call that needs it.
 #[derive(Clone)]
 pub struct Broker {
-    pub(super) kind: Kind,
+    kind: Kind,
 }
 
 /// The kinds of brokers.
 #[derive(Clone)]
-pub(super) enum Kind {
+enum Kind {
     Redis(redis::Queues),
+    #[cfg(feature = "testing")]
+    Memory(memory::MemoryBroker),
 }
 
 impl Broker {
@@ -35,27 +40,59 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::BadUrl`] and [`BrokerError::BadTls`].
     pub(crate) fn open(url: &Url, config: &Config) -> Result<Self, BrokerError> {
-        Ok(Self { kind: Kind::Redis(redis::Queues::open(url, config)?) })
+        Ok(Self {
+            kind: match url.scheme() {
+                #[cfg(feature = "testing")]
+                "memory" => Kind::Memory(memory::MemoryBroker::new(url, config)),
+                _ => Kind::Redis(redis::Queues::open(url, config)?),
+            },
+        })
     }
 
     /// The kind, as Celery names it.
     pub fn transport(&self) -> &'static str {
         match &self.kind {
             Kind::Redis(_) => "redis",
+            #[cfg(feature = "testing")]
+            Kind::Memory(_) => "memory",
         }
     }
 
     /// The Redis server, if the broker is one.
-    pub(crate) fn redis(&self) -> &redis::Queues {
+    pub(crate) fn redis(&self) -> Option<&redis::Queues> {
         match &self.kind {
-            Kind::Redis(queues) => queues,
+            Kind::Redis(queues) => Some(queues),
+            #[cfg(feature = "testing")]
+            Kind::Memory(_) => None,
+        }
+    }
+
+    /// The server in memory, if the broker is one.
+    #[cfg(feature = "testing")]
+    pub(crate) fn memory(&self) -> Option<&memory::MemoryBroker> {
+        match &self.kind {
+            Kind::Redis(_) => None,
+            Kind::Memory(broker) => Some(broker),
+        }
+    }
+
+    /// Returns the clock by which everybody goes who uses the broker.
+    pub(crate) fn clock(&self) -> Clock {
+        match &self.kind {
+            Kind::Redis(_) => Clock::default(),
+            #[cfg(feature = "testing")]
+            Kind::Memory(broker) => broker.server().clock().clone(),
         }
     }
 
     /// Whether one step can hold what is written to the broker and to that result backend.
     pub(crate) fn joins(&self, backend: &Backend) -> bool {
         match &self.kind {
-            Kind::Redis(queues) => backend.redis().endpoint().same_database(queues.link().endpoint()),
+            Kind::Redis(queues) => backend
+                .redis()
+                .is_some_and(|backend| backend.endpoint().same_database(queues.link().endpoint())),
+            #[cfg(feature = "testing")]
+            Kind::Memory(broker) => backend.memory().is_some_and(|backend| broker.joins(backend.server())),
         }
     }
 
@@ -67,6 +104,11 @@ impl Broker {
     pub async fn publish(&self, messages: &[Message]) -> Result<(), BrokerError> {
         match &self.kind {
             Kind::Redis(queues) => queues.publish(messages).await,
+            #[cfg(feature = "testing")]
+            Kind::Memory(broker) => {
+                broker.server().carry_out(&memory::MemoryBroker::publications(messages));
+                Ok(())
+            }
         }
     }
 
@@ -82,6 +124,8 @@ impl Broker {
                 queues.check_lists(&commands).await?;
                 Ok(commands.into())
             }
+            #[cfg(feature = "testing")]
+            Kind::Memory(_) => Ok(Batch::Memory(memory::MemoryBroker::publications(messages))),
         }
     }
 
@@ -93,6 +137,8 @@ impl Broker {
     pub(crate) async fn carry_out(&self, batch: Batch) -> Result<Answers, BrokerError> {
         match &self.kind {
             Kind::Redis(queues) => queues.carry_out(batch.into_commands()).await.map(Answers::from),
+            #[cfg(feature = "testing")]
+            Kind::Memory(broker) => Ok(Answers::Memory(broker.server().carry_out(&batch.into_writes()))),
         }
     }
 
@@ -101,6 +147,8 @@ impl Broker {
     pub(crate) fn guarded(&self, guard: Batch, then: Batch) -> Batch {
         match &self.kind {
             Kind::Redis(_) => redis::guarded_batch(guard, then),
+            #[cfg(feature = "testing")]
+            Kind::Memory(_) => memory::MemoryBroker::guarded(guard, then),
         }
     }
 
@@ -117,6 +165,11 @@ impl Broker {
     ) -> Result<(), BrokerError> {
         match &self.kind {
             Kind::Redis(queues) => queues.bind(exchange, exchange_type, routing_key, queue).await,
+            #[cfg(feature = "testing")]
+            Kind::Memory(broker) => {
+                broker.bind(exchange, exchange_type, routing_key, queue);
+                Ok(())
+            }
         }
     }
 
@@ -127,6 +180,8 @@ impl Broker {
     pub async fn length(&self, queue: &str) -> Result<u64, BrokerError> {
         match &self.kind {
             Kind::Redis(queues) => queues.length(queue).await,
+            #[cfg(feature = "testing")]
+            Kind::Memory(broker) => Ok(broker.length(queue)),
         }
     }
 
@@ -137,6 +192,20 @@ impl Broker {
     pub async fn purge(&self, queue: &str) -> Result<u64, BrokerError> {
         match &self.kind {
             Kind::Redis(queues) => queues.purge(queue).await,
+            #[cfg(feature = "testing")]
+            Kind::Memory(broker) => Ok(broker.purge(queue)),
+        }
+    }
+
+    /// Subscribes to what is published to a fanout exchange with that routing key; returns once the server has confirmed
+    /// it, or after a first attempt that failed. Nobody keeps what is published while the server is away.
+    pub(crate) async fn subscribe(&self, exchange: &str, routing_key: &str) -> Subscription {
+        match &self.kind {
+            Kind::Redis(queues) => queues.subscribe(exchange, routing_key).await,
+            #[cfg(feature = "testing")]
+            Kind::Memory(broker) => {
+                Subscription::new(broker.subscribe(exchange, routing_key), CancellationToken::new())
+            }
         }
     }
 
@@ -144,6 +213,8 @@ impl Broker {
     pub(crate) fn rank(&self, priority: u8) -> u8 {
         match &self.kind {
             Kind::Redis(queues) => queues.keys().step(priority),
+            #[cfg(feature = "testing")]
+            Kind::Memory(broker) => broker.rank(priority),
         }
     }
 
@@ -159,6 +230,8 @@ impl Broker {
     ) -> Result<Option<Vec<Start>>, BrokerError> {
         match &self.kind {
             Kind::Redis(queues) => queues.count_start(delivery_tag, start).await.map(Some),
+            #[cfg(feature = "testing")]
+            Kind::Memory(broker) => Ok(broker.count_start(delivery_tag, start)),
         }
     }
 
@@ -166,6 +239,8 @@ impl Broker {
     pub(crate) fn forget_starts(&self, delivery_tag: &str) -> Batch {
         match &self.kind {
             Kind::Redis(queues) => queues.forget_starts(delivery_tag).into(),
+            #[cfg(feature = "testing")]
+            Kind::Memory(_) => memory::MemoryBroker::forget_starts(delivery_tag).into(),
         }
     }
 
@@ -173,6 +248,8 @@ impl Broker {
     pub(crate) fn mark_sent(&self, group_id: &str, delivery_tag: &str) -> Option<Batch> {
         match &self.kind {
             Kind::Redis(queues) => Some(queues.mark_sent(group_id, delivery_tag).into()),
+            #[cfg(feature = "testing")]
+            Kind::Memory(broker) => broker.mark_sent(group_id, delivery_tag).map(Batch::from),
         }
     }
 
@@ -180,6 +257,8 @@ impl Broker {
     pub(crate) fn letter(&self, reason: DeadReason, message: &Message, queue: &str, hostname: &str) -> Batch {
         match &self.kind {
             Kind::Redis(queues) => queues.letter(reason, message, queue, hostname).into(),
+            #[cfg(feature = "testing")]
+            Kind::Memory(broker) => broker.letter(reason, message, queue, hostname).into(),
         }
     }
 
@@ -195,9 +274,13 @@ impl Broker {
             Kind::Redis(queues) => {
                 let result_key = backend
                     .filter(|_| options.keeps_results)
-                    .map(|backend| backend.redis().task_key(&options.hostname));
+                    .and_then(|backend| Some(backend.redis()?.task_key(&options.hostname)));
                 let options = redis::ConsumerOptions::new(options, config, result_key);
                 Consumer::Redis(Box::new(redis::Consumer::new(queues, options, make)))
+            }
+            #[cfg(feature = "testing")]
+            Kind::Memory(broker) => {
+                Consumer::Memory(memory::Consumer::new(broker, options.queues, options.hostname, make))
             }
         }
     }
@@ -217,6 +300,9 @@ impl Broker {
                 let sweeper = redis::Sweeper::of(queues, &config, lost_and_found, refusals);
                 sweeper.run(restored, stop).await;
             }
+            // What a consumer held comes back when it ends.
+            #[cfg(feature = "testing")]
+            Kind::Memory(_) => {}
         }
     }
 
@@ -224,6 +310,9 @@ impl Broker {
     pub(crate) async fn warn_of_loss(self) {
         match self.kind {
             Kind::Redis(queues) => redis::warn_of_eviction(queues.link().clone()).await,
+            #[cfg(feature = "testing")]
+            // Nobody expects it to outlive its process.
+            Kind::Memory(_) => {}
         }
     }
 }
@@ -233,6 +322,8 @@ impl fmt::Display for Broker {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
             Kind::Redis(queues) => queues.link().endpoint().fmt(formatter),
+            #[cfg(feature = "testing")]
+            Kind::Memory(broker) => broker.server().fmt(formatter),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Writes for one server, in the words of its kind, and what it answers to them.
 
+#[cfg(feature = "testing")]
+use super::memory;
 use super::redis;
 
 /// Writes that one server carries out together, all or none; made by a broker or a result backend, which alone can read
@@ -11,6 +13,9 @@ pub(crate) enum Batch {
     Empty,
     /// Commands for a Redis server.
     Redis(redis::Commands),
+    /// Writes to a server in memory.
+    #[cfg(feature = "testing")]
+    Memory(Vec<memory::Write>),
 }
 
 /// The answers to a batch, one for each of its writes; empty when they were lost on the way.
@@ -21,6 +26,9 @@ pub(crate) enum Answers {
     Lost,
     /// Replies of a Redis server.
     Redis(redis::Replies),
+    /// Answers of a server in memory.
+    #[cfg(feature = "testing")]
+    Memory(Vec<memory::Answer>),
 }
 
 impl Batch {
@@ -29,6 +37,8 @@ impl Batch {
         match self {
             Self::Empty => true,
             Self::Redis(commands) => commands.is_empty(),
+            #[cfg(feature = "testing")]
+            Self::Memory(writes) => writes.is_empty(),
         }
     }
 
@@ -38,6 +48,11 @@ impl Batch {
             (_, Self::Empty) => {}
             (Self::Empty, other) => *self = other,
             (Self::Redis(commands), Self::Redis(others)) => commands.append(others),
+            #[cfg(feature = "testing")]
+            (Self::Memory(writes), Self::Memory(others)) => writes.extend(others),
+            // Whoever commits keeps those of two servers apart.
+            #[cfg(feature = "testing")]
+            (Self::Redis(_) | Self::Memory(_), _) => debug_assert!(false, "a batch goes to one server"),
         }
     }
 
@@ -45,5 +60,17 @@ impl Batch {
     pub(crate) fn and(mut self, other: Batch) -> Self {
         self.append(other);
         self
+    }
+}
+
+impl Answers {
+    /// Whether the guard of [`Broker::guarded`](super::Broker::guarded) allowed what was behind it, as far as that is known.
+    pub(crate) fn were_allowed(self) -> bool {
+        match self {
+            Self::Lost => true,
+            Self::Redis(replies) => replies.were_allowed(),
+            #[cfg(feature = "testing")]
+            Self::Memory(answers) => answers.first() != Some(&memory::Answer::Allowed(false)),
+        }
     }
 }

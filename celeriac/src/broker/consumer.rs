@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+#[cfg(feature = "testing")]
+use super::memory;
 use super::refusals::Refusals;
 use super::{BrokerError, Receiver, redis};
 
@@ -25,6 +27,9 @@ pub(crate) struct ConsumerOptions {
 pub(crate) enum Consumer<R> {
     /// Of a Redis server.
     Redis(Box<redis::Consumer<R>>),
+    /// Of a server in memory.
+    #[cfg(feature = "testing")]
+    Memory(memory::Consumer<R>),
 }
 
 impl<R: Receiver> Consumer<R> {
@@ -39,6 +44,8 @@ impl<R: Receiver> Consumer<R> {
     ) -> Result<(), BrokerError> {
         match self {
             Self::Redis(consumer) => consumer.run(stop_fetching, finish).await,
+            #[cfg(feature = "testing")]
+            Self::Memory(consumer) => consumer.run(stop_fetching, finish).await,
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 
 use super::send::{ShownArgs, send};
 use super::{CanvasError, Outbox, Sender};
@@ -94,6 +94,7 @@ pub(crate) fn retry_in_place(
     retry: &Retry,
     task: &TaskOptions,
     parameters: Option<&[Parameter]>,
+    now: DateTime<Utc>,
 ) -> Result<f64, ExceptionInfo> {
     let (args, kwargs) = arguments(request, retry, parameters.unwrap_or_default());
     if let Some(exception) = exhausted(request, retry, task, &args, &kwargs) {
@@ -103,7 +104,7 @@ pub(crate) fn retry_in_place(
     let headers = Arc::make_mut(&mut request.headers);
     headers.retries = headers.retries.saturating_add(1);
     Ok(match retry.eta {
-        Some(eta) => (eta - Utc::now()).as_seconds_f64(),
+        Some(eta) => (eta - now).as_seconds_f64(),
         None => retry.countdown.unwrap_or(task.default_retry_delay),
     })
 }

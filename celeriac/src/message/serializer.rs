@@ -8,7 +8,21 @@ use super::codec::Wrap;
 use super::compression::DEFAULT_LIMIT;
 use super::error::{ProtocolError, shorten};
 use super::{Value, json, msgpack, yaml};
-use crate::config::Serializer;
+
+/// A serializer that kombu knows; pickle is none of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Serializer {
+    /// JSON with kombu's typed values.
+    #[default]
+    Json,
+    /// YAML as PyYAML's safe dumper and loader know it.
+    Yaml,
+    /// MessagePack with the binary type.
+    Msgpack,
+    /// Bytes as they are.
+    Raw,
+}
 
 impl Serializer {
     /// The serializer of that name or mime type.
@@ -16,7 +30,23 @@ impl Serializer {
     /// # Errors
     /// There is none of that name, or it is pickle.
     pub fn from_name(name: &str) -> Result<Self, ProtocolError> {
-        Self::named(name).ok_or_else(|| ProtocolError::UnknownSerializer { name: shorten(name) })
+        match name {
+            "json" | "application/json" => Ok(Serializer::Json),
+            "yaml" | "application/x-yaml" => Ok(Serializer::Yaml),
+            "msgpack" | "application/x-msgpack" => Ok(Serializer::Msgpack),
+            "raw" | "application/data" => Ok(Serializer::Raw),
+            _ => Err(ProtocolError::UnknownSerializer { name: shorten(name) }),
+        }
+    }
+
+    /// The name that settings use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Serializer::Json => "json",
+            Serializer::Yaml => "yaml",
+            Serializer::Msgpack => "msgpack",
+            Serializer::Raw => "raw",
+        }
     }
 
     /// Mime type of its messages.

@@ -1,7 +1,9 @@
 //! Which tasks are not to be run.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::message::{Headers, Value};
 

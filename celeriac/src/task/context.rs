@@ -88,6 +88,11 @@ impl Context {
         self.inner.definition.as_ref()
     }
 
+    /// The time by the clock of the application.
+    pub(crate) fn time(&self) -> DateTime<Utc> {
+        self.inner.app.as_ref().map_or_else(Utc::now, |app| app.clock().now())
+    }
+
     /// The call that is being run.
     pub fn request(&self) -> &Request {
         &self.inner.request

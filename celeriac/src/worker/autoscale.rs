@@ -3,7 +3,9 @@
 //! Source: celery 5.7 `celery/worker/autoscale.py`.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::runtime::Runtime;
 use crate::node::lock;

@@ -89,7 +89,8 @@ async fn run_one(
             error => return Err(error),
         };
         let (task, id) = (request.task.clone(), request.id.clone());
-        let next = canvas::retry_in_place(&mut request, &retry, &definition.options, definition.parameters);
+        let (options, parameters) = (&definition.options, definition.parameters);
+        let next = canvas::retry_in_place(&mut request, &retry, options, parameters, context.time());
         let seconds = match (next, failure) {
             (Ok(seconds), _) => seconds,
             (Err(_), Some(failure)) => return Err(TaskError::Failure(failure)),

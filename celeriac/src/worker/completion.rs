@@ -307,6 +307,7 @@ impl Completion<'_> {
 /// What is stored of a request.
 pub(super) fn meta(runtime: &Runtime, request: &Request, state: TaskState, result: Value) -> TaskMeta {
     let mut meta = TaskMeta::new(request.id.clone(), state, result);
+    meta.date_done = meta.date_done.map(|_| runtime.app.clock().now());
     meta.group_id.clone_from(&request.headers.group);
     meta.parent_id.clone_from(&request.headers.parent_id);
     if runtime.config().result_extended {

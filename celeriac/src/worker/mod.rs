@@ -39,6 +39,8 @@ mod shutdown;
 mod signals;
 mod slots;
 mod statedb;
+#[cfg(feature = "testing")]
+mod testing;
 mod threads;
 mod unfinished;
 
@@ -116,6 +118,8 @@ pub struct Worker {
     metrics: Metrics,
     #[cfg(feature = "cli")]
     program: Option<program::Program>,
+    #[cfg(feature = "testing")]
+    observer: testing::Observer,
 }
 
 /// The parts of a worker that can be left out.
@@ -176,6 +180,8 @@ impl Worker {
             metrics: Metrics::default(),
             #[cfg(feature = "cli")]
             program: None,
+            #[cfg(feature = "testing")]
+            observer: testing::Observer::default(),
         }
     }
 
@@ -271,6 +277,8 @@ impl Worker {
             metrics,
             #[cfg(feature = "cli")]
             program,
+            #[cfg(feature = "testing")]
+            observer,
         } = self;
         check_states(&app, &states)?;
         let config = app.config();
@@ -302,6 +310,8 @@ impl Worker {
             log::warn!("{remark}");
         }
         let state = Arc::new(WorkerState::new(hostname.clone()));
+        #[cfg(feature = "testing")]
+        observer.get_or_init(|| Arc::clone(&state));
         let counters = metrics.start(&hostname).map_err(|error| Error::Worker(error.to_string()))?;
         let statedb = match statedb_path(config, &hostname) {
             Some(path) => {
@@ -357,7 +367,7 @@ impl Worker {
                 schedule: Schedule::default(),
                 events: events.clone(),
                 health: Arc::new(Health::new(Arc::clone(&refusals))),
-                revocations: Revocations::new(app.broker().clone()),
+                revocations: Revocations::new(app.broker()),
                 autoscale: Autoscale::new(autoscale),
                 consumed: Mutex::default(),
                 rate_texts: Mutex::default(),
@@ -397,9 +407,17 @@ impl Worker {
             gossip: !parts.without_gossip,
             probes: config.celeriac_probe_address.as_deref().map(listen).transpose()?,
         };
-        let service = Service::start(runtime.clone(), events, commands, app.broker(), service).await;
-        let service =
-            service.map_err(|error| Error::Worker(format!("remote control has no thread: {error}")))?;
+        let service = match app.broker().redis() {
+            Some(queues) => {
+                let (link, keys) = (queues.link(), queues.keys());
+                let started = Service::start(runtime.clone(), events, commands, link, keys, service).await;
+                Some(
+                    started
+                        .map_err(|error| Error::Worker(format!("remote control has no thread: {error}")))?,
+                )
+            }
+            None => None,
+        };
         let mingles = !parts.without_mingle && config.worker_enable_remote_control;
         let learning = learn::learn(Arc::clone(&runtime), mingles, Persistence::new(config));
         declared.iter().for_each(|queue| runtime.consume(queue));
@@ -419,7 +437,7 @@ impl Worker {
             });
         }
         if mingles {
-            let comparing = compare(runtime.clone(), app.control(), app.broker().clone());
+            let comparing = compare(runtime.clone(), app.control(), app.queues().clone());
             let leaving = stopping.clone();
             // Nobody waits for it.
             tokio::spawn(async move { leaving.run_until_cancelled(comparing).await });
@@ -441,7 +459,9 @@ impl Worker {
         let keeping = statedb.map(|file| tokio::spawn(file.keep(Arc::clone(&runtime.state), finish.clone())));
         let stop_fetching = stopping.clone();
         let (starting, finished) = (Arc::clone(&runtime), finish.clone());
-        tokio::spawn(Arc::clone(&runtime.health).beat(finish.clone()));
+        if !app.clock().is_simulated() {
+            tokio::spawn(Arc::clone(&runtime.health).beat(finish.clone()));
+        }
         let mut consuming = tokio::spawn(async move {
             learning.await?;
             for queue in declared.iter().filter(|_| !starting.stopping.is_cancelled()) {
@@ -461,7 +481,9 @@ impl Worker {
             let parts = async {
                 shut_down(&runtime, end.stopped.is_cold).await;
                 hooks::each(&runtime.hooks.worker_shutdown, |hook| hook());
-                service.stop().await;
+                if let Some(service) = service {
+                    service.stop().await;
+                }
             };
             if timeout_at(end.parts, parts).await.is_err() {
                 log::error!(worker = hostname.as_str(); "Work in the background did not end in time and is given up");

@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::request::Job;
 use super::runtime::Runtime;
@@ -114,7 +115,7 @@ async fn serve(runtime: Arc<Runtime>, task: Arc<str>) {
         match next {
             Ok(job) => runtime.slots.submit(job),
             Err(time) => tokio::select! {
-                () = tokio::time::sleep_until(time.into()) => {}
+                () = tokio::time::sleep_until(time) => {}
                 () = changed => {}
                 () = runtime.stopping.cancelled() => return,
             },

@@ -4,7 +4,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
-use chrono::Utc;
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
@@ -102,7 +101,7 @@ impl Job {
         let Self { definition, counters, serial, acknowledged, terminate, body, place, .. } = *self;
         runtime.state.count(&definition.name);
         if let Some(known) = runtime.state.requests().get_mut(&serial) {
-            known.stage = Stage::Active(Utc::now());
+            known.stage = Stage::Active(runtime.app.clock().now());
             known.acknowledged = acknowledged;
         }
         let started = Instant::now();

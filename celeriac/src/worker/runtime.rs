@@ -5,7 +5,6 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use crate::Timezone;
-use chrono::Utc;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -142,8 +141,11 @@ impl Runtime {
     /// Drops a job that expired or was revoked before it started; `true` when it did.
     pub(crate) fn drop_if_unwanted(self: &Arc<Self>, job: &Job) -> bool {
         let headers = &job.headers;
-        let expired =
-            headers.expires(Timezone::UTC).ok().flatten().is_some_and(|expires| Utc::now() > expires);
+        let expired = headers
+            .expires(Timezone::UTC)
+            .ok()
+            .flatten()
+            .is_some_and(|expires| self.app.clock().now() > expires);
         let revoked = {
             let revoked = lock(&self.state.revoked);
             !revoked.is_empty() && revoked.matches(headers)
@@ -237,7 +239,7 @@ impl Runtime {
     /// Takes a job that may be started: now, at its eta, or when its rate limit allows.
     fn accept_job(self: &Arc<Self>, job: Box<Job>, was_parked: bool) {
         match job.headers.eta(Timezone::UTC) {
-            Ok(Some(eta)) if eta > Utc::now() && !was_parked => self.schedule(job, eta),
+            Ok(Some(eta)) if eta > self.app.clock().now() && !was_parked => self.schedule(job, eta),
             _ => self.reserve(job),
         }
     }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::request::Job;
 use super::runtime::Runtime;
@@ -34,7 +35,7 @@ impl Schedule {
 
     /// Lets a job wait for its eta.
     fn add(&self, job: Box<Job>, eta: DateTime<Utc>) {
-        let wait = (eta - Utc::now()).to_std().unwrap_or(Duration::ZERO);
+        let wait = (eta - job.runtime.app.clock().now()).to_std().unwrap_or(Duration::ZERO);
         let now = Instant::now();
         // An eta beyond the clock's range is looked at again in a month, like every one that far away.
         let due = now.checked_add(wait).unwrap_or(now + STEP);
@@ -101,7 +102,7 @@ impl Runtime {
     /// Whether a message with that eta is to wait at the broker, since enough wait here.
     pub(crate) fn parks(&self, eta: DateTime<Utc>) -> bool {
         let most = self.config().celeriac_max_scheduled as usize;
-        most > 0 && self.schedule.len() >= most && eta - Utc::now() > PARKED_AHEAD
+        most > 0 && self.schedule.len() >= most && eta - self.app.clock().now() > PARKED_AHEAD
     }
 
     /// By how much the tasks that wait for their eta widen the prefetch window of `limit` messages: each by one

@@ -104,10 +104,19 @@ impl Seat {
         // A thread that is taken does not end.
         thread.work.send(work).ok()?;
         let watch = Watch { thread, number };
-        let value = receiver.await.ok();
+        let value = returned(receiver).await;
         std::mem::forget(watch);
         value
     }
+}
+
+/// Waits for what a function returns; in a test its clock stands still meanwhile, since no task of the runtime is at work.
+async fn returned<T: Send + 'static>(receiver: oneshot::Receiver<T>) -> Option<T> {
+    #[cfg(feature = "testing")]
+    if Handle::current().runtime_flavor() == tokio::runtime::RuntimeFlavor::CurrentThread {
+        return tokio::task::spawn_blocking(move || receiver.blocking_recv().ok()).await.ok()?;
+    }
+    receiver.await.ok()
 }
 
 impl Drop for Seat {

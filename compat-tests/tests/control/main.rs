@@ -4,7 +4,6 @@
 mod answers;
 mod browser;
 mod client;
-mod commands;
 mod effects;
 mod events;
 mod exporters;

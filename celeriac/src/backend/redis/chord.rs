@@ -60,7 +60,7 @@ impl RedisBackend {
         let [registered, completed_by] = self.registered_keys();
         let keys = [parts, more, size, members, group, claim, registered, completed_by, first];
         let index = part.group_index.map_or_else(|| "+inf".to_owned(), |index| index.to_string());
-        let encoded = self.encoding.encode(part.encode()).unwrap_or_else(|_| part.encode());
+        let encoded = self.records.encoding.encode(part.encode()).unwrap_or_else(|_| part.encode());
         let group_expires = self.chord_expires.max(self.expires);
         let arguments: [&[u8]; 13] = [
             part.task_id.as_bytes(),
@@ -130,7 +130,7 @@ impl RedisBackend {
 
     fn returned(&self, part: &Reply) -> Option<Result<Returned, BrokerError>> {
         let Reply::BulkString(text) = part else { return None };
-        let fields = match self.encoding.decode(text) {
+        let fields = match self.records.encoding.decode(text) {
             Ok(Value::List(fields)) => fields,
             Ok(_) => return None,
             Err(error) => return Some(Err(error.into())),

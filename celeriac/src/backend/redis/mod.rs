@@ -10,14 +10,13 @@ mod read;
 mod waiters;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use redis::{Cmd, Pipeline, Value as Reply, cmd};
 
 pub(crate) use attempt::Attempt;
 
-use super::encoding::Encoding;
+use super::record::Records;
 use super::{ExceptionInfo, ResultRef, TaskMeta, TaskState};
 use crate::broker::BrokerError;
 use crate::broker::redis::{
@@ -46,9 +45,7 @@ pub struct RedisBackend {
     chord_expires: u64,
     ordered: bool,
     join_timeout: Duration,
-    encoding: Encoding,
-    /// Most bytes of a record; 0 for no bound.
-    limit: Arc<AtomicU64>,
+    records: Records,
     waiters: Waiters,
 }
 
@@ -77,7 +74,7 @@ impl RedisBackend {
         Self {
             waiters: Waiters::new(link.clone()),
             link,
-            encoding: Encoding::new(config),
+            records: Records::new(config),
             prefix: prefix.into(),
             expires,
             failure_expires: config.result_failure_expires.map_or(expires, |expires| expires.as_secs()),
@@ -87,7 +84,6 @@ impl RedisBackend {
                 Duration::ZERO => Duration::from_secs(3),
                 timeout => timeout,
             },
-            limit: Arc::new(AtomicU64::new(config.celeriac_max_result_bytes)),
         }
     }
 
@@ -112,8 +108,7 @@ impl RedisBackend {
 
     /// Takes note that the server takes no more bytes than that.
     pub(crate) fn limit_to(&self, bytes: u64) {
-        let lower = |limit: u64| Some(if limit == 0 { bytes } else { limit.min(bytes) });
-        let _ = self.limit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, lower);
+        self.records.limit_to(bytes);
     }
 
     /// Where the results are.
@@ -134,42 +129,19 @@ impl RedisBackend {
     /// The commands that store a state and tell those who wait for it; one that is not `fresh` does not overwrite a
     /// success, which can be seen only in records that are JSON. What cannot be stored becomes a failure.
     pub(crate) fn store_commands(&self, meta: &TaskMeta, fresh: bool) -> Vec<Cmd> {
-        self.try_store_commands(meta, fresh).unwrap_or_else(|exception| {
-            let text = exception.repr();
-            log::error!(task_id = meta.task_id.as_str(), error = text.as_str(); "The record of {} cannot be stored as it is: {text}", meta.task_id);
-            // A failure may be small enough without what it was called with.
-            let mut lean = meta.clone();
-            lean.extended.retain(|name, _| !["args", "kwargs"].contains(&name.as_str()));
-            if meta.status == TaskState::Failure
-                && let Ok(commands) = self.try_store_commands(&lean, fresh)
-            {
-                return commands;
-            }
-            let failure = TaskMeta::new(meta.task_id.clone(), TaskState::Failure, exception.to_value());
-            // Texts have a form everywhere.
-            let value = self.encoding.encode(failure.encode()).unwrap_or_default();
-            self.commands(&failure, &value, fresh)
-        })
+        let (status, value) = self.records.write(meta);
+        self.commands(&meta.task_id, &status, &value, fresh)
     }
 
     /// As [`RedisBackend::store_commands`], or the exception with which the task fails instead, as in Celery.
     pub(crate) fn try_store_commands(&self, meta: &TaskMeta, fresh: bool) -> Result<Vec<Cmd>, ExceptionInfo> {
-        let unencodable =
-            |text: String| ExceptionInfo::new("kombu.exceptions", "EncodeError", vec![text.into()]);
-        let value = self.encoding.encode(meta.encode()).map_err(|error| unencodable(error.to_string()))?;
-        let limit = self.limit.load(Ordering::Relaxed);
-        if limit > 0 && value.len() as u64 > limit {
-            let size = value.len();
-            return Err(unencodable(format!(
-                "the result has {size} bytes as it is stored, more than the limit of {limit} (celeriac_max_result_bytes, or the server's proto-max-bulk-len)"
-            )));
-        }
-        Ok(self.commands(meta, &value, fresh))
+        let value = self.records.try_write(meta)?;
+        Ok(self.commands(&meta.task_id, &meta.status, &value, fresh))
     }
 
-    fn commands(&self, meta: &TaskMeta, value: &[u8], fresh: bool) -> Vec<Cmd> {
-        let key = self.task_key(&meta.task_id);
-        let expires = if meta.status == TaskState::Failure { self.failure_expires } else { self.expires };
+    fn commands(&self, task_id: &str, status: &TaskState, value: &[u8], fresh: bool) -> Vec<Cmd> {
+        let key = self.task_key(task_id);
+        let expires = if *status == TaskState::Failure { self.failure_expires } else { self.expires };
         if !fresh {
             return vec![eval(STORE_UNLESS_SUCCESS, &[&key], &[value, expires.to_string().as_bytes()])];
         }
@@ -183,7 +155,7 @@ impl RedisBackend {
     /// # Errors
     /// Those of the server: records that are not JSON have to be looked at here.
     pub(crate) async fn careful_store_commands(&self, meta: &TaskMeta) -> Result<Vec<Cmd>, BrokerError> {
-        if self.encoding.is_json() {
+        if self.records.encoding.is_json() {
             return Ok(self.store_commands(meta, false));
         }
         let stored = self.fetch(&meta.task_id).await?;
@@ -214,7 +186,7 @@ impl RedisBackend {
         let record =
             json::dumps(&Value::Map([("result".to_owned(), group.to_value())].into_iter().collect()));
         // Ids have a form everywhere.
-        let value = self.encoding.encode(record.into_bytes()).unwrap_or_default();
+        let value = self.records.encoding.encode(record.into_bytes()).unwrap_or_default();
         let mut publish = cmd("PUBLISH");
         publish.arg(&key).arg(&value);
         vec![set(&key, &value, self.expires), publish]
@@ -228,7 +200,7 @@ impl RedisBackend {
         let replies = self.link.call(Pipeline::new().cmd("GET").arg(self.group_key(group_id, ""))).await?;
         match &replies[0] {
             Reply::BulkString(stored) => {
-                Ok(self.encoding.decode(stored)?.get("result").and_then(ResultRef::from_value))
+                Ok(self.records.encoding.decode(stored)?.get("result").and_then(ResultRef::from_value))
             }
             _ => Ok(None),
         }

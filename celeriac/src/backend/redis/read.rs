@@ -44,7 +44,7 @@ impl RedisBackend {
     fn read(&self, task_id: &str, record: &Reply) -> Result<Option<TaskMeta>, BrokerError> {
         match record {
             Reply::BulkString(stored) => {
-                Ok(Some(TaskMeta::from_value(task_id, self.encoding.decode(stored)?)?))
+                Ok(Some(TaskMeta::from_value(task_id, self.records.encoding.decode(stored)?)?))
             }
             _ => Ok(None),
         }

@@ -50,23 +50,25 @@ impl Batch {
     pub(crate) fn into_commands(self) -> Vec<Cmd> {
         match self {
             Self::Redis(Commands(commands)) => commands,
-            Self::Empty => Vec::new(),
+            // A batch of another kind never comes here.
+            _ => Vec::new(),
         }
     }
 }
 
-impl Answers {
-    /// Whether the guard of [`Broker::guarded`](crate::broker::Broker::guarded) allowed what was behind it, as far as that
-    /// is known.
-    pub(crate) fn were_allowed(self) -> bool {
-        self.into_replies().first() != Some(&Value::Int(0))
+impl Replies {
+    /// Whether the guard in front allowed what was behind it.
+    pub(crate) fn were_allowed(&self) -> bool {
+        self.0.first() != Some(&Value::Int(0))
     }
+}
 
+impl Answers {
     /// The replies, none when they were lost.
     pub(crate) fn into_replies(self) -> Vec<Value> {
         match self {
             Self::Redis(Replies(replies)) => replies,
-            Self::Lost => Vec::new(),
+            _ => Vec::new(),
         }
     }
 }

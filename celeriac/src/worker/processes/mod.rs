@@ -48,8 +48,11 @@ pub(crate) struct Processes {
 impl Runtime {
     /// Whether a task runs in a child process; Celery's own tasks never do.
     pub(crate) fn runs_in_process(&self, definition: &TaskDefinition) -> bool {
-        definition.options.pool == Pool::Process
-            || (self.config().worker_pool == WorkerPool::Processes && !definition.name.starts_with("celery."))
+        // A child process would be the test's program, on a clock of its own.
+        !self.app.clock().is_simulated()
+            && (definition.options.pool == Pool::Process
+                || (self.config().worker_pool == WorkerPool::Processes
+                    && !definition.name.starts_with("celery.")))
     }
 
     /// Runs a task in a child process.

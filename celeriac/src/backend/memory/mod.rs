@@ -1,0 +1,336 @@
+//! Results in the memory of this process, for tests: `memory://NAME`.
+
+mod chords;
+mod results;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chords::{Part, Times};
+pub(crate) use results::Results;
+
+use super::record::Records;
+use super::{
+    Awaited, ChordPart, ExceptionInfo, PartAnswer, Reclaimed, ResultRef, Returned, TaskMeta, TaskState,
+};
+use crate::broker::memory::{Answer, Server, State, Write};
+use crate::broker::{Answers, Batch, BrokerError};
+use crate::canvas::Effect;
+use crate::config::{Config, Url};
+use crate::message::{Value, json};
+
+/// How long a registered chord that cannot be gone on with is left alone, in seconds.
+const PUT_OFF_SECONDS: u64 = 300;
+/// Longest time between two renewals of counters.
+const RENEW_EVERY: Duration = Duration::from_secs(60);
+
+/// The results of one server in memory; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct MemoryBackend {
+    server: Arc<Server>,
+    records: Records,
+    expires: u64,
+    failure_expires: u64,
+    ordered: bool,
+    join_timeout: Duration,
+    times: Times,
+}
+
+impl MemoryBackend {
+    /// The backend that a URL names, under those settings.
+    pub(crate) fn new(url: &Url, config: &Config) -> Self {
+        let expires = config.result_expires.map_or(0, |expires| expires.as_secs());
+        let chord_expires = config.result_chord_expires.map_or(expires, |expires| expires.as_secs());
+        let join_timeout = match config.result_chord_join_timeout {
+            Duration::ZERO => Duration::from_secs(3),
+            timeout => timeout,
+        };
+        let claim = (join_timeout.as_secs() * 2).max(5);
+        let size = if chord_expires > 0 { chord_expires.min(30) } else { 30 };
+        let options = &config.result_backend_transport_options;
+        Self {
+            server: Server::named(url),
+            records: Records::new(config),
+            expires,
+            failure_expires: config.result_failure_expires.map_or(expires, |expires| expires.as_secs()),
+            ordered: options.flag("result_chord_ordered").unwrap_or(true),
+            join_timeout,
+            times: Times { expires: chord_expires, claim, size, done: (claim * 2).max(300) },
+        }
+    }
+
+    /// Returns the server that keeps the results.
+    pub(crate) fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
+    pub(crate) fn limit_to(&self, bytes: u64) {
+        self.records.limit_to(bytes);
+    }
+
+    pub(crate) fn join_timeout(&self) -> Duration {
+        self.join_timeout
+    }
+
+    pub(crate) fn renewal(&self) -> Option<Duration> {
+        (self.times.expires > 0).then(|| (Duration::from_secs(self.times.expires) / 3).min(RENEW_EVERY))
+    }
+
+    /// Returns the write that stores a state; one that is not `fresh` does not overwrite a success.
+    pub(crate) fn store_write(&self, meta: &TaskMeta, fresh: bool) -> Write {
+        let (status, record) = self.records.write(meta);
+        self.stored(meta, status, record, fresh)
+    }
+
+    /// As [`MemoryBackend::store_write`], or the exception with which the task fails instead.
+    pub(crate) fn try_store_write(&self, meta: &TaskMeta, fresh: bool) -> Result<Write, ExceptionInfo> {
+        let record = self.records.try_write(meta)?;
+        Ok(self.stored(meta, meta.status.clone(), record, fresh))
+    }
+
+    fn stored(&self, meta: &TaskMeta, status: TaskState, record: Vec<u8>, fresh: bool) -> Write {
+        let expires = if status == TaskState::Failure { self.failure_expires } else { self.expires };
+        let task_id = meta.task_id.clone();
+        Write::new(move |state| {
+            let (now, how) = (state.now, (expires, fresh));
+            Answer::Allowed(state.results.store(now, &task_id, status.clone(), record.clone(), how))
+        })
+    }
+
+    /// Returns the write of an effect on chords or groups; `None` for other effects.
+    pub(crate) fn effect_write(&self, effect: &Effect) -> Option<Write> {
+        let times = self.times;
+        match effect {
+            Effect::ChordSize { group_id, size } => {
+                let (group_id, size) = (group_id.clone(), *size as u64);
+                Some(Write::doing(move |state| {
+                    state.results.chords.set_size(state.now, &group_id, size, times);
+                }))
+            }
+            Effect::ChordGrow { group_id, by } => {
+                let (group_id, by) = (group_id.clone(), *by as i64);
+                Some(Write::doing(move |state| state.results.chords.grow(state.now, &group_id, by)))
+            }
+            Effect::ChordFailed { group_id } => {
+                let group_id = group_id.clone();
+                Some(Write::doing(move |state| state.results.chords.fail(state.now, &group_id, times)))
+            }
+            Effect::SaveGroup(group) => Some(self.save_group_write(group)),
+            _ => None,
+        }
+    }
+
+    /// Returns the write that saves a group for [`MemoryBackend::restore_group`].
+    pub(crate) fn save_group_write(&self, group: &ResultRef) -> Write {
+        let record = Value::Map([("result".to_owned(), group.to_value())].into_iter().collect());
+        // Ids have a form everywhere.
+        let record = self.records.encoding.encode(json::dumps(&record).into_bytes()).unwrap_or_default();
+        let (group_id, expires) = (group.id.clone(), self.expires);
+        Write::doing(move |state| state.results.save_group(state.now, &group_id, record.clone(), expires))
+    }
+
+    /// Returns the write that returns a part, and claims the chord if that completes it.
+    pub(crate) fn part_write(
+        &self,
+        part: &ChordPart,
+        token: &str,
+        completing: &[u8],
+        redelivered: bool,
+    ) -> Write {
+        let encoded = self.records.encoding.encode(part.encode()).unwrap_or_else(|_| part.encode());
+        let (group_id, task_id, index) = (part.group_id.clone(), part.task_id.clone(), part.group_index);
+        let (token, completing) = (token.to_owned(), completing.to_vec());
+        let (ordered, times) = (self.ordered, self.times);
+        Write::new(move |state| {
+            let part = Part {
+                task_id: &task_id,
+                index,
+                encoded: &encoded,
+                ordered,
+                token: &token,
+                completing: &completing,
+                redelivered,
+            };
+            Answer::Part(state.results.chords.add_part(state.now, &group_id, &part, times))
+        })
+    }
+
+    /// Returns the write that keeps a claim, if it is still that of the token.
+    pub(crate) fn keep_claim_write(&self, group_id: &str, token: &str) -> Write {
+        let (group_id, token, times) = (group_id.to_owned(), token.to_owned(), self.times);
+        Write::new(move |state| {
+            Answer::Allowed(state.results.chords.extend(state.now, &group_id, &token, times))
+        })
+    }
+
+    /// Returns the write that ends a chord of which the body was sent.
+    pub(crate) fn clean_chord_write(&self, group_id: &str, token: &str) -> Write {
+        let (group_id, token, times) = (group_id.to_owned(), token.to_owned(), self.times);
+        Write::new(move |state| {
+            Answer::Allowed(state.results.chords.clean(state.now, &group_id, &token, times))
+        })
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&mut State) -> T) -> T {
+        self.server.read(read)
+    }
+
+    /// Returns what is stored of a task; `None` when nothing is.
+    ///
+    /// # Errors
+    /// The record cannot be read.
+    pub(crate) fn fetch(&self, task_id: &str) -> Result<Option<TaskMeta>, BrokerError> {
+        let record = self.read(|state| state.results.record(state.now, task_id).map(<[u8]>::to_vec));
+        let Some(record) = record else { return Ok(None) };
+        Ok(Some(TaskMeta::from_value(task_id, self.records.encoding.decode(&record)?)?))
+    }
+
+    /// Waits until a task is ready.
+    ///
+    /// # Errors
+    /// [`BrokerError::Timeout`], and the record cannot be read.
+    pub(crate) async fn wait(&self, task_id: &str, timeout: Duration) -> Result<TaskMeta, BrokerError> {
+        match self.wait_all(&[task_id], timeout).await? {
+            Awaited::Ready(mut metas) if !metas.is_empty() => Ok(metas.remove(0)),
+            Awaited::Failed(meta) => Ok(*meta),
+            _ => Err(BrokerError::Timeout { url: self.server.to_string(), deadline: timeout }),
+        }
+    }
+
+    /// Waits until all of these tasks have succeeded or one has not.
+    ///
+    /// # Errors
+    /// A record cannot be read.
+    pub(crate) async fn wait_all(
+        &self,
+        task_ids: &[&str],
+        deadline: Duration,
+    ) -> Result<Awaited, BrokerError> {
+        let mut changes = self.server.changes();
+        let mut missing = 0;
+        let waiting = async {
+            loop {
+                changes.borrow_and_update();
+                let states: Vec<TaskState> = self.read(|state| {
+                    task_ids.iter().map(|task_id| state.results.status(state.now, task_id)).collect()
+                });
+                let failed = |state: &TaskState| state.is_ready() && *state != TaskState::Success;
+                if let Some(place) = states.iter().position(failed) {
+                    return Some(place);
+                }
+                match states.iter().position(|state| !state.is_ready()) {
+                    Some(place) => missing = place,
+                    None => return None,
+                }
+                if changes.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        let Ok(failed) = tokio::time::timeout(deadline, waiting).await else {
+            return Ok(Awaited::Missing(missing));
+        };
+        let read = |place: usize| {
+            let meta = self.fetch(task_ids[place])?;
+            Ok(meta.unwrap_or_else(|| TaskMeta::new(task_ids[place], TaskState::Pending, Value::Null)))
+        };
+        match failed {
+            Some(place) => Ok(Awaited::Failed(Box::new(read(place)?))),
+            None => Ok(Awaited::Ready((0..task_ids.len()).map(read).collect::<Result<_, BrokerError>>()?)),
+        }
+    }
+
+    /// Removes what is stored of a task.
+    pub(crate) fn forget(&self, task_id: &str) {
+        self.server.change(|state| state.results.forget(task_id));
+    }
+
+    /// Returns the group that was saved under that id.
+    ///
+    /// # Errors
+    /// The record cannot be read.
+    pub(crate) fn restore_group(&self, group_id: &str) -> Result<Option<ResultRef>, BrokerError> {
+        let record = self.read(|state| state.results.group(state.now, group_id).map(<[u8]>::to_vec));
+        let Some(record) = record else { return Ok(None) };
+        Ok(self.records.encoding.decode(&record)?.get("result").and_then(ResultRef::from_value))
+    }
+
+    /// Removes a saved group.
+    pub(crate) fn delete_group(&self, group_id: &str) {
+        self.server.change(|state| state.results.delete_group(group_id));
+    }
+
+    /// Returns the parts of a chord that have returned, in the order of its header.
+    ///
+    /// # Errors
+    /// A part cannot be read.
+    pub(crate) fn returned_parts(&self, group_id: &str) -> Result<Vec<Returned>, BrokerError> {
+        let parts = self.read(|state| state.results.chords.parts(state.now, group_id));
+        let mut returned = Vec::with_capacity(parts.len());
+        for part in parts {
+            let Value::List(fields) = self.records.encoding.decode(&part)? else { continue };
+            let Ok([_, task_id, state, result]) = <[Value; 4]>::try_from(fields) else { continue };
+            let state = state.as_str().map_or(TaskState::Pending, TaskState::from_name);
+            returned.push(Returned {
+                task_id: task_id.as_str().unwrap_or_default().to_owned(),
+                state,
+                result,
+            });
+        }
+        Ok(returned)
+    }
+
+    /// Keeps a claim for longer; `false` when another worker has it now.
+    pub(crate) fn extend_claim(&self, group_id: &str, token: &str) -> bool {
+        self.server.change(|state| state.results.chords.extend(state.now, group_id, token, self.times))
+    }
+
+    /// Returns the registered chords whose claim has ended, or of whose size nothing was heard.
+    pub(crate) fn overdue_chords(&self) -> Vec<String> {
+        self.read(|state| state.results.chords.overdue(state.now))
+    }
+
+    /// Lets a registered chord be overdue only later.
+    pub(crate) fn put_off_chord(&self, group_id: &str) {
+        self.server.change(|state| state.results.chords.put_off(state.now, group_id, PUT_OFF_SECONDS));
+    }
+
+    /// Claims an overdue chord and returns what is known of it.
+    pub(crate) fn reclaim_chord(&self, group_id: &str, token: &str) -> Option<Reclaimed> {
+        let reclaim =
+            |state: &mut State| state.results.chords.reclaim(state.now, group_id, token, self.times);
+        self.server.change(reclaim).map(|(completing, is_gone)| Reclaimed { completing, is_gone })
+    }
+
+    /// Keeps the counters of these chords from expiring.
+    pub(crate) fn renew_chords(&self, group_ids: &[String]) {
+        self.server.change(|state| {
+            for group_id in group_ids {
+                state.results.chords.renew(state.now, group_id, self.times);
+            }
+        });
+    }
+
+    /// Returns how many chords are registered: only a worker goes on with them.
+    pub(crate) fn unsent_chords(&self) -> u64 {
+        self.read(|state| state.results.unsent_chords())
+    }
+
+    /// Carries out writes, all or none.
+    pub(crate) fn carry_out(&self, batch: Batch) -> Answers {
+        Answers::Memory(self.server.carry_out(&batch.into_writes()))
+    }
+
+    /// Reads the answers to the last `count` writes, which returned parts.
+    pub(crate) fn part_answers(answers: Answers, count: usize) -> Vec<Option<PartAnswer>> {
+        let answers = match answers {
+            Answers::Memory(answers) => answers,
+            _ => Vec::new(),
+        };
+        let first = answers.len().saturating_sub(count);
+        let read = |answer| if let Answer::Part(answer) = answer { Some(answer) } else { None };
+        let mut read: Vec<_> = answers.into_iter().skip(first).map(read).collect();
+        read.resize(count, None);
+        read
+    }
+}

@@ -1,0 +1,416 @@
+//! Brokers and result backends as a worker uses them, for the tests that every kind of them has to pass.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::Celery;
+use crate::backend::{Awaited, Backend, ChordPart, PartAnswer, ResultRef, TaskMeta, TaskState};
+use crate::broker::refusals::Refusals;
+use crate::broker::{
+    Batch, Broker, BrokerError, ConsumerHandle, ConsumerOptions, DeadReason, Delivery, Disposition, Hopeless,
+    Receiver, Settlement, Start, Taken,
+};
+use crate::canvas::Effect;
+use crate::message::{Message, Value};
+
+type Outcome<T = ()> = Result<T, BrokerError>;
+
+/// What becomes of a delivery.
+#[derive(Clone, Copy, Debug)]
+pub enum Settle {
+    /// It is done with.
+    Ack,
+    /// Back behind everything that waits.
+    Requeue,
+    /// Back to be delivered next.
+    Restore,
+    /// It is put aside until then.
+    Park(DateTime<Utc>),
+    /// It is given up.
+    Dead(DeadReason),
+}
+
+impl From<Settle> for Disposition {
+    fn from(settle: Settle) -> Self {
+        match settle {
+            Settle::Ack => Self::Ack,
+            Settle::Requeue => Self::Requeue,
+            Settle::Restore => Self::Restore,
+            Settle::Park(eta) => Self::Park(eta),
+            Settle::Dead(reason) => Self::Dead(reason, Vec::new()),
+        }
+    }
+}
+
+/// A message that a consumer was handed.
+#[derive(Debug)]
+pub struct Delivered {
+    /// By which it is settled.
+    pub serial: u64,
+    /// The queue that it came from.
+    pub queue: String,
+    /// The message, or why it cannot be read.
+    pub message: Result<Message, String>,
+    /// Whether it was put aside before and is due now.
+    pub was_parked: bool,
+}
+
+impl Delivered {
+    /// The id of its task.
+    pub fn id(&self) -> &str {
+        self.message.as_ref().ok().and_then(|message| message.headers.id.as_deref()).unwrap_or_default()
+    }
+
+    /// Whether it is marked as one that was delivered before.
+    pub fn is_redelivered(&self) -> bool {
+        let marked =
+            |message: &Message| message.headers.redelivered || message.properties.delivery_info.redelivered;
+        self.message.as_ref().is_ok_and(marked)
+    }
+}
+
+/// A consumer that hands its messages to a test.
+pub struct TestConsumer {
+    handle: ConsumerHandle,
+    deliveries: Mutex<mpsc::UnboundedReceiver<Delivered>>,
+    room: Arc<AtomicUsize>,
+    stop_fetching: CancellationToken,
+    finish: CancellationToken,
+    running: JoinHandle<Outcome>,
+    broker: Broker,
+}
+
+struct Taker {
+    deliveries: mpsc::UnboundedSender<Delivered>,
+    room: Arc<AtomicUsize>,
+    acks_early: bool,
+}
+
+impl Receiver for Taker {
+    fn capacity(&self) -> usize {
+        self.room.load(Ordering::SeqCst)
+    }
+
+    fn receive(&self, delivery: Delivery) -> Taken {
+        let Delivery { serial, queue, message, was_parked } = delivery;
+        self.room.fetch_sub(1, Ordering::SeqCst);
+        let message = message.map(|parts| parts.message()).map_err(|refused| refused.0.to_string());
+        // The test may have left.
+        let _ = self.deliveries.send(Delivered { serial, queue: queue.to_string(), message, was_parked });
+        if self.acks_early { Taken::Acknowledged } else { Taken::Held }
+    }
+
+    fn refused(&self, hopeless: Hopeless) {
+        log::error!("settlement {} is refused: {}", hopeless.number, hopeless.refusal);
+    }
+}
+
+impl TestConsumer {
+    /// Consumes from queues of an application, with room for so many messages.
+    pub fn open(app: &Celery, queues: &[&str], room: usize) -> Self {
+        Self::open_as(app, queues, room, false)
+    }
+
+    /// The same that acknowledges each message as it comes.
+    pub fn open_early(app: &Celery, queues: &[&str], room: usize) -> Self {
+        Self::open_as(app, queues, room, true)
+    }
+
+    fn open_as(app: &Celery, queues: &[&str], room: usize, acks_early: bool) -> Self {
+        let (sender, deliveries) = mpsc::unbounded_channel();
+        let room = Arc::new(AtomicUsize::new(room));
+        let options = ConsumerOptions {
+            worker: uuid::Uuid::new_v4().simple().to_string(),
+            queues: queues.iter().map(|queue| Arc::from(*queue)).collect(),
+            hostname: "test@seam".to_owned(),
+            refusals: Arc::<Refusals>::default(),
+            keeps_results: app.commits_together(),
+        };
+        let mut made = None;
+        let taker = Arc::new(Taker { deliveries: sender, room: Arc::clone(&room), acks_early });
+        let broker = app.broker().clone();
+        let consumer = broker.consumer(options, app.config(), app.result_backend(), |handle| {
+            made = Some(handle);
+            taker
+        });
+        let (stop_fetching, finish) = (CancellationToken::new(), CancellationToken::new());
+        let running = tokio::spawn(consumer.run(stop_fetching.clone(), finish.clone()));
+        let handle = made.unwrap_or_else(|| unreachable!("the consumer has asked for its receiver"));
+        Self { handle, deliveries: Mutex::new(deliveries), room, stop_fetching, finish, running, broker }
+    }
+
+    /// The next message; `None` when none comes within that time.
+    pub async fn next(&self, within: Duration) -> Option<Delivered> {
+        let mut deliveries = self.deliveries.lock().await;
+        tokio::time::timeout(within, deliveries.recv()).await.ok().flatten()
+    }
+
+    /// Makes room for so many messages more.
+    pub fn make_room(&self, room: usize) {
+        self.room.fetch_add(room, Ordering::SeqCst);
+        self.handle.wake();
+    }
+
+    /// Consumes from these queues from now on.
+    pub fn set_queues(&self, queues: &[&str]) {
+        self.handle.set_queues(queues.iter().map(|queue| Arc::from(*queue)).collect());
+    }
+
+    /// Settles a delivery and publishes messages with it; returns when the broker has confirmed both.
+    pub async fn settle(&self, serial: u64, settle: Settle, publish: &[Message]) -> Outcome {
+        let batch = self.broker.publications(publish).await?;
+        self.commit(Some(serial), settle, batch).await
+    }
+
+    /// Says that a delivery stays for long; nothing is answered to that.
+    pub fn hold(&self, serial: u64) {
+        self.handle.settle(Settlement::of(serial, Disposition::Hold));
+    }
+
+    async fn commit(&self, serial: Option<u64>, settle: Settle, batch: Batch) -> Outcome {
+        let (listener, answers) = oneshot::channel();
+        let settlement = Settlement::commit(settle.into(), batch);
+        self.handle.settle(Settlement { serial, answers: Some(listener), ..settlement });
+        match answers.await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(refusal)) => panic!("refused: {refusal}"),
+            Err(_) => panic!("the consumer has ended"),
+        }
+    }
+
+    /// Settles a delivery together with the record of its task.
+    pub async fn settle_with_result(&self, app: &Celery, serial: u64, meta: &TaskMeta) -> Outcome {
+        let Some(backend) = app.result_backend() else { return Ok(()) };
+        self.commit(Some(serial), Settle::Ack, backend.storing(meta, true)).await
+    }
+
+    /// Ends as a worker does that shuts down: nothing more is fetched, what is settled is committed.
+    pub async fn leave(self) -> Outcome {
+        self.stop_fetching.cancel();
+        self.handle.fetching_ended().await;
+        self.finish.cancel();
+        self.running.await.unwrap_or(Ok(()))
+    }
+
+    /// Ends as a worker does that dies.
+    pub async fn die(self) {
+        self.running.abort();
+        // It was aborted.
+        let _ = self.running.await;
+    }
+}
+
+/// A broker as the worker sees it.
+pub struct BrokerSeam(Broker);
+
+impl BrokerSeam {
+    /// That of an application.
+    pub fn of(app: &Celery) -> Self {
+        Self(app.broker().clone())
+    }
+
+    /// As [`Broker::joins`].
+    pub fn joins(&self, app: &Celery) -> bool {
+        app.result_backend().is_some_and(|backend| self.0.joins(backend))
+    }
+
+    /// As [`Broker::rank`].
+    pub fn rank(&self, priority: u8) -> u8 {
+        self.0.rank(priority)
+    }
+
+    /// As [`Broker::count_start`].
+    pub async fn count_start(&self, delivery_tag: &str, hostname: &str) -> Outcome<Option<Vec<Start>>> {
+        self.0.count_start(delivery_tag, &Start::now(hostname)).await
+    }
+
+    /// Carries out [`Broker::forget_starts`].
+    pub async fn forget_starts(&self, delivery_tag: &str) -> Outcome {
+        self.0.carry_out(self.0.forget_starts(delivery_tag)).await.map(drop)
+    }
+
+    /// Publishes messages if the mark of a chord's body is not set, and sets it; `None` without marks.
+    pub async fn publish_once(
+        &self,
+        group_id: &str,
+        tag: &str,
+        messages: &[Message],
+    ) -> Outcome<Option<bool>> {
+        let Some(guard) = self.0.mark_sent(group_id, tag) else { return Ok(None) };
+        let then = self.0.publications(messages).await?;
+        let answers = self.0.carry_out(self.0.guarded(guard, then)).await?;
+        Ok(Some(answers.were_allowed()))
+    }
+
+    /// Keeps a message among the dead letters.
+    pub async fn bury(&self, message: &Message, queue: &str) -> Outcome {
+        let letter = self.0.letter(DeadReason::Malformed, message, queue, "test@seam");
+        self.0.carry_out(letter).await.map(drop)
+    }
+
+    /// Listens to an exchange.
+    pub async fn subscribe(&self, exchange: &str, routing_key: &str) -> crate::broker::Subscription {
+        self.0.subscribe(exchange, routing_key).await
+    }
+}
+
+/// A result backend as the worker sees it.
+pub struct BackendSeam {
+    backend: Backend,
+    broker: Broker,
+}
+
+/// How a returned part was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartTaken {
+    /// Whether it completed the chord, which is claimed now.
+    pub claimed: bool,
+    /// Whether the number of parts is known.
+    pub has_size: bool,
+}
+
+/// How waiting for some tasks ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Waited {
+    /// What they returned.
+    Ready(Vec<Value>),
+    /// The id of the one that failed.
+    Failed(String),
+    /// The place of one that is missing.
+    Missing(usize),
+}
+
+impl BackendSeam {
+    /// That of an application.
+    ///
+    /// # Panics
+    /// When it has none.
+    pub fn of(app: &Celery) -> Self {
+        let Some(backend) = app.result_backend().cloned() else { panic!("no result backend") };
+        Self { backend, broker: app.broker().clone() }
+    }
+
+    async fn write(&self, batch: Batch) -> Outcome {
+        self.backend.carry_out(batch).await.map(drop)
+    }
+
+    /// Carries out [`Backend::storing`].
+    pub async fn store(&self, meta: &TaskMeta, fresh: bool) -> Outcome {
+        self.write(self.backend.storing(meta, fresh)).await
+    }
+
+    /// As [`Backend::fetch_many`].
+    pub async fn fetch_many(&self, ids: &[&str]) -> Outcome<Vec<Option<TaskMeta>>> {
+        self.backend.fetch_many(ids).await?.into_iter().collect()
+    }
+
+    /// As [`Backend::wait_all`].
+    pub async fn wait_all(&self, ids: &[&str], timeout: Duration) -> Outcome<Waited> {
+        Ok(match self.backend.wait_all(ids, timeout).await? {
+            Awaited::Ready(metas) => Waited::Ready(metas.into_iter().map(|meta| meta.result).collect()),
+            Awaited::Failed(meta) => Waited::Failed(meta.task_id),
+            Awaited::Missing(place) => Waited::Missing(place),
+        })
+    }
+
+    /// Saves a group.
+    pub async fn save_group(&self, group: &ResultRef) -> Outcome {
+        self.write(self.backend.saving_group(group)).await
+    }
+
+    /// Sets the size of a chord.
+    pub async fn size(&self, group_id: &str, size: usize) -> Outcome {
+        self.write(self.backend.following(&Effect::ChordSize { group_id: group_id.to_owned(), size })).await
+    }
+
+    /// Adds parts to a chord.
+    pub async fn grow(&self, group_id: &str, by: usize) -> Outcome {
+        self.write(self.backend.following(&Effect::ChordGrow { group_id: group_id.to_owned(), by })).await
+    }
+
+    /// Fails a chord.
+    pub async fn fail(&self, group_id: &str) -> Outcome {
+        self.write(self.backend.following(&Effect::ChordFailed { group_id: group_id.to_owned() })).await
+    }
+
+    /// Returns a part.
+    pub async fn part(
+        &self,
+        part: &ChordPart,
+        token: &str,
+        completing: &[u8],
+        redelivered: bool,
+    ) -> Outcome<PartTaken> {
+        let returning = self.backend.returning(part, token, completing, redelivered);
+        let answers = self.backend.carry_out(returning).await?;
+        let answer = self.backend.part_answers(answers, 1).pop().flatten().unwrap_or(PartAnswer::UNKNOWN);
+        Ok(PartTaken { claimed: answer.claimed, has_size: answer.has_size })
+    }
+
+    /// The parts that returned: ids, states and results.
+    pub async fn parts(&self, group_id: &str) -> Outcome<Vec<(String, TaskState, Value)>> {
+        let parts = self.backend.returned_parts(group_id).await?;
+        Ok(parts.into_iter().map(|part| (part.task_id, part.state, part.result)).collect())
+    }
+
+    /// As [`Backend::extend_claim`].
+    pub async fn extend_claim(&self, group_id: &str, token: &str) -> Outcome<bool> {
+        self.backend.extend_claim(group_id, token).await
+    }
+
+    /// Ends a chord whose body is sent.
+    pub async fn end(&self, group_id: &str, token: &str) -> Outcome {
+        self.write(self.backend.ending_chord(group_id, token)).await
+    }
+
+    /// Ends a chord and publishes its body, if the claim is still that of the token; only where both are joined.
+    pub async fn end_and_publish(&self, group_id: &str, token: &str, body: &[Message]) -> Outcome<bool> {
+        let guard = self.backend.keeping_claim(group_id, token);
+        let then = self.broker.publications(body).await?.and(self.backend.ending_chord(group_id, token));
+        Ok(self.broker.carry_out(self.broker.guarded(guard, then)).await?.were_allowed())
+    }
+
+    /// As [`Backend::overdue_chords`].
+    pub async fn overdue(&self) -> Outcome<Vec<String>> {
+        self.backend.overdue_chords().await
+    }
+
+    /// As [`Backend::unsent_chords`].
+    pub async fn unsent(&self) -> Outcome<u64> {
+        self.backend.unsent_chords().await
+    }
+
+    /// As [`Backend::put_off_chord`].
+    pub async fn put_off(&self, group_id: &str) -> Outcome {
+        self.backend.put_off_chord(group_id).await
+    }
+
+    /// As [`Backend::reclaim_chord`]: what completed it, and whether its size is gone.
+    pub async fn reclaim(&self, group_id: &str, token: &str) -> Outcome<Option<(Vec<u8>, bool)>> {
+        let reclaimed = self.backend.reclaim_chord(group_id, token).await?;
+        Ok(reclaimed.map(|reclaimed| (reclaimed.completing, reclaimed.is_gone)))
+    }
+
+    /// As [`Backend::renew_chords`].
+    pub async fn renew(&self, group_id: &str) -> Outcome {
+        self.backend.renew_chords(&[group_id.to_owned()]).await
+    }
+}
+
+/// Puts bytes into a queue in memory that may be no message.
+///
+/// # Panics
+/// When the broker is not in memory.
+pub fn inject(app: &Celery, queue: &str, raw: &'static [u8]) {
+    let push = |state: &mut crate::broker::memory::State| {
+        let rank = state.rank(0);
+        state.queues.entry(queue.to_owned()).or_default().push(rank, raw.into());
+    };
+    super::sent::server(app).change(push);
+}
