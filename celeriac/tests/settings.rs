@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use celeriac::config::{Concurrency, Config, RateLimit, Serializer, Url, markdown, settings};
+use celeriac::config::{BodySerializer, Concurrency, Config, RateLimit, Serializer, Url, markdown, settings};
 use serde_json::{Value, json};
 
 #[test]
@@ -66,8 +66,8 @@ fn the_environment_gives_switches_numbers_lists_and_mappings() {
         .unwrap();
     assert!(config.task_acks_late && !config.enable_utc);
     assert_eq!(config.worker_concurrency.map(Concurrency::slots), Some(8));
-    assert_eq!(config.accept_content[..], [Serializer::Json, Serializer::Msgpack]);
-    assert_eq!(config.result_accept_content, Some(vec![Serializer::Yaml].into()));
+    assert_eq!(config.accept_content[..], [Serializer::Json, Serializer::Msgpack].map(BodySerializer::from));
+    assert_eq!(config.result_accept_content, Some(vec![Serializer::Yaml.into()].into()));
     assert_eq!(config.broker_transport_options.visibility_timeout(), Duration::from_secs(5));
     assert_eq!(config.task_routes.find("feed.read").unwrap().queue(), Some("feeds"));
     assert!(config.task_queues.as_ref().unwrap().get("b").is_some());
@@ -213,7 +213,7 @@ fn what_has_no_effect_is_named_once() {
         assert!(remark.contains(part), "{remark}");
     }
     assert_eq!(remarks.len(), 5);
-    assert_eq!(config.accept_content[..], [Serializer::Json]);
+    assert_eq!(config.accept_content[..], [BodySerializer::Plain(Serializer::Json)]);
 }
 
 #[test]

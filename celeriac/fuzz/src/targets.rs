@@ -70,7 +70,7 @@ pub(crate) fn body(data: &[u8]) {
     ];
     const COMPRESSIONS: [Option<Compression>; 6] = [
         None,
-        Some(Compression::Zlib),
+        Some(Compression::Gzip),
         Some(Compression::Bzip2),
         Some(Compression::Lzma),
         Some(Compression::Brotli),

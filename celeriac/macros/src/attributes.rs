@@ -223,7 +223,9 @@ impl Attributes {
             "content_type" => {
                 let serializer = serializer(&value)?;
                 return Ok(quote! {
-                    __options.serializer = ::core::option::Option::Some(::std::string::String::from(#serializer));
+                    __options.serializer = ::core::option::Option::Some(::std::string::String::from(
+                        ::celeriac::message::Serializer::#serializer.as_str(),
+                    ));
                 });
             }
             _ => return Err(Error::new(value.span(), format!("`{text}` has no value"))),
@@ -277,8 +279,8 @@ fn backoff(value: Option<Expr>) -> TokenStream {
     }
 }
 
-/// The serializer of a mime type, or of rusty-celery's `MessageContentType` variant.
-fn serializer(value: &Expr) -> Result<&'static str> {
+/// Returns celeriac's serializer of a mime type, or of rusty-celery's `MessageContentType` variant.
+fn serializer(value: &Expr) -> Result<Ident> {
     let name = match value {
         Expr::Lit(ExprLit { lit: Lit::Str(mime), .. }) => mime.value(),
         Expr::Path(ExprPath { path, .. }) => {
@@ -286,10 +288,11 @@ fn serializer(value: &Expr) -> Result<&'static str> {
         }
         _ => String::new(),
     };
+    let variant = |name| Ok(Ident::new(name, value.span()));
     match name.as_str() {
-        "application/json" | "Json" => Ok("json"),
-        "application/x-msgpack" | "MsgPack" => Ok("msgpack"),
-        "application/x-yaml" | "Yaml" => Ok("yaml"),
+        "application/json" | "Json" => variant("Json"),
+        "application/x-msgpack" | "MsgPack" => variant("Msgpack"),
+        "application/x-yaml" | "Yaml" => variant("Yaml"),
         "application/x-python-serialize" | "Pickle" => Err(Error::new(
             value.span(),
             "pickle is never written or read: it would run code of whoever sent it",

@@ -79,7 +79,10 @@ impl Celery {
             }
         };
         let codecs = Codecs::new(&config)?;
-        if matches!(config.result_serializer, config::Serializer::Auth | config::Serializer::Encrypted) {
+        if matches!(
+            config.result_serializer,
+            config::BodySerializer::Auth | config::BodySerializer::Encrypted
+        ) {
             let hint = "results are not signed or encrypted; hint: result_serializer = json, and for readers in \
                         Python result_accept_content = [json]";
             return Err(
@@ -194,7 +197,7 @@ impl Celery {
     /// Remote control of the workers on this broker.
     pub fn control(&self) -> Control {
         Control::new(
-            self.queues().clone(),
+            self.broker().clone(),
             &self.shared.config,
             &self.shared.codecs,
             self.shared.events.options().clock.clone(),
@@ -206,7 +209,7 @@ impl Celery {
     /// Workers are asked for a heartbeat, so that they are known at once.
     pub async fn events(&self, routing_key: &str) -> Receiver {
         let DispatcherOptions { exchange, clock, .. } = self.shared.events.options();
-        let receiver = Receiver::open(self.queues(), exchange, routing_key, clock.clone()).await;
+        let receiver = Receiver::open(self.broker(), exchange, routing_key, clock.clone()).await;
         if let Err(error) = self.control().heartbeat().await {
             log::debug!(error:% = error; "No worker was asked for a heartbeat: {error}");
         }

@@ -19,11 +19,10 @@ pub(crate) struct Encoding {
 impl Encoding {
     /// The encoding of those settings.
     pub(crate) fn new(config: &Config) -> Self {
-        let compression = config.result_compression.map(|compression| compression.as_str());
         Self {
-            // The settings know no other names than these.
-            serializer: Serializer::from_name(config.result_serializer.as_str()).unwrap_or_default(),
-            compression: compression.and_then(|name| Compression::from_name(name).ok()),
+            // Signed and encrypted results are refused by the application.
+            serializer: config.result_serializer.plain().unwrap_or_default(),
+            compression: config.result_compression,
         }
     }
 
@@ -69,7 +68,7 @@ mod tests {
         let record = br#"{"status": "SUCCESS", "result": [1, "two", null], "task_id": "a"}"#;
         let value = json::loads(record).unwrap();
         for serializer in [Serializer::Json, Serializer::Msgpack, Serializer::Yaml] {
-            for compression in [None, Some(Compression::Zlib), Some(Compression::Zstd)] {
+            for compression in [None, Some(Compression::Gzip), Some(Compression::Zstd)] {
                 let encoding = Encoding { serializer, compression };
                 let stored = encoding.encode(record.to_vec()).unwrap();
                 assert_eq!(encoding.decode(&stored).unwrap(), value, "{encoding:?}");

@@ -11,7 +11,7 @@ use super::memory;
 use super::refusals::Refusals;
 use super::{
     Answers, Batch, BrokerError, Consumer, ConsumerHandle, ConsumerOptions, DeadReason, Receiver, Start,
-    Subscription, redis,
+    redis,
 };
 use crate::backend::Backend;
 use crate::clock::Clock;
@@ -23,12 +23,12 @@ use crate::message::Message;
 /// Nothing is connected before the first call that needs it.
 #[derive(Clone)]
 pub struct Broker {
-    kind: Kind,
+    pub(super) kind: Kind,
 }
 
 /// The kinds of brokers.
 #[derive(Clone)]
-enum Kind {
+pub(super) enum Kind {
     Redis(redis::Queues),
     #[cfg(feature = "testing")]
     Memory(memory::MemoryBroker),
@@ -194,18 +194,6 @@ impl Broker {
             Kind::Redis(queues) => queues.purge(queue).await,
             #[cfg(feature = "testing")]
             Kind::Memory(broker) => Ok(broker.purge(queue)),
-        }
-    }
-
-    /// Subscribes to what is published to a fanout exchange with that routing key; returns once the server has confirmed
-    /// it, or after a first attempt that failed. Nobody keeps what is published while the server is away.
-    pub(crate) async fn subscribe(&self, exchange: &str, routing_key: &str) -> Subscription {
-        match &self.kind {
-            Kind::Redis(queues) => queues.subscribe(exchange, routing_key).await,
-            #[cfg(feature = "testing")]
-            Kind::Memory(broker) => {
-                Subscription::new(broker.subscribe(exchange, routing_key), CancellationToken::new())
-            }
         }
     }
 

@@ -13,6 +13,8 @@ mod persistence;
 pub mod redis;
 pub(crate) mod refusal;
 pub(crate) mod refusals;
+mod remote;
+mod reply;
 mod settlement;
 mod subscription;
 pub(crate) mod troubles;
@@ -25,5 +27,9 @@ pub(crate) use delivery::{Delivery, Hopeless, Owner, Receiver, Taken};
 pub use error::BrokerError;
 pub(crate) use handle::{Binding, ConsumerHandle};
 pub(crate) use persistence::Persistence;
+pub(crate) use remote::{
+    BrokerDescription, DeadLetterCount, ForeignBindings, KeptRevocations, RevocationBounds,
+};
+pub(crate) use reply::{ReplyAddress, ReplyQueue, ReplyQueues};
 pub(crate) use settlement::{Disposition, Listener, Settlement};
 pub use subscription::Subscription;

@@ -104,7 +104,7 @@ pub(super) fn send(
     let codec = sender.codecs.codec(serializer.as_deref().unwrap_or(config.task_serializer.as_str()))?;
     let compression = match take_text(&mut options, "compression") {
         Some(name) => Some(Compression::from_name(&name)?),
-        None => config.task_compression.map(|own| Compression::from_name(own.as_str())).transpose()?,
+        None => config.task_compression,
     };
 
     let list = matches!(shown_args, ShownArgs::List).then(|| repr_list(&args));

@@ -4,7 +4,7 @@ use std::ops::Deref;
 
 use serde_json::Value;
 
-use super::kinds::Serializer;
+use super::kinds::BodySerializer;
 use super::value::SettingValue;
 
 /// The serializers that are read, and the types that were named beside them and that celeriac does not read.
@@ -13,7 +13,7 @@ use super::value::SettingValue;
 /// that it refuses messages of that type. At least one type must be known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AcceptContent {
-    serializers: Vec<Serializer>,
+    serializers: Vec<BodySerializer>,
     unknown: Vec<String>,
 }
 
@@ -25,29 +25,29 @@ impl AcceptContent {
 }
 
 impl Deref for AcceptContent {
-    type Target = [Serializer];
+    type Target = [BodySerializer];
 
-    fn deref(&self) -> &[Serializer] {
+    fn deref(&self) -> &[BodySerializer] {
         &self.serializers
     }
 }
 
-impl From<Vec<Serializer>> for AcceptContent {
-    fn from(serializers: Vec<Serializer>) -> Self {
+impl From<Vec<BodySerializer>> for AcceptContent {
+    fn from(serializers: Vec<BodySerializer>) -> Self {
         Self { serializers, unknown: Vec::new() }
     }
 }
 
 impl SettingValue for AcceptContent {
     fn expected() -> String {
-        format!("a list, comma-separated or as JSON, at least one of it: {}", Serializer::expected())
+        format!("a list, comma-separated or as JSON, at least one of it: {}", BodySerializer::expected())
     }
 
     fn from_json(value: &Value) -> Result<Self, String> {
         let names = Vec::<String>::from_json(value).map_err(|_| Self::expected())?;
         let (mut serializers, mut unknown) = (Vec::new(), Vec::new());
         for name in names {
-            match Serializer::from_text(&name) {
+            match BodySerializer::from_text(&name) {
                 Ok(serializer) => serializers.push(serializer),
                 Err(_) => unknown.push(name),
             }

@@ -19,9 +19,17 @@ macro_rules! named {
         pub enum $type { $($(#[$doc])* $variant,)+ }
 
         impl $type {
-            /// The name as Celery writes it.
+            /// Returns the name as Celery writes it.
             pub fn as_str(self) -> &'static str {
                 match self { $($type::$variant => $name,)+ }
+            }
+
+            /// Returns the value of exactly that name.
+            pub(crate) fn named(name: &str) -> Option<Self> {
+                match name {
+                    $($name $(| $alias)* => Some($type::$variant),)+
+                    _ => None,
+                }
             }
         }
 
@@ -41,10 +49,7 @@ macro_rules! named {
             }
 
             fn from_text(text: &str) -> Result<Self, String> {
-                match text.trim().to_ascii_lowercase().as_str() {
-                    $($name $(| $alias)* => Ok($type::$variant),)+
-                    _ => Err(Self::expected()),
-                }
+                Self::named(&text.trim().to_ascii_lowercase()).ok_or_else(Self::expected)
             }
 
             fn to_json(&self) -> Value {
@@ -55,23 +60,21 @@ macro_rules! named {
 }
 
 named! {
-    /// How bodies and results are written.
-    Serializer (expected "json, msgpack, yaml, auth or encrypted (pickle is never decoded)") {
-        /// `application/json`, with kombu's typed values.
+    /// A serializer that kombu knows, except pickle, by name or mime type.
+    Serializer (expected "json, msgpack, yaml or raw (pickle is never decoded)") {
+        /// JSON with kombu's typed values.
         Json = "json" | "application/json",
-        /// `application/x-msgpack`.
-        Msgpack = "msgpack" | "application/x-msgpack",
-        /// `application/x-yaml`.
+        /// YAML as PyYAML's safe dumper and loader know it.
         Yaml = "yaml" | "yml" | "application/x-yaml",
-        /// JSON with a signature (`security_*`).
-        Auth = "auth",
-        /// Encrypted JSON (`celeriac_encryption_keys`).
-        Encrypted = "encrypted",
+        /// MessagePack with the binary type.
+        Msgpack = "msgpack" | "application/x-msgpack",
+        /// Bytes as they are.
+        Raw = "raw" | "application/data",
     }
 
-    /// How bodies and results are compressed.
+    /// A compression that kombu knows, by name, alias or mime type.
     Compression (expected "gzip, bzip2, zstd, lzma or brotli") {
-        /// zlib, as kombu's `gzip` is.
+        /// A zlib stream, as kombu's `gzip` is, whatever its mime type says.
         Gzip = "gzip" | "zlib" | "application/x-gzip",
         /// bzip2.
         Bzip2 = "bzip2" | "bzip" | "application/x-bz2",
@@ -146,16 +149,75 @@ named! {
     }
 }
 
-impl Serializer {
-    /// The mime type that messages carry as `content-type`.
-    pub fn content_type(self) -> &'static str {
+#[expect(clippy::derivable_impls, reason = "the macro that makes the type takes no default")]
+impl Default for Serializer {
+    fn default() -> Self {
+        Serializer::Json
+    }
+}
+
+/// The value of a setting such as `task_serializer`: a serializer, or JSON with a signature or encryption around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BodySerializer {
+    /// As that serializer writes it; `raw` is no value of these settings.
+    Plain(Serializer),
+    /// JSON with a signature (`security_*`).
+    Auth,
+    /// Encrypted JSON (`celeriac_encryption_keys`).
+    Encrypted,
+}
+
+impl BodySerializer {
+    /// Returns the name as Celery writes it.
+    pub fn as_str(self) -> &'static str {
         match self {
-            Serializer::Json => "application/json",
-            Serializer::Msgpack => "application/x-msgpack",
-            Serializer::Yaml => "application/x-yaml",
-            Serializer::Auth => "application/data",
-            Serializer::Encrypted => "application/x-celeriac-encrypted",
+            BodySerializer::Plain(serializer) => serializer.as_str(),
+            BodySerializer::Auth => "auth",
+            BodySerializer::Encrypted => "encrypted",
         }
+    }
+
+    /// Returns the serializer, unless a signature or encryption comes around it.
+    pub fn plain(self) -> Option<Serializer> {
+        if let BodySerializer::Plain(serializer) = self { Some(serializer) } else { None }
+    }
+}
+
+impl From<Serializer> for BodySerializer {
+    fn from(serializer: Serializer) -> Self {
+        BodySerializer::Plain(serializer)
+    }
+}
+
+impl fmt::Display for BodySerializer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl SettingValue for BodySerializer {
+    fn expected() -> String {
+        "json, msgpack, yaml, auth or encrypted (pickle is never decoded)".into()
+    }
+
+    fn from_json(value: &Value) -> Result<Self, String> {
+        value.as_str().ok_or_else(Self::expected).and_then(Self::from_text)
+    }
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "auth" => Ok(BodySerializer::Auth),
+            "encrypted" => Ok(BodySerializer::Encrypted),
+            name => match Serializer::named(name) {
+                None | Some(Serializer::Raw) => Err(Self::expected()),
+                Some(serializer) => Ok(BodySerializer::Plain(serializer)),
+            },
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        Value::from(self.as_str())
     }
 }
 

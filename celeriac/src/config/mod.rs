@@ -42,8 +42,8 @@ pub use credentials::CredentialCommand;
 pub use describe::markdown;
 pub use error::ConfigError;
 pub use kinds::{
-    AlwaysOff, Compression, Concurrency, DeliveryMode, ExchangeType, FailoverStrategy, LogLevel, Pool,
-    PublishRetryPolicy, QueueType, SentProtocol, Serializer, Ssl,
+    AlwaysOff, BodySerializer, Compression, Concurrency, DeliveryMode, ExchangeType, FailoverStrategy,
+    LogLevel, Pool, PublishRetryPolicy, QueueType, SentProtocol, Serializer, Ssl,
 };
 pub use mask::mask_settings;
 pub use node_name::{NodeName, expand_node_format};

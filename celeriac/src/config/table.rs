@@ -73,15 +73,15 @@ settings! {
 
 "Serializers" {
     /// Serializers that are read; messages of others are refused.
-    accept_content: AcceptContent = vec![Serializer::Json].into();
+    accept_content: AcceptContent = vec![Serializer::Json.into()].into();
     /// Serializers that results are read in; as `accept_content` if unset.
     result_accept_content: Option<AcceptContent> = None;
     /// How task messages are written.
-    task_serializer: Serializer = Serializer::Json;
+    task_serializer: BodySerializer = BodySerializer::Plain(Serializer::Json);
     /// How results are written.
-    result_serializer: Serializer = Serializer::Json;
+    result_serializer: BodySerializer = BodySerializer::Plain(Serializer::Json);
     /// How events are written.
-    event_serializer: Serializer = Serializer::Json;
+    event_serializer: BodySerializer = BodySerializer::Plain(Serializer::Json);
     /// How task messages are compressed.
     task_compression: Option<Compression> = None;
     /// How results are compressed.

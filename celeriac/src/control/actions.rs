@@ -2,7 +2,6 @@
 
 use super::client::{Broadcast, Control};
 use super::inspect::Answers;
-use super::revocations;
 use crate::broker::BrokerError;
 use crate::message::{Map, Signature, Value};
 
@@ -13,7 +12,7 @@ impl Control {
     /// # Errors
     /// Those of the broker.
     pub async fn revoke(&self, ids: impl IntoIterator<Item = impl Into<String>>) -> Result<(), BrokerError> {
-        self.cast_revocation(ids, |revoke| revoke.argument("terminate", false)).await
+        self.revoke_as(ids, |revoke| revoke.argument("terminate", false)).await
     }
 
     /// Keeps tasks from running, and ends those that run with a signal such as `SIGTERM`.
@@ -25,8 +24,7 @@ impl Control {
         ids: impl IntoIterator<Item = impl Into<String>>,
         signal: &str,
     ) -> Result<(), BrokerError> {
-        self.cast_revocation(ids, |revoke| revoke.argument("terminate", true).argument("signal", signal))
-            .await
+        self.revoke_as(ids, |revoke| revoke.argument("terminate", true).argument("signal", signal)).await
     }
 
     /// Keeps tasks with one of these values of a stamp from running, and ends those that run if a signal is given.
@@ -165,15 +163,14 @@ impl Control {
         Ok(replies.into_iter().map(|(node, reply)| (node, reply.into_text())).collect())
     }
 
-    async fn cast_revocation(
+    async fn revoke_as(
         &self,
         ids: impl IntoIterator<Item = impl Into<String>>,
         how: impl FnOnce(Broadcast) -> Broadcast,
     ) -> Result<(), BrokerError> {
         let ids: Vec<String> = ids.into_iter().map(Into::into).collect();
-        let kept = revocations::keep(self.keys(), &ids);
-        let ids: Vec<Value> = ids.into_iter().map(Value::Str).collect();
-        let revoke = how(self.broadcast("revoke").argument("task_id", ids));
-        self.cast_after(&revoke, kept).await.map(drop)
+        let values: Vec<Value> = ids.iter().map(|id| id.as_str().into()).collect();
+        let command = how(self.broadcast("revoke").argument("task_id", values));
+        self.cast_revocation(&command, &ids).await
     }
 }

@@ -2,7 +2,7 @@
 
 use indexmap::IndexSet;
 
-use super::commands::Failed;
+use super::commands::{Argument, Failed};
 use super::python::{is_true, listed};
 use crate::message::{Map, Value};
 
@@ -10,24 +10,17 @@ use crate::message::{Map, Value};
 #[derive(Clone, Debug, Default)]
 pub struct Arguments(Map);
 
-/// What a command takes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Parameters {
-    /// Must be given.
-    pub(super) required: &'static [&'static str],
-    /// May be given.
-    pub(super) optional: &'static [&'static str],
-    /// Whether others are passed over rather than refused.
-    pub(super) others: bool,
-}
-
 impl Arguments {
-    /// Checks arguments as they were sent for the command of that name.
+    /// Checks arguments as they were sent for the command of that name. With `takes_others` unknown ones are passed over.
     ///
     /// # Errors
     /// The `TypeError` of Celery's worker.
-    pub(super) fn bind(name: &str, parameters: &Parameters, sent: Value) -> Result<Self, Failed> {
-        let Parameters { required, optional, others } = parameters;
+    pub(super) fn bind(
+        name: &str,
+        known: &[Argument],
+        takes_others: bool,
+        sent: Value,
+    ) -> Result<Self, Failed> {
         let wrong = |text: String| Err(Failed::raised("TypeError", text));
         let arguments = match sent {
             Value::Map(arguments) => arguments,
@@ -42,14 +35,14 @@ impl Arguments {
         if arguments.contains_key("state") {
             return wrong(format!("{name}() got multiple values for argument 'state'"));
         }
-        let is_known = |argument: &str| required.contains(&argument) || optional.contains(&argument);
-        if let Some(unknown) = arguments.keys().find(|argument| !others && !is_known(argument)) {
+        let is_known = |argument: &str| known.iter().any(|known| known.name == argument);
+        if let Some(unknown) = arguments.keys().find(|argument| !takes_others && !is_known(argument)) {
             return wrong(format!("{name}() got an unexpected keyword argument '{unknown}'"));
         }
-        let missing: Vec<String> = required
+        let missing: Vec<String> = known
             .iter()
-            .filter(|argument| !arguments.contains_key(**argument))
-            .map(|argument| (*argument).to_owned())
+            .filter(|argument| argument.is_required && !arguments.contains_key(argument.name))
+            .map(|argument| argument.name.to_owned())
             .collect();
         if !missing.is_empty() {
             let plural = if missing.len() == 1 { "" } else { "s" };
@@ -60,6 +53,14 @@ impl Arguments {
             ));
         }
         Ok(Self(arguments))
+    }
+
+    /// Takes any arguments.
+    ///
+    /// # Errors
+    /// The `TypeError` of Celery's worker, for what is no mapping.
+    pub(super) fn any(name: &str, sent: Value) -> Result<Self, Failed> {
+        Self::bind(name, &[], true, sent)
     }
 
     /// Any argument; `None` when it was not given or is null.
@@ -103,31 +104,33 @@ impl Arguments {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::commands::COMMANDS;
 
-    const RATE_LIMIT: Parameters =
-        Parameters { required: &["task_name", "rate_limit"], optional: &[], others: true };
-    const NOTHING: Parameters = Parameters { required: &[], optional: &[], others: false };
+    fn bind(name: &str, sent: Value) -> Result<Arguments, Failed> {
+        let spec = COMMANDS.iter().find(|spec| spec.name == name).unwrap();
+        Arguments::bind(name, spec.arguments, spec.takes_others, sent)
+    }
 
-    fn refusal(name: &str, parameters: &Parameters, sent: Value) -> String {
-        Arguments::bind(name, parameters, sent).unwrap_err().to_string()
+    fn refusal(name: &str, sent: Value) -> String {
+        bind(name, sent).unwrap_err().to_string()
     }
 
     #[test]
     fn wrong_arguments_are_refused_in_pythons_words() {
         assert_eq!(
-            refusal("rate_limit", &RATE_LIMIT, crate::value!({"task_name": "vec.add"})),
+            refusal("rate_limit", crate::value!({"task_name": "vec.add"})),
             "TypeError(\"rate_limit() missing 1 required positional argument: 'rate_limit'\")"
         );
         assert_eq!(
-            refusal("rate_limit", &RATE_LIMIT, crate::value!({})),
+            refusal("rate_limit", crate::value!({})),
             "TypeError(\"rate_limit() missing 2 required positional arguments: 'task_name' and 'rate_limit'\")"
         );
         assert_eq!(
-            refusal("enable_events", &NOTHING, crate::value!({"surprise": 1})),
+            refusal("enable_events", crate::value!({"surprise": 1})),
             "TypeError(\"enable_events() got an unexpected keyword argument 'surprise'\")"
         );
         assert_eq!(
-            refusal("report", &NOTHING, crate::value!([1])),
+            refusal("report", crate::value!([1])),
             "TypeError('celery.worker.control.report() argument after ** must be a mapping, not list')"
         );
     }
@@ -135,8 +138,8 @@ mod tests {
     #[test]
     fn others_are_passed_over_where_python_does() {
         let sent = crate::value!({"task_name": "a", "rate_limit": 5, "surprise": 1});
-        let arguments = Arguments::bind("rate_limit", &RATE_LIMIT, sent).unwrap();
+        let arguments = bind("rate_limit", sent).unwrap();
         assert_eq!((arguments.text("task_name"), arguments.number("rate_limit")), (Some("a"), Some(5.0)));
-        assert!(Arguments::bind("report", &NOTHING, Value::Null).is_ok());
+        assert!(bind("report", Value::Null).is_ok());
     }
 }

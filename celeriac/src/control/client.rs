@@ -1,28 +1,19 @@
 //! The side that asks: broadcasting commands and collecting the answers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use indexmap::IndexMap;
-use redis::{Pipeline, Value as Reply, cmd};
 use tokio::time::Instant;
 
-use super::bindings;
 use super::inspect::Inspect;
 use super::mailbox::{ReplyTo, Request};
 use super::matcher::Matcher;
-use super::python;
-use crate::broker::BrokerError;
-use crate::broker::redis::{Keys, Queues};
+use super::{python, revocations};
+use crate::broker::{Broker, BrokerError, ReplyAddress, ReplyQueue, ReplyQueues};
 use crate::config::Config;
 use crate::events::LogicalClock;
-use crate::message::{Accept, Codec, Codecs, Map, Message, Value, envelope};
-
-/// Longest single wait for an answer, so that no connection's time-out cuts it short.
-const WAIT: Duration = Duration::from_millis(250);
-/// How often bindings that crashed clients left are looked for (`BINDING_SWEEP_INTERVAL`).
-const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+use crate::message::{Accept, Codec, Codecs, Map, Message, Value};
 
 /// The answers of workers by node name, in the order in which they came.
 pub type Replies = IndexMap<String, ControlReply>;
@@ -151,25 +142,24 @@ pub struct Control {
 }
 
 struct Shared {
-    queues: Queues,
+    broker: Broker,
+    replies: ReplyQueues,
     exchange: String,
     clock: LogicalClock,
     codec: Codec,
     accept: Accept,
-    /// Unix time of the last sweep, in seconds.
-    swept: AtomicU64,
 }
 
 impl Control {
-    /// Control over those queues, under those settings.
-    pub fn new(queues: Queues, config: &Config, codecs: &Codecs, clock: LogicalClock) -> Self {
+    /// Control over the workers at that broker, under those settings.
+    pub fn new(broker: Broker, config: &Config, codecs: &Codecs, clock: LogicalClock) -> Self {
         let shared = Shared {
-            queues,
+            replies: broker.reply_queues(),
+            broker,
             exchange: format!("{}.pidbox", config.control_exchange),
             clock,
             codec: codecs.codec(config.task_serializer.as_str()).unwrap_or_default(),
             accept: codecs.accept(config).unwrap_or_default(),
-            swept: AtomicU64::new(0),
         };
         Self { shared: Arc::new(shared), template: Broadcast::new("") }
     }
@@ -209,23 +199,20 @@ impl Control {
     /// (in a Redis Cluster).
     ///
     /// # Errors
-    /// Those of the broker.
+    /// [`BrokerError`] when the broker cannot be reached or refuses.
     pub async fn cast(&self, broadcast: &Broadcast) -> Result<u64, BrokerError> {
-        self.cast_after(broadcast, Pipeline::new()).await
+        let message = self.encode(broadcast, None, 0.0)?;
+        Ok(self.shared.broker.broadcast(&message).await?.unwrap_or(u64::MAX))
     }
 
-    /// As [`Control::cast`], after other commands in the same round trip.
-    pub(super) async fn cast_after(
+    /// As [`Control::cast`], for a command that revokes tasks: the broker keeps their ids for workers that start later.
+    pub(super) async fn cast_revocation(
         &self,
         broadcast: &Broadcast,
-        first: Pipeline,
-    ) -> Result<u64, BrokerError> {
-        self.publish(broadcast.request(None), 0.0, first).await
-    }
-
-    /// The names of the keys.
-    pub(super) fn keys(&self) -> &Keys {
-        self.shared.queues.keys()
+        ids: &[String],
+    ) -> Result<(), BrokerError> {
+        let message = self.encode(broadcast, None, 0.0)?;
+        self.shared.broker.broadcast_revocation(ids, revocations::BOUNDS, &message).await.map(drop)
     }
 
     /// Sends a command and collects the answers: until all have answered who listen, or the time is over.
@@ -244,92 +231,64 @@ impl Control {
     ) -> Result<Replies, BrokerError> {
         let deadline = Instant::now() + broadcast.timeout;
         let ticket = uuid::Uuid::new_v4().to_string();
-        let reply_to = ReplyTo {
+        let address = ReplyAddress {
             exchange: format!("reply.{}", self.shared.exchange),
             routing_key: uuid::Uuid::new_v4().to_string(),
-            ticket: ticket.as_str().into(),
         };
-        let queue = ReplyQueue { queues: self.shared.queues.clone(), reply_to: Some(reply_to.clone()) };
-        let mut binding = Pipeline::new();
-        binding.add_command(bindings::bind(self.shared.queues.keys(), &reply_to));
         let expires = SystemTime::now() + broadcast.timeout;
         let expires = expires.duration_since(UNIX_EPOCH).map_or(0.0, |elapsed| elapsed.as_secs_f64());
-        let listeners = self.publish(broadcast.request(Some(reply_to.clone())), expires, binding).await?;
-        let listeners = usize::try_from(listeners).unwrap_or(usize::MAX);
+        let reply_to = ReplyTo { address: address.clone(), ticket: ticket.as_str().into() };
+        let request = self.encode(&broadcast, Some(reply_to), expires)?;
+        let (mut queue, listeners) = self.shared.replies.ask(address, &request).await?;
+        let listeners = listeners.and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX);
         let wanted = match (broadcast.limit, broadcast.destination.len()) {
             (Some(limit), _) => limit.min(listeners),
             (None, 0) => listeners,
             (None, nodes) => nodes.min(listeners),
         };
-        let replies = self.collect(&reply_to, &ticket, wanted, deadline, each).await;
-        queue.remove(self.sweep()).await;
+        let replies = self.collect(&mut queue, &ticket, wanted, deadline, each).await;
+        queue.close().await;
         replies
     }
 
-    async fn publish(&self, request: Request, expires: f64, mut first: Pipeline) -> Result<u64, BrokerError> {
-        let Shared { queues, exchange, clock, codec, .. } = &*self.shared;
-        let message = request.encode(exchange, clock.forward(), expires, codec.clone())?;
-        for command in queues.publish_commands(std::slice::from_ref(&message)).await? {
-            first.add_command(command);
-        }
-        let replies = queues.link().call(&mut first).await?;
-        // A node of a cluster counts those that listen to itself, and who listens to two channels is counted twice.
-        if queues.link().endpoint().is_cluster() || queues.keys().fanout_repeats() {
-            return Ok(u64::MAX);
-        }
-        Ok(match replies.last() {
-            Some(Reply::Int(listeners)) => u64::try_from(*listeners).unwrap_or(0),
-            _ => 0,
-        })
+    /// Writes a request; `expires` is Unix time, 0 for never.
+    fn encode(
+        &self,
+        broadcast: &Broadcast,
+        reply_to: Option<ReplyTo>,
+        expires: f64,
+    ) -> Result<Message, BrokerError> {
+        let Shared { exchange, clock, codec, .. } = &*self.shared;
+        broadcast.request(reply_to).encode(exchange, clock.forward(), expires, codec.clone())
     }
 
     async fn collect(
         &self,
-        reply_to: &ReplyTo,
+        queue: &mut ReplyQueue,
         ticket: &str,
         wanted: usize,
         deadline: Instant,
         mut each: impl FnMut(&str, &Value),
     ) -> Result<Replies, BrokerError> {
         let mut replies = Replies::new();
-        if wanted == 0 {
-            return Ok(replies);
-        }
-        let link = self.shared.queues.link();
-        let lists = self.shared.queues.keys().queue_steps(&reply_to.queue());
-        // Waiting blocks a connection, so it is one of its own.
-        let mut connection = link.dedicated(None).await?;
         let mut answered = 0;
-        while answered < wanted {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            let wait = left.min(WAIT).max(Duration::from_millis(1));
-            let mut pop = cmd("BRPOP");
-            pop.arg(&lists).arg(wait.as_secs_f64());
-            let popped = connection.reply(&pop).await.map_err(|error| link.broken(error))?;
-            let Reply::Array(parts) = popped else { continue };
-            let Some(Reply::BulkString(raw)) = parts.get(1) else { continue };
-            if let Some((node, value)) = self.answer(raw, ticket) {
-                answered += 1;
-                each(&node, &value);
-                if replies.insert(node.clone(), ControlReply { value }).is_some() {
-                    log::warn!(worker = node.as_str(); "Received multiple replies from node {node}\nhint: give each worker a node name of its own (-n)");
-                }
+        while answered < wanted
+            && let Some(message) = queue.next(deadline).await?
+        {
+            let Some((node, value)) = self.answer(&message, ticket) else { continue };
+            answered += 1;
+            each(&node, &value);
+            if replies.insert(node.clone(), ControlReply { value }).is_some() {
+                log::warn!(worker = node.as_str(); "Received multiple replies from node {node}\nhint: give each worker a node name of its own (-n)");
             }
         }
         Ok(replies)
     }
 
     /// Node and answer in a message, if it answers that ticket.
-    fn answer(&self, raw: &[u8], ticket: &str) -> Option<(String, Value)> {
-        let read = envelope::decode(raw).and_then(|message: Message| {
-            let payload = message.payload(&self.shared.accept)?;
-            Ok((message, payload))
-        });
-        let (message, payload) = match read {
-            Ok(read) => read,
+    fn answer(&self, message: &Message, ticket: &str) -> Option<(String, Value)> {
+        let payload = match message.payload(&self.shared.accept) {
+            Ok(payload) => payload,
             Err(error) => {
                 log::warn!(error:% = error; "An answer of a worker cannot be read: {error}");
                 return None;
@@ -344,53 +303,10 @@ impl Control {
         let Value::Map(entries) = payload else { return None };
         entries.into_iter().next()
     }
-
-    /// The command that sweeps bindings, when it is time for it.
-    fn sweep(&self) -> Option<redis::Cmd> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
-        let swept = self.shared.swept.swap(now, Ordering::Relaxed);
-        if now.saturating_sub(swept) < SWEEP_INTERVAL.as_secs() {
-            self.shared.swept.store(swept, Ordering::Relaxed);
-            return None;
-        }
-        Some(bindings::sweep(self.shared.queues.keys()))
-    }
 }
 
 impl std::fmt::Debug for Control {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Control").field("exchange", &self.shared.exchange).finish_non_exhaustive()
-    }
-}
-
-/// A queue for answers, removed also when nobody waits to the end.
-struct ReplyQueue {
-    queues: Queues,
-    reply_to: Option<ReplyTo>,
-}
-
-impl ReplyQueue {
-    async fn remove(mut self, sweep: Option<redis::Cmd>) {
-        if let Some(reply_to) = self.reply_to.take() {
-            remove(self.queues.clone(), reply_to, sweep).await;
-        }
-    }
-}
-
-impl Drop for ReplyQueue {
-    fn drop(&mut self) {
-        if let (Some(reply_to), Ok(runtime)) = (self.reply_to.take(), tokio::runtime::Handle::try_current()) {
-            runtime.spawn(remove(self.queues.clone(), reply_to, None));
-        }
-    }
-}
-
-async fn remove(queues: Queues, reply_to: ReplyTo, sweep: Option<redis::Cmd>) {
-    let mut commands = bindings::unbind(queues.keys(), &reply_to);
-    if let Some(sweep) = sweep {
-        commands.add_command(sweep);
-    }
-    if let Err(error) = queues.link().call(&mut commands).await {
-        log::debug!(error:% = error; "A reply queue was left behind: {error}");
     }
 }

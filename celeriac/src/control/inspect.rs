@@ -183,6 +183,30 @@ impl Inspect {
         self.ask("memdump", Map::from([("samples".to_owned(), samples.into())])).await
     }
 
+    /// Draws a graph of objects of a Python class in the workers, and returns the name of its file there. Only Celery's
+    /// workers can, and only with the package `objgraph`; others answer an error.
+    ///
+    /// # Errors
+    /// Those of the broker.
+    pub async fn objgraph(
+        &self,
+        class: &str,
+        objects: usize,
+        max_depth: usize,
+    ) -> Result<Answers<String>, BrokerError> {
+        let arguments = Map::from([
+            ("type".to_owned(), class.into()),
+            ("num".to_owned(), objects.into()),
+            ("max_depth".to_owned(), max_depth.into()),
+        ]);
+        let replies = self.request("objgraph", arguments).await?;
+        let answer = |reply: ControlReply| match (reply.error(), reply.value.get("filename")) {
+            (Some(error), _) => Err(error.to_owned()),
+            (None, file) => typed(file.cloned().unwrap_or(Value::Null)),
+        };
+        Ok(replies.into_iter().map(|(node, reply)| (node, answer(reply))).collect())
+    }
+
     /// Any question.
     ///
     /// # Errors

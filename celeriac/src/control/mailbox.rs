@@ -2,7 +2,7 @@
 
 use super::Matcher;
 use super::matcher::MatchError;
-use crate::broker::BrokerError;
+use crate::broker::{BrokerError, ReplyAddress};
 use crate::message::{Accept, Codec, DeliveryInfo, Headers, Map, Message, Properties, Value};
 
 /// A command on its way to workers.
@@ -25,9 +25,8 @@ pub(super) struct Request {
 /// Where an answer is expected.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct ReplyTo {
-    pub(super) exchange: String,
-    pub(super) routing_key: String,
-    /// By which the client knows its own answers.
+    pub(super) address: ReplyAddress,
+    /// Tells the client its own answers.
     pub(super) ticket: Value,
 }
 
@@ -68,7 +67,8 @@ impl Request {
         let ticket = body.swap_remove("ticket").unwrap_or_default();
         let reply_to = body.swap_remove("reply_to").filter(super::python::is_true).and_then(|reply_to| {
             let text = |name: &str| reply_to.get(name).and_then(Value::as_str).map(str::to_owned);
-            Some(ReplyTo { exchange: text("exchange")?, routing_key: text("routing_key")?, ticket })
+            let address = ReplyAddress { exchange: text("exchange")?, routing_key: text("routing_key")? };
+            Some(ReplyTo { address, ticket })
         });
         let arguments = body.swap_remove("arguments").unwrap_or_default();
         Ok(Self { method, arguments, destination, pattern, matcher, reply_to })
@@ -99,8 +99,8 @@ impl Request {
         if let Some(reply_to) = &self.reply_to {
             body.insert("ticket".to_owned(), reply_to.ticket.clone());
             let reply_to = Map::from([
-                ("exchange".to_owned(), reply_to.exchange.as_str().into()),
-                ("routing_key".to_owned(), reply_to.routing_key.as_str().into()),
+                ("exchange".to_owned(), reply_to.address.exchange.as_str().into()),
+                ("routing_key".to_owned(), reply_to.address.routing_key.as_str().into()),
             ]);
             body.insert("reply_to".to_owned(), reply_to.into());
         }
@@ -128,11 +128,6 @@ impl Request {
 }
 
 impl ReplyTo {
-    /// Name of the queue that kombu's clients bind for their answers.
-    pub(super) fn queue(&self) -> String {
-        format!("{}.{}", self.routing_key, self.exchange)
-    }
-
     /// The answer of a node.
     ///
     /// # Errors
@@ -146,7 +141,7 @@ impl ReplyTo {
     ) -> Result<Message, BrokerError> {
         let body = Value::Map(Map::from([(hostname.to_owned(), answer)]));
         let headers = [("ticket", self.ticket.clone()), ("clock", clock.into())];
-        envelope(&body, headers, 1, &self.exchange, &self.routing_key, codec)
+        envelope(&body, headers, 1, &self.address.exchange, &self.address.routing_key, codec)
     }
 }
 

@@ -8,7 +8,6 @@
 
 mod actions;
 mod arguments;
-mod bindings;
 mod client;
 mod commands;
 mod gossip;
@@ -33,7 +32,7 @@ pub(crate) use mailbox::read_request;
 
 pub use arguments::Arguments;
 pub use client::{Broadcast, Control, ControlReply, Replies};
-pub use commands::{BuiltIns, Commands, Failed};
+pub use commands::{Argument, ArgumentKind, BuiltIns, COMMANDS, CommandKind, CommandSpec, Commands, Failed};
 pub use info::{
     AutoscalerInfo, DeliveryInfo, ExchangeInfo, QueueInfo, ScheduledTask, StoredTask, TaskInfo, WorkerStats,
 };

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use super::gossip::Gossip;
 use super::revocations::Revocations;
 use super::worker_port::WorkerPort;
-use crate::broker::redis::Endpoint;
+use crate::broker::Broker;
 use crate::events::Dispatcher;
 use crate::node::WorkerState;
 
@@ -18,7 +18,7 @@ pub(crate) struct Panel {
 struct Inner {
     worker: Arc<dyn WorkerPort>,
     events: Dispatcher,
-    broker: Endpoint,
+    broker: Broker,
     revocations: Revocations,
     gossip: Option<Arc<Mutex<Gossip>>>,
     memory_samples: Mutex<Vec<String>>,
@@ -28,7 +28,7 @@ impl Panel {
     pub(super) fn new(
         worker: Arc<dyn WorkerPort>,
         events: Dispatcher,
-        broker: Endpoint,
+        broker: Broker,
         revocations: Revocations,
         gossip: Option<Arc<Mutex<Gossip>>>,
     ) -> Self {
@@ -48,8 +48,8 @@ impl Panel {
         &self.inner.events
     }
 
-    /// Where the worker is connected to.
-    pub(super) fn broker(&self) -> &Endpoint {
+    /// The broker that the worker is connected to.
+    pub(super) fn broker(&self) -> &Broker {
         &self.inner.broker
     }
 

@@ -8,12 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Pipeline, Value as Reply};
-
 use super::client::{Broadcast, Control};
 use super::worker_port::WorkerPort;
-use crate::broker::BrokerError;
-use crate::broker::redis::{Queues, texts};
+use crate::broker::{Broker, BrokerError};
 use crate::config::TransportOptions;
 use crate::events::LogicalClock;
 use crate::message::{Map, Value};
@@ -24,15 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const ASKED: usize = 100;
 /// How many nodes a line of the log names.
 const SHOWN: usize = 5;
-/// How many keys are looked at for other prefixes: at a time, and how many times.
-const SCANNED: (usize, usize) = (1000, 100);
-/// How many other prefixes are looked into.
-const PREFIXES: usize = 10;
-/// What stands in front of an exchange's name in the key of its bindings.
-const BINDINGS: &str = "_kombu.binding.";
 
 /// Warns of workers that consume one of this worker's queues too, with other transport options.
-pub(crate) async fn compare(worker: Arc<dyn WorkerPort>, control: Control, broker: Queues) {
+pub(crate) async fn compare(worker: Arc<dyn WorkerPort>, control: Control, broker: Broker) {
     let queues: Vec<String> = worker.queues().into_iter().map(|queue| queue.name).collect();
     let compared = async {
         same_prefix(&*worker, &control, &queues).await?;
@@ -120,24 +111,18 @@ fn transport_options(settings: &Map) -> TransportOptions {
     }
 }
 
-async fn by_bindings(worker: &dyn WorkerPort, broker: &Queues, queues: &[String]) -> Result<(), BrokerError> {
-    // The keys of one node of a cluster are not those of all.
-    if broker.link().endpoint().is_cluster() {
-        return Ok(());
-    }
-    let found = bindings_of(broker, queues).await?;
+async fn by_bindings(worker: &dyn WorkerPort, broker: &Broker, queues: &[String]) -> Result<(), BrokerError> {
+    let found = broker.foreign_bindings(queues).await?;
     for (theirs, bound) in found.separators {
-        let (ours, queues) = (broker.keys().separator(), list(bound.iter()));
+        let (ours, queues) = (broker.separator(), list(bound.iter()));
         log::warn!(
             setting = "sep", ours, theirs = theirs.as_str();
             "Queue(s) {queues} are bound with the sep {theirs:?} too, and this worker has {ours:?}: messages of some priorities lie in lists that only one side reads\nhint: give all workers and clients the same broker_transport_options"
         );
     }
-    let (config, ours) = (worker.config(), broker.keys().global_prefix());
-    let pidbox = [format!("{}.pidbox", config.control_exchange)];
+    let (config, ours) = (worker.config(), broker.prefix());
     for (prefix, bound) in found.prefixes {
-        let there = Queues::new(broker.link().clone(), Arc::new(broker.keys().under(&prefix)), &pidbox);
-        let control = Control::new(there, config, worker.codecs(), LogicalClock::default());
+        let control = Control::new(broker.under(&prefix), config, worker.codecs(), LogicalClock::default());
         // Nobody answers what asks for no answer; the server says how many heard it.
         let count = control.cast(&Broadcast::new("ping")).await?;
         if (1..u64::MAX).contains(&count) {
@@ -149,60 +134,6 @@ async fn by_bindings(worker: &dyn WorkerPort, broker: &Queues, queues: &[String]
         }
     }
     Ok(())
-}
-
-/// How else some of our queues are bound: under another prefix, or with another separator; and which queues.
-#[derive(Default)]
-struct Elsewhere {
-    prefixes: BTreeMap<String, BTreeSet<String>>,
-    separators: BTreeMap<String, BTreeSet<String>>,
-}
-
-async fn bindings_of(broker: &Queues, queues: &[String]) -> Result<Elsewhere, BrokerError> {
-    let (count, times) = SCANNED;
-    let (keys, mut found) = (broker.keys(), Elsewhere::default());
-    let mut cursor = "0".to_owned();
-    for _ in 0..times {
-        let mut scan = Pipeline::new();
-        scan.cmd("SCAN").arg(&cursor).arg("MATCH").arg(format!("*{BINDINGS}*")).arg("COUNT").arg(count);
-        let replies = broker.link().call(&mut scan).await?;
-        let Some(Reply::Array(parts)) = replies.first() else { break };
-        let [next, names] = parts.as_slice() else { break };
-        for key in texts(names) {
-            let Some((prefix, _)) = key.split_once(BINDINGS) else { continue };
-            if found.prefixes.len() == PREFIXES && !found.prefixes.contains_key(prefix) {
-                continue;
-            }
-            let mut read = Pipeline::new();
-            read.cmd("SMEMBERS").arg(&key);
-            let members = broker.link().call(&mut read).await?.first().map(texts).unwrap_or_default();
-            for queue in queues {
-                for separator in members.iter().filter_map(|member| separator_of(member, queue)) {
-                    if prefix != keys.global_prefix() {
-                        found.prefixes.entry(prefix.to_owned()).or_default().insert(queue.clone());
-                    } else if separator != keys.separator() {
-                        found.separators.entry(separator.to_owned()).or_default().insert(queue.clone());
-                    }
-                }
-            }
-        }
-        cursor = match next {
-            Reply::BulkString(next) => String::from_utf8_lossy(next).into_owned(),
-            _ => break,
-        };
-        if cursor == "0" {
-            break;
-        }
-    }
-    Ok(found)
-}
-
-/// With which separator a member of a set of bindings binds that queue, if it does so without a pattern and by the
-/// queue's own name, as queues usually are.
-fn separator_of<'a>(member: &'a str, queue: &str) -> Option<&'a str> {
-    let twice = member.strip_prefix(queue)?.strip_suffix(queue)?;
-    let (first, second) = twice.split_at_checked(twice.len() / 2)?;
-    (first == second && !first.is_empty()).then_some(first)
 }
 
 /// Names for a line of the log.
@@ -227,13 +158,5 @@ mod tests {
         let defaults = TransportOptions::default();
         assert!(SHARED.iter().all(|shared| (shared.of)(&nothing) == (shared.of)(&defaults)));
         assert_eq!((SHARED[0].of)(&nothing), "3600");
-    }
-
-    #[test]
-    fn a_binding_tells_its_separator() {
-        assert_eq!(separator_of("celery\u{6}\u{16}\u{6}\u{16}celery", "celery"), Some("\u{6}\u{16}"));
-        assert_eq!(separator_of("celery::celery", "celery"), Some(":"));
-        assert_eq!(separator_of("my-celery::my-celery", "celery"), None);
-        assert_eq!(separator_of("celery", "celery"), None);
     }
 }

@@ -2,11 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::bindings;
 use super::commands::{Commands, Failed};
 use super::mailbox::{ReplyTo, Request};
 use super::panel::Panel;
-use crate::broker::redis::Queues;
+use crate::broker::Broker;
 use crate::events::LogicalClock;
 use crate::message::{Accept, Codec, Map, Message, Value};
 use crate::node::lock;
@@ -17,7 +16,7 @@ use crate::repeats::Repeats;
 pub(super) struct Pidbox {
     pub(super) panel: Panel,
     pub(super) commands: Arc<Commands>,
-    pub(super) queues: Queues,
+    pub(super) broker: Broker,
     pub(super) accept: Accept,
     pub(super) codec: Codec,
     /// The mailbox's own time: as in Celery's worker, clients do not move the worker's clock, they only step it.
@@ -75,7 +74,7 @@ impl Pidbox {
         let hostname = &self.panel.state().hostname;
         let message = reply_to.message(hostname, answer, self.clock.forward(), self.codec.clone());
         let outcome = match message {
-            Ok(message) => bindings::answer(&self.queues, reply_to, &message).await,
+            Ok(message) => self.broker.answer(&reply_to.address, &message).await,
             Err(error) => Err(error),
         };
         if let Err(error) = outcome {

@@ -14,8 +14,7 @@ use super::pidbox::Pidbox;
 use super::probes::{self, Watch};
 use super::revocations::Revocations;
 use super::worker_port::WorkerPort;
-use crate::broker::Subscription;
-use crate::broker::redis::{Keys, Link, Queues};
+use crate::broker::Broker;
 use crate::events::{Dispatcher, LogicalClock, Vitals, events_of, publish_until};
 use crate::message::{Message, Signature};
 use crate::node::{Stage, lock};
@@ -60,28 +59,24 @@ impl Service {
         worker: Arc<dyn WorkerPort>,
         events: Dispatcher,
         commands: Commands,
-        link: &Link,
-        keys: &Arc<Keys>,
+        broker: &Broker,
         options: ServiceOptions,
     ) -> std::io::Result<Self> {
         let config = worker.config();
         let pidbox_exchange = format!("{}.pidbox", config.control_exchange);
-        let fanout = [pidbox_exchange.clone(), config.event_exchange.clone()];
-        // The link's connection would live in the runtime of the worker.
-        let link = link.sibling();
-        let queues = Queues::new(link, Arc::clone(keys), &fanout);
+        // A shared connection would live in the runtime of the worker.
+        let broker = broker.sibling();
         let state = worker.state();
         let gossip = options
             .gossip
             .then(|| Arc::new(Mutex::new(Gossip::new(&state.hostname, state.pid, events.clone()))));
-        let revocations = Revocations::at(queues.link().clone(), Arc::clone(keys));
-        let endpoint = queues.link().endpoint().clone();
-        let panel = Panel::new(Arc::clone(&worker), events.clone(), endpoint, revocations, gossip);
+        let revocations = Revocations::new(broker.clone());
+        let panel = Panel::new(Arc::clone(&worker), events.clone(), broker.clone(), revocations, gossip);
         let codecs = worker.codecs();
         let pidbox = Pidbox {
             panel,
             commands: Arc::new(commands),
-            queues,
+            broker,
             accept: codecs.accept(config).unwrap_or_default(),
             codec: codecs.codec(config.task_serializer.as_str()).unwrap_or_default(),
             clock: LogicalClock::default(),
@@ -141,7 +136,7 @@ struct Part {
 impl Part {
     async fn run(mut self, ready: oneshot::Sender<()>, watch: Arc<Watch>) {
         // All of them end with the runtime, when the last task is done: probes are answered until then.
-        tokio::spawn(Arc::clone(&watch).run(self.pidbox.queues.clone(), self.stop.clone()));
+        tokio::spawn(Arc::clone(&watch).run(self.pidbox.broker.clone(), self.stop.clone()));
         tokio::spawn(reread(self.pidbox.panel.clone(), self.stop.clone()));
         if let Some(listener) = self.options.probes.take() {
             match tokio::net::TcpListener::from_std(listener) {
@@ -153,7 +148,7 @@ impl Part {
         }
         let publishing = CancellationToken::new();
         let publisher =
-            tokio::spawn(publish_until(self.events.clone(), self.pidbox.queues.clone(), publishing.clone()));
+            tokio::spawn(publish_until(self.events.clone(), self.pidbox.broker.clone(), publishing.clone()));
         self.beat("worker-online");
         let commands = TaskTracker::new();
         self.serve(ready, &commands).await;
@@ -169,19 +164,16 @@ impl Part {
     }
 
     async fn serve(&self, ready: oneshot::Sender<()>, commands: &TaskTracker) {
-        let keys = self.pidbox.queues.keys();
-        let mut patterns = Vec::new();
+        let mut topics = Vec::new();
         if self.options.remote_control {
-            patterns.extend(keys.fanout_patterns(&self.pidbox_exchange, ""));
+            topics.push((self.pidbox_exchange.as_str(), ""));
         }
         if self.options.gossip {
-            patterns.extend(keys.fanout_patterns(&self.events.options().exchange, "worker.#"));
+            topics.push((self.events.options().exchange.as_str(), "worker.#"));
         }
-        let mut subscription = match patterns.is_empty() {
+        let mut subscription = match topics.is_empty() {
             true => None,
-            false => {
-                Some(Subscription::open(self.pidbox.queues.link(), patterns, keys.fanout_repeats()).await)
-            }
+            false => Some(self.pidbox.broker.subscribe(&topics).await),
         };
         // The worker may have been ended meanwhile.
         let _ = ready.send(());

@@ -1,10 +1,13 @@
 //! The golden samples of remote control, captured from Celery 5.7.
 
+use regex::Regex;
 use serde_json::Value as Json;
 
+use super::commands::COMMANDS;
 use super::info::{QueueInfo, ScheduledTask, StoredTask, TaskInfo, WorkerStats};
 use super::mailbox::{ReplyTo, Request};
 use super::matcher::MatchError;
+use crate::broker::ReplyAddress;
 use crate::message::{Accept, Serializer, Value, envelope, from_value, to_value};
 
 fn samples() -> Vec<(String, Json)> {
@@ -59,11 +62,13 @@ fn every_reply_is_written_as_celerys() {
             let message = envelope::decode(raw.as_bytes()).unwrap();
             let info = &message.properties.delivery_info;
             let reply_to = ReplyTo {
-                exchange: info.exchange.clone(),
-                routing_key: info.routing_key.clone(),
+                address: ReplyAddress {
+                    exchange: info.exchange.clone(),
+                    routing_key: info.routing_key.clone(),
+                },
                 ticket: message.headers.extra["ticket"].clone(),
             };
-            assert_eq!(reply_to.queue(), reply["redis_key"].as_str().unwrap());
+            assert_eq!(reply_to.address.queue(), reply["redis_key"].as_str().unwrap());
             let Value::Map(body) = message.payload(&Accept::default()).unwrap() else {
                 panic!("{name}: no map")
             };
@@ -114,4 +119,31 @@ fn only_those_who_are_meant_act() {
     assert_eq!(pattern.is_for("w1@vectors.example"), Ok(false));
     let strange = Request { matcher: Some("sql".to_owned()), ..pattern };
     assert_eq!(strange.is_for("w1@vectors.example"), Err(MatchError::Unknown { matcher: "sql".to_owned() }));
+}
+
+#[test]
+fn every_command_has_a_typed_method_that_sends_known_arguments() {
+    let source = concat!(include_str!("inspect.rs"), include_str!("actions.rs"));
+    let command = Regex::new(r#"(?:ask|request|broadcast)\(\s*"(\w+)""#).unwrap();
+    let argument = Regex::new(r#"argument\("(\w+)"|\("(\w+)"\.to_owned\(\)"#).unwrap();
+    let mut arguments = 0;
+    for spec in COMMANDS.iter().filter(|spec| spec.is_visible) {
+        let method = format!("pub async fn {}(", spec.name);
+        let (_, body) = source.split_once(&method).unwrap_or_else(|| panic!("no {method}"));
+        let body = body.split("pub async fn").next().unwrap();
+        // Revoking goes through one function, and ending is revoking, as in Celery's client.
+        let sent = command.captures(body).map_or("revoke", |found| found.get(1).unwrap().as_str());
+        assert!(sent == spec.name || sent == "revoke", "{method} sends {sent}");
+        let sent = COMMANDS.iter().find(|other| other.name == sent).unwrap();
+        for found in argument.captures_iter(body) {
+            let name = found.get(1).or(found.get(2)).unwrap().as_str();
+            assert!(
+                sent.argument(name).is_some(),
+                "{method} sends {name}, which {} does not take",
+                sent.name
+            );
+            arguments += 1;
+        }
+    }
+    assert!(arguments > 20, "{arguments}");
 }

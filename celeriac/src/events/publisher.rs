@@ -6,8 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Dispatcher;
 use crate::backoff::Backoff;
-use crate::broker::BrokerError;
-use crate::broker::redis::Queues;
+use crate::broker::{Broker, BrokerError};
 use crate::message::Message;
 
 /// Most messages in one round trip.
@@ -21,11 +20,11 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// Publishes the dispatcher's events until told to stop, and then those that still wait.
 ///
 /// While the broker is away they are kept, up to a bound.
-pub(crate) async fn publish_until(dispatcher: Dispatcher, queues: Queues, stop: CancellationToken) {
+pub(crate) async fn publish_until(dispatcher: Dispatcher, broker: Broker, stop: CancellationToken) {
     let mut backoff = Backoff::default();
     let mut outgoing = Vec::new();
     while !stop.is_cancelled() {
-        let pause = match publish_some(&dispatcher, &queues, &mut outgoing).await {
+        let pause = match publish_some(&dispatcher, &broker, &mut outgoing).await {
             Ok(0) => {
                 tokio::select! {
                     () = dispatcher.filled() => {}
@@ -50,7 +49,7 @@ pub(crate) async fn publish_until(dispatcher: Dispatcher, queues: Queues, stop: 
         }
     }
     let rest = async {
-        while publish_some(&dispatcher, &queues, &mut outgoing).await.is_ok_and(|count| count > 0) {}
+        while publish_some(&dispatcher, &broker, &mut outgoing).await.is_ok_and(|count| count > 0) {}
     };
     let in_time = tokio::time::timeout(FAREWELL, rest).await.is_ok();
     if !in_time || !outgoing.is_empty() || dispatcher.waiting() > 0 {
@@ -61,7 +60,7 @@ pub(crate) async fn publish_until(dispatcher: Dispatcher, queues: Queues, stop: 
 /// Publishes what is on its way and what waits, up to one round trip's worth; returns how many messages that were.
 async fn publish_some(
     dispatcher: &Dispatcher,
-    queues: &Queues,
+    broker: &Broker,
     outgoing: &mut Vec<Message>,
 ) -> Result<usize, BrokerError> {
     if outgoing.is_empty() {
@@ -74,7 +73,7 @@ async fn publish_some(
     if outgoing.is_empty() {
         return Ok(0);
     }
-    match queues.publish(outgoing).await {
+    match broker.publish(outgoing).await {
         Err(error) if error.is_retryable() => return Err(error),
         Err(error) => {
             log::error!(count = outgoing.len(), error:% = error; "{} message(s) of events dropped: {error}", outgoing.len());

@@ -5,8 +5,7 @@ use std::collections::VecDeque;
 use super::clock::LogicalClock;
 use super::event::Event;
 use super::software::{unix_now, utc_offset};
-use crate::broker::Subscription;
-use crate::broker::redis::Queues;
+use crate::broker::{Broker, Subscription};
 use crate::message::{Accept, Message, Value};
 
 /// Receives events, reconnecting by itself; what is sent while the broker is away is not received.
@@ -24,9 +23,8 @@ impl Receiver {
     /// `task.#`.
     ///
     /// Returns once the server has confirmed it, or after the first attempt that failed.
-    pub async fn open(queues: &Queues, exchange: &str, routing_key: &str, clock: LogicalClock) -> Self {
-        let patterns = queues.keys().fanout_patterns(exchange, routing_key);
-        let subscription = Subscription::open(queues.link(), patterns, queues.keys().fanout_repeats()).await;
+    pub async fn open(broker: &Broker, exchange: &str, routing_key: &str, clock: LogicalClock) -> Self {
+        let subscription = broker.subscribe(&[(exchange, routing_key)]).await;
         Self { subscription, accept: Accept::all(), clock, ready: VecDeque::new() }
     }
 

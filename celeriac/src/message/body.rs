@@ -3,7 +3,6 @@
 use std::sync::OnceLock;
 
 use super::codec::{Codec, Content};
-use super::compression::Compression;
 use super::error::ProtocolError;
 use super::headers::WrongType;
 use super::json;
@@ -11,8 +10,8 @@ use super::parts::Encoded;
 use super::protocol1;
 use super::reader::{Fallible, Kind, Reader};
 use super::repr;
-use super::serializer::{Accept, Serializer};
-use super::{Body, Embed, Headers, Map, Message, Properties, Signature, Value};
+use super::serializer::Accept;
+use super::{Body, Compression, Embed, Headers, Map, Message, Properties, Serializer, Signature, Value};
 
 const TRIPLE: &str = "[args, kwargs, embed]";
 

@@ -5,6 +5,7 @@
 use std::io::{self, Read, Write};
 
 use super::error::{ProtocolError, shorten};
+use crate::config::Compression;
 
 /// Longest body after decompression, in bytes, when nothing else is said.
 pub const DEFAULT_LIMIT: usize = 256 * 1024 * 1024;
@@ -12,42 +13,19 @@ pub const DEFAULT_LIMIT: usize = 256 * 1024 * 1024;
 const LZMA_MEMORY: u64 = 256 * 1024 * 1024;
 const BUFFER_SIZE: usize = 8 * 1024;
 
-/// A compression that kombu knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Compression {
-    /// `gzip` and `zlib`: a zlib stream, whatever its mime type says.
-    Zlib,
-    /// `bzip2` and `bzip`.
-    Bzip2,
-    /// `lzma` and `xz`: an xz container.
-    Lzma,
-    /// `brotli`.
-    Brotli,
-    /// `zstd` and `zstandard`.
-    Zstd,
-}
-
 impl Compression {
     /// The compression of that name, alias or mime type.
     ///
     /// # Errors
     /// kombu knows none of that name.
     pub fn from_name(name: &str) -> Result<Self, ProtocolError> {
-        match name {
-            "gzip" | "zlib" | "application/x-gzip" => Ok(Compression::Zlib),
-            "bzip2" | "bzip" | "application/x-bz2" => Ok(Compression::Bzip2),
-            "lzma" | "xz" | "application/x-lzma" => Ok(Compression::Lzma),
-            "brotli" | "application/x-brotli" => Ok(Compression::Brotli),
-            "zstd" | "zstandard" | "application/zstd" => Ok(Compression::Zstd),
-            _ => Err(ProtocolError::UnknownCompression { name: shorten(name) }),
-        }
+        Self::named(name).ok_or_else(|| ProtocolError::UnknownCompression { name: shorten(name) })
     }
 
     /// Value of the header `compression`.
     pub fn mime_type(self) -> &'static str {
         match self {
-            Compression::Zlib => "application/x-gzip",
+            Compression::Gzip => "application/x-gzip",
             Compression::Bzip2 => "application/x-bz2",
             Compression::Lzma => "application/x-lzma",
             Compression::Brotli => "application/x-brotli",
@@ -75,7 +53,7 @@ impl Compression {
 
     fn try_compress(self, data: &[u8]) -> io::Result<Vec<u8>> {
         match self {
-            Compression::Zlib => {
+            Compression::Gzip => {
                 let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
                 encoder.write_all(data)?;
                 encoder.finish()
@@ -103,7 +81,7 @@ impl Compression {
 
     fn try_decompress(self, data: &[u8], limit: usize) -> io::Result<Option<Vec<u8>>> {
         match self {
-            Compression::Zlib => read(flate2::read::ZlibDecoder::new(data), limit),
+            Compression::Gzip => read(flate2::read::ZlibDecoder::new(data), limit),
             Compression::Bzip2 => read(bzip2::read::MultiBzDecoder::new(data), limit),
             Compression::Lzma => {
                 let stream =
@@ -128,7 +106,7 @@ mod tests {
     use super::*;
 
     const ALL: [Compression; 5] =
-        [Compression::Zlib, Compression::Bzip2, Compression::Lzma, Compression::Brotli, Compression::Zstd];
+        [Compression::Gzip, Compression::Bzip2, Compression::Lzma, Compression::Brotli, Compression::Zstd];
 
     #[test]
     fn what_is_compressed_comes_back() {

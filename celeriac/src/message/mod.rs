@@ -25,7 +25,6 @@ mod value_serde;
 mod yaml;
 
 pub use codec::{Codec, Codecs};
-pub use compression::Compression;
 pub use envelope::BodyEncoding;
 pub use error::ProtocolError;
 pub use headers::{format_iso8601, parse_iso8601};
@@ -34,7 +33,9 @@ pub(crate) use parts::Parts;
 pub(crate) use remains::Remains;
 pub(crate) use repr::repr_list;
 pub use repr::{repr, repr_args, repr_kwargs};
-pub use serializer::{Accept, Serializer};
+pub use serializer::Accept;
+
+pub use crate::config::{Compression, Serializer};
 pub use surrogates::Surrogates;
 pub use value::{Map, Value};
 pub use value_serde::{ValueError, from_value, from_value_ref, to_value};

@@ -8,21 +8,7 @@ use super::codec::Wrap;
 use super::compression::DEFAULT_LIMIT;
 use super::error::{ProtocolError, shorten};
 use super::{Value, json, msgpack, yaml};
-
-/// A serializer that kombu knows; pickle is none of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Serializer {
-    /// JSON with kombu's typed values.
-    #[default]
-    Json,
-    /// YAML as PyYAML's safe dumper and loader know it.
-    Yaml,
-    /// MessagePack with the binary type.
-    Msgpack,
-    /// Bytes as they are.
-    Raw,
-}
+use crate::config::Serializer;
 
 impl Serializer {
     /// The serializer of that name or mime type.
@@ -30,23 +16,7 @@ impl Serializer {
     /// # Errors
     /// There is none of that name, or it is pickle.
     pub fn from_name(name: &str) -> Result<Self, ProtocolError> {
-        match name {
-            "json" | "application/json" => Ok(Serializer::Json),
-            "yaml" | "application/x-yaml" => Ok(Serializer::Yaml),
-            "msgpack" | "application/x-msgpack" => Ok(Serializer::Msgpack),
-            "raw" | "application/data" => Ok(Serializer::Raw),
-            _ => Err(ProtocolError::UnknownSerializer { name: shorten(name) }),
-        }
-    }
-
-    /// The name that settings use.
-    pub fn name(self) -> &'static str {
-        match self {
-            Serializer::Json => "json",
-            Serializer::Yaml => "yaml",
-            Serializer::Msgpack => "msgpack",
-            Serializer::Raw => "raw",
-        }
+        Self::named(name).ok_or_else(|| ProtocolError::UnknownSerializer { name: shorten(name) })
     }
 
     /// Mime type of its messages.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::{TaskDefinition, TaskOptions};
-use crate::config::{Compression, RateLimit, Serializer, SettingValue};
+use crate::config::{BodySerializer, Compression, RateLimit, SettingValue};
 
 /// The value of a setting `task_annotations`.
 type Annotations = BTreeMap<String, Map<String, Value>>;
@@ -60,7 +60,7 @@ impl TaskOptions {
                 self.priority = count(value)?.map(|priority| priority.min(u8::MAX.into()) as u8);
             }
             "serializer" => {
-                self.serializer = named::<Serializer>(value, "json, msgpack, yaml, auth or encrypted")?
+                self.serializer = named::<BodySerializer>(value, "json, msgpack, yaml, auth or encrypted")?
             }
             "compression" => {
                 self.compression = named::<Compression>(value, "gzip, bzip2, zstd, lzma or brotli")?;

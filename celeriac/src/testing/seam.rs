@@ -256,7 +256,7 @@ impl BrokerSeam {
 
     /// Listens to an exchange.
     pub async fn subscribe(&self, exchange: &str, routing_key: &str) -> crate::broker::Subscription {
-        self.0.subscribe(exchange, routing_key).await
+        self.0.subscribe(&[(exchange, routing_key)]).await
     }
 }
 

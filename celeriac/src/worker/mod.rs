@@ -367,7 +367,7 @@ impl Worker {
                 schedule: Schedule::default(),
                 events: events.clone(),
                 health: Arc::new(Health::new(Arc::clone(&refusals))),
-                revocations: Revocations::new(app.broker()),
+                revocations: Revocations::new(app.broker().clone()),
                 autoscale: Autoscale::new(autoscale),
                 consumed: Mutex::default(),
                 rate_texts: Mutex::default(),
@@ -407,17 +407,9 @@ impl Worker {
             gossip: !parts.without_gossip,
             probes: config.celeriac_probe_address.as_deref().map(listen).transpose()?,
         };
-        let service = match app.broker().redis() {
-            Some(queues) => {
-                let (link, keys) = (queues.link(), queues.keys());
-                let started = Service::start(runtime.clone(), events, commands, link, keys, service).await;
-                Some(
-                    started
-                        .map_err(|error| Error::Worker(format!("remote control has no thread: {error}")))?,
-                )
-            }
-            None => None,
-        };
+        let service = Service::start(runtime.clone(), events, commands, app.broker(), service).await;
+        let service =
+            service.map_err(|error| Error::Worker(format!("remote control has no thread: {error}")))?;
         let mingles = !parts.without_mingle && config.worker_enable_remote_control;
         let learning = learn::learn(Arc::clone(&runtime), mingles, Persistence::new(config));
         declared.iter().for_each(|queue| runtime.consume(queue));
@@ -437,7 +429,7 @@ impl Worker {
             });
         }
         if mingles {
-            let comparing = compare(runtime.clone(), app.control(), app.queues().clone());
+            let comparing = compare(runtime.clone(), app.control(), app.broker().clone());
             let leaving = stopping.clone();
             // Nobody waits for it.
             tokio::spawn(async move { leaving.run_until_cancelled(comparing).await });
@@ -481,9 +473,7 @@ impl Worker {
             let parts = async {
                 shut_down(&runtime, end.stopped.is_cold).await;
                 hooks::each(&runtime.hooks.worker_shutdown, |hook| hook());
-                if let Some(service) = service {
-                    service.stop().await;
-                }
+                service.stop().await;
             };
             if timeout_at(end.parts, parts).await.is_err() {
                 log::error!(worker = hostname.as_str(); "Work in the background did not end in time and is given up");

@@ -128,7 +128,8 @@ impl Runtime {
     /// away, or is not yet started when it ends, it does not get, as with kombu's `Broadcast` on Redis.
     async fn listen(&self, queue: QueueInfo, stop: CancellationToken) {
         static SERIAL: AtomicU64 = AtomicU64::new(FIRST_SERIAL);
-        let mut messages = self.app.broker().subscribe(&queue.exchange.name, &queue.routing_key).await;
+        let topics = [(queue.exchange.name.as_str(), queue.routing_key.as_str())];
+        let mut messages = self.app.broker().subscribe(&topics).await;
         let name: Arc<str> = queue.name.as_str().into();
         loop {
             let message = tokio::select! {

@@ -189,7 +189,7 @@ async fn the_receiver_and_its_state_follow_workers_of_both_kinds() {
     config.task_send_sent_event = true;
     let app = celeriac::Celery::new("tools", config).unwrap();
     let clock = LogicalClock::default();
-    let mut receiver = Receiver::open(app.queues(), "celeryev", "#", clock.clone()).await;
+    let mut receiver = Receiver::open(app.broker(), "celeryev", "#", clock.clone()).await;
     let mut rust = stage.rust_worker("-n rs@host -Q rs -c 1 -E");
     let _python = stage.python_worker("-n py@host -Q py -c 1 -E");
     for queue in ["rs", "py"] {
@@ -267,7 +267,7 @@ async fn events_wait_while_the_broker_is_away() {
     // The worker would be back before anybody listens.
     worker.signal(Signal::SIGSTOP);
     stage.redis.restart();
-    let mut receiver = Receiver::open(app.queues(), "celeryev", "task.#", LogicalClock::default()).await;
+    let mut receiver = Receiver::open(app.broker(), "celeryev", "task.#", LogicalClock::default()).await;
     worker.signal(Signal::SIGCONT);
     let mut next =
         async || tokio::time::timeout(SOON, receiver.next()).await.expect("the event comes late").unwrap();

@@ -4,6 +4,7 @@
 mod answers;
 mod browser;
 mod client;
+mod commands;
 mod effects;
 mod events;
 mod exporters;

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use celeriac::Celery;
 use celeriac::config::SettingValue;
-use celeriac::control::{Broadcast, Replies};
+use celeriac::control::{Broadcast, CommandKind, CommandSpec, Replies};
 use celeriac::message::{Map, Value, json};
 use clap::Args;
 
-use crate::commands::{CONTROL, INSPECT, Known, arguments, pairs};
+use crate::commands::{arguments, commands, pairs};
 use crate::failure::Failure;
 use crate::out::say;
 use crate::show::{show_reply, show_status};
@@ -58,7 +58,7 @@ impl Remote {
         app: impl FnOnce() -> Result<Celery, Failure>,
         quiet: bool,
     ) -> Result<(), Failure> {
-        let Some(replies) = self.ask(INSPECT, app).await? else { return Ok(()) };
+        let Some(replies) = self.ask(CommandKind::Inspect, app).await? else { return Ok(()) };
         if self.nodes.json {
             let replies: Map = replies.into_iter().map(|(node, reply)| (node, reply.value)).collect();
             return say(json::dumps(&Value::Map(replies)));
@@ -72,7 +72,7 @@ impl Remote {
         app: impl FnOnce() -> Result<Celery, Failure>,
         quiet: bool,
     ) -> Result<(), Failure> {
-        let Some(replies) = self.ask(CONTROL, app).await? else { return Ok(()) };
+        let Some(replies) = self.ask(CommandKind::Control, app).await? else { return Ok(()) };
         if self.nodes.json {
             let reply = |(node, reply): (String, celeriac::control::ControlReply)| {
                 Value::Map(Map::from([(node, reply.value)]))
@@ -85,17 +85,17 @@ impl Remote {
     /// The replies; `None` when only the list of commands was wanted.
     async fn ask(
         &self,
-        table: &[Known],
+        kind: CommandKind,
         app: impl FnOnce() -> Result<Celery, Failure>,
     ) -> Result<Option<Replies>, Failure> {
         let Some(command) = self.command.as_deref().filter(|_| !self.list) else {
-            for Known { name, usage, about, .. } in table {
-                say(format_args!("  {:<70} {about}", format!("{name} {usage}").trim_end()))?;
+            for CommandSpec { name, usage, help, .. } in commands(kind) {
+                say(format_args!("  {:<70} {help}", format!("{name} {usage}").trim_end()))?;
             }
             return Ok(None);
         };
         let arguments =
-            if self.custom { pairs(&self.arguments)? } else { arguments(table, command, &self.arguments)? };
+            if self.custom { pairs(&self.arguments)? } else { arguments(kind, command, &self.arguments)? };
         self.nodes.ask(&app()?, command, arguments).await.map(Some)
     }
 }

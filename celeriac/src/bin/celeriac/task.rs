@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use celeriac::config::{Serializer, SettingValue};
+use celeriac::config::{BodySerializer, SettingValue};
 use celeriac::message::{Map, Signature, Value, json, parse_iso8601};
 use celeriac::{Celery, Error, Timezone};
 use clap::Args;
@@ -71,8 +71,8 @@ impl Call {
             Value::Map(kwargs) => kwargs,
             other => return Err(wrong("--kwargs", &text(&other), "a JSON object such as '{\"x\": 2}'")),
         };
-        if Serializer::from_text(&self.serializer).is_err() {
-            return Err(wrong("--serializer", &self.serializer, &Serializer::expected()));
+        if BodySerializer::from_text(&self.serializer).is_err() {
+            return Err(wrong("--serializer", &self.serializer, &BodySerializer::expected()));
         }
         if self.name.trim().is_empty() {
             return Err(Failure::usage("the name of the task is empty"));

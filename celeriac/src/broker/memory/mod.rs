@@ -7,12 +7,14 @@
 mod consumer;
 mod exchange;
 mod queue;
+mod remote;
 mod server;
 mod state;
 
 use std::sync::Arc;
 
 pub(crate) use consumer::Consumer;
+pub(crate) use remote::ReplyQueue;
 pub(crate) use server::Server;
 pub(crate) use state::{Answer, Sent, State, Write};
 use tokio::sync::mpsc;

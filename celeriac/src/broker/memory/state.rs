@@ -10,7 +10,7 @@ use super::exchange::Exchange;
 use super::queue::{Held, Queue};
 use crate::backend::PartAnswer;
 use crate::backend::memory::Results;
-use crate::broker::{DeadLetter, Start};
+use crate::broker::{DeadLetter, KeptRevocations, Start};
 use crate::message::{Message, envelope};
 
 /// A change of the state, which may be repeated.
@@ -77,6 +77,7 @@ pub(crate) struct State {
     pub(crate) starts: HashMap<String, Vec<Start>>,
     /// The chords of which the body was sent.
     pub(crate) marks: HashSet<String>,
+    pub(crate) revocations: KeptRevocations,
     pub(crate) results: Results,
     pub(crate) sent: Vec<Sent>,
 }
@@ -93,6 +94,7 @@ impl State {
             dead_letters: Vec::new(),
             starts: HashMap::new(),
             marks: HashSet::new(),
+            revocations: KeptRevocations::default(),
             results: Results::default(),
             sent: Vec::new(),
         }

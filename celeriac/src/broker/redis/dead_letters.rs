@@ -7,8 +7,8 @@ use std::time::Duration;
 use redis::{Cmd, Pipeline, Value, cmd};
 
 use super::script::eval;
-use super::{Keys, Link};
-use crate::broker::{BrokerError, DeadLetter};
+use super::{Keys, Link, Queues};
+use crate::broker::{BrokerError, DeadLetter, DeadLetterCount};
 use crate::config::Config;
 
 /// Takes a record out of the list and, if a list is named, puts its message there, to be delivered last.
@@ -82,16 +82,6 @@ pub(crate) struct DeadLetterQueue {
     expires: Option<Duration>,
 }
 
-/// How many dead letters there are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct DeadLetterCount {
-    pub(crate) count: u64,
-    /// Bytes at the server; `None` where it does not say.
-    pub(crate) bytes: Option<u64>,
-    /// How many were dropped now, since they were beyond a bound.
-    pub(crate) dropped: u64,
-}
-
 impl DeadLetterQueue {
     /// The one of those settings; `None` when messages that are given up are dropped.
     pub(crate) fn new(config: &Config, keys: &Keys) -> Option<Self> {
@@ -145,6 +135,19 @@ impl DeadLetterQueue {
         };
         let [count, dropped] = [0, 2].map(|index| number(index).unwrap_or(0));
         Ok(DeadLetterCount { count, bytes: number(1), dropped })
+    }
+}
+
+impl Queues {
+    /// Drops the dead letters that are beyond the bounds, and counts what is left; `None` when none are kept.
+    ///
+    /// # Errors
+    /// [`BrokerError`] when the server cannot be reached or refuses the command.
+    pub(crate) async fn trim_dead_letters(&self) -> Result<Option<DeadLetterCount>, BrokerError> {
+        match self.dead_letters() {
+            Some(dead_letters) => dead_letters.trim(self.link()).await.map(Some),
+            None => Ok(None),
+        }
     }
 }
 

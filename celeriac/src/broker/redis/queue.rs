@@ -10,7 +10,7 @@ use super::bindings::{matching_queues, member};
 use super::lists::Lists;
 use super::script::texts;
 use super::{DeadLetterQueue, Endpoint, Keys, KeysOptions, Link, Timing};
-use crate::broker::{BrokerError, Subscription};
+use crate::broker::BrokerError;
 use crate::config::{BoundQueue, Config, Url};
 use crate::message::{Message, envelope};
 
@@ -77,6 +77,11 @@ impl Queues {
     pub(crate) fn expiring(mut self, expirations: HashMap<String, Duration>) -> Self {
         self.expirations = expirations.into();
         self
+    }
+
+    /// The same over another link, or with other names of keys.
+    pub(super) fn over(&self, link: Link, keys: Arc<Keys>) -> Self {
+        Self { link, keys, ..self.clone() }
     }
 
     /// The link that is used.
@@ -215,12 +220,6 @@ impl Queues {
         bind.cmd("SADD").arg(self.keys.bindings(exchange)).arg(&member);
         bind.cmd("SADD").arg(self.keys.permanent_bindings(exchange)).arg(&member);
         self.link.call(&mut bind).await.map(drop)
-    }
-
-    /// Subscribes to what is published to a fanout exchange with that routing key.
-    pub(crate) async fn subscribe(&self, exchange: &str, routing_key: &str) -> Subscription {
-        let patterns = self.keys.fanout_patterns(exchange, routing_key);
-        Subscription::open(&self.link, patterns, self.keys.fanout_repeats()).await
     }
 
     /// How many messages wait in a queue, over all priorities.

@@ -14,20 +14,21 @@ mod registered;
 mod requests;
 mod revoke;
 mod stats;
+mod table;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use super::arguments::{Arguments, Parameters};
+use super::arguments::Arguments;
 use super::panel::Panel;
 use super::{mingle, python};
 use crate::message::{Map, Value};
 use crate::node::lock;
 pub use built_ins::BuiltIns;
 pub(super) use memory::resident_bytes;
+pub use table::{Argument, ArgumentKind, COMMANDS, CommandKind, CommandSpec};
 
 /// What a command answers.
 pub(super) type Answer = Result<Value, Failed>;
@@ -54,40 +55,25 @@ impl Failed {
 /// The commands that a worker knows.
 #[derive(Clone)]
 pub struct Commands {
-    by_name: HashMap<String, Arc<Command>>,
+    /// Those of the worker's program.
+    own: HashMap<String, Own>,
 }
 
-struct Command {
-    parameters: Parameters,
-    handler: Handler,
-}
-
+/// The function of a built-in command.
+#[derive(Debug)]
 enum Handler {
     /// Answers at once.
     Now(fn(&Panel, &Arguments) -> Answer),
     /// Takes its time.
-    Later(Later),
+    Later(fn(Panel, Arguments) -> BoxFuture<'static, Answer>),
 }
 
-type Later = Box<dyn Fn(Panel, Arguments) -> BoxFuture<'static, Answer> + Send + Sync>;
+type Own = Arc<dyn Fn(Panel, Arguments) -> BoxFuture<'static, Answer> + Send + Sync>;
 
 impl Default for Commands {
     /// All commands of Celery's worker.
     fn default() -> Self {
-        let mut commands = Self { by_name: HashMap::new() };
-        for (names, required, optional, others, handler) in BUILT_IN {
-            commands.add(names, Parameters { required, optional, others: *others }, Handler::Now(*handler));
-        }
-        let mut later = |name: &str, required: &'static [&'static str], optional, handler: Later| {
-            commands.add(&[name], Parameters { required, optional, others: true }, Handler::Later(handler));
-        };
-        let how = &["terminate", "signal"];
-        later("revoke", &["task_id"], how, Box::new(|panel, given| revoke::revoke(panel, given).boxed()));
-        let terminate: Later = Box::new(|panel, given| revoke::terminate(panel, given).boxed());
-        later("terminate", &["signal", "task_id"], &[], terminate);
-        let by_stamps: Later = Box::new(|panel, given| revoke::by_stamped_headers(panel, given).boxed());
-        later("revoke_by_stamped_headers", &["headers"], how, by_stamps);
-        commands
+        Self { own: HashMap::new() }
     }
 }
 
@@ -101,8 +87,7 @@ impl Commands {
         F: Fn(Arguments) -> R + Send + Sync + 'static,
         R: Future<Output = Result<Value, Failed>> + Send + 'static,
     {
-        let handler: Later = Box::new(move |_, arguments| Box::pin(command(arguments)));
-        self.add(&[name], Parameters { required: &[], optional: &[], others: true }, Handler::Later(handler));
+        self.own.insert(name.to_owned(), Arc::new(move |_, arguments| Box::pin(command(arguments))));
         self
     }
 
@@ -113,84 +98,35 @@ impl Commands {
         F: Fn(BuiltIns, Arguments) -> R + Send + Sync + 'static,
         R: Future<Output = Result<Value, Failed>> + Send + 'static,
     {
-        let handler: Later =
-            Box::new(move |panel, arguments| Box::pin(command(BuiltIns::new(panel), arguments)));
-        let parameters = Parameters { required: &[], optional: &[], others: true };
-        self.add(&[name], parameters, Handler::Later(handler));
+        let own: Own = Arc::new(move |panel, arguments| Box::pin(command(BuiltIns::new(panel), arguments)));
+        self.own.insert(name.to_owned(), own);
         self
     }
 
     /// Carries a command out.
     pub(super) async fn call(&self, method: &str, arguments: Value, panel: &Panel) -> Answer {
-        let Some(command) = self.by_name.get(method) else { return Err(Failed::raised("KeyError", method)) };
-        let arguments = Arguments::bind(method, &command.parameters, arguments)?;
-        match &command.handler {
+        if let Some(own) = self.own.get(method) {
+            return own(panel.clone(), Arguments::any(method, arguments)?).await;
+        }
+        let is_it = |spec: &&CommandSpec| spec.name == method || spec.alias == Some(method);
+        let Some(spec) = COMMANDS.iter().find(is_it) else { return Err(Failed::raised("KeyError", method)) };
+        let arguments = Arguments::bind(spec.name, spec.arguments, spec.takes_others, arguments)?;
+        match spec.handler {
             Handler::Now(handler) => handler(panel, &arguments),
             Handler::Later(handler) => handler(panel.clone(), arguments).await,
-        }
-    }
-
-    fn add(&mut self, names: &[&str], parameters: Parameters, handler: Handler) {
-        let command = Arc::new(Command { parameters, handler });
-        for name in names {
-            self.by_name.insert((*name).to_owned(), Arc::clone(&command));
         }
     }
 }
 
 impl std::fmt::Debug for Commands {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_list().entries(self.by_name.keys()).finish()
+        formatter
+            .debug_list()
+            .entries(COMMANDS.iter().map(|spec| spec.name))
+            .entries(self.own.keys())
+            .finish()
     }
 }
-
-/// Names, required and optional arguments, whether others are passed over, and the function.
-type BuiltIn = (
-    &'static [&'static str],
-    &'static [&'static str],
-    &'static [&'static str],
-    bool,
-    fn(&Panel, &Arguments) -> Answer,
-);
-
-const BUILT_IN: &[BuiltIn] = &[
-    (&["ping"], &[], &[], true, ping),
-    (&["clock"], &[], &[], true, clock),
-    (&["hello"], &["from_node"], &["revoked"], true, hello),
-    (&["shutdown"], &[], &["msg"], true, shutdown),
-    (&["election"], &["id", "topic"], &["action"], true, election),
-    (&["report"], &[], &[], false, configuration::report),
-    (&["conf", "dump_conf"], &[], &["with_defaults"], true, configuration::conf),
-    (&["active", "dump_active"], &[], &["safe"], true, requests::active),
-    (&["reserved", "dump_reserved"], &[], &[], true, requests::reserved),
-    (&["scheduled", "dump_schedule"], &[], &[], true, requests::scheduled),
-    (&["query_task"], &["ids"], &[], true, requests::query_task),
-    (&["revoked", "dump_revoked"], &[], &[], true, requests::revoked),
-    (&["registered", "dump_tasks"], &[], &["taskinfoitems", "builtins"], true, registered::registered),
-    (&["schema"], &[], &[], true, registered::schema),
-    (&["stats"], &[], &[], true, stats::stats),
-    (&["active_queues"], &[], &[], false, consumers::active_queues),
-    (
-        &["add_consumer"],
-        &["queue"],
-        &["exchange", "exchange_type", "routing_key"],
-        true,
-        consumers::add_consumer,
-    ),
-    (&["cancel_consumer"], &["queue"], &[], true, consumers::cancel_consumer),
-    (&["rate_limit"], &["task_name", "rate_limit"], &[], true, limits::rate_limit),
-    (&["time_limit"], &[], &["task_name", "hard", "soft"], true, limits::time_limit),
-    (&["enable_events"], &[], &[], false, events::enable),
-    (&["disable_events"], &[], &[], false, events::disable),
-    (&["heartbeat"], &[], &[], false, events::heartbeat),
-    (&["pool_grow"], &[], &["n"], true, pool::grow),
-    (&["pool_shrink"], &[], &["n"], true, pool::shrink),
-    (&["pool_restart"], &[], &["modules", "reload", "reloader"], true, pool::restart),
-    (&["autoscale"], &[], &["max", "min"], false, pool::autoscale),
-    (&["memsample"], &[], &[], true, memory::sample),
-    (&["memdump"], &[], &["samples"], true, memory::dump),
-    (&["objgraph"], &[], &["num", "max_depth", "type"], false, memory::objgraph),
-];
 
 /// The answer of a command that did what it was told.
 fn ok(text: impl Into<String>) -> Value {

@@ -59,8 +59,7 @@ fn scaler(autoscaler: &AutoscalerInfo) -> Value {
 
 /// Where the worker is connected to; no password, whatever the settings hold.
 fn broker(panel: &Panel) -> Value {
-    let (endpoint, config) = (panel.broker(), panel.worker().config());
-    let (hostname, port) = endpoint.address();
+    let (broker, config) = (panel.broker().describe(), panel.worker().config());
     let url = config.read_url();
     let user = url.and_then(|url| {
         let authority = url.expose().split_once("://")?.1.split('/').next()?.rsplit_once('@')?.0;
@@ -69,13 +68,13 @@ fn broker(panel: &Panel) -> Value {
     let is_tls = config.broker_use_ssl != Ssl::Off || url.is_some_and(|url| url.scheme() == "rediss");
     let options = serde_json::Value::Object(mask_settings(&config.broker_transport_options.0));
     map([
-        ("hostname", hostname.into()),
+        ("hostname", broker.hostname.into()),
         ("userid", user.into()),
-        ("virtual_host", endpoint.database().to_string().into()),
-        ("port", port.into()),
+        ("virtual_host", broker.virtual_host.into()),
+        ("port", broker.port.into()),
         ("insist", false.into()),
         ("ssl", is_tls.into()),
-        ("transport", "redis".into()),
+        ("transport", broker.transport.into()),
         ("connect_timeout", config.broker_connection_timeout.as_secs().into()),
         ("transport_options", options.into()),
         ("login_method", config.broker_login_method.clone().into()),

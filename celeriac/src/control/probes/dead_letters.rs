@@ -1,7 +1,6 @@
 //! Looking after the dead letters: warning when there are some, and when the oldest begin to give way.
 
-use crate::broker::BrokerError;
-use crate::broker::redis::{DeadLetterCount, DeadLetterQueue, Keys, Link};
+use crate::broker::{Broker, BrokerError, DeadLetterCount};
 use crate::config::Config;
 
 /// How full the list is.
@@ -15,24 +14,32 @@ enum Level {
 
 /// Counts the dead letters of a broker, and warns once when there are some or they reach a bound.
 pub(super) struct DeadLetterWatch {
-    queue: DeadLetterQueue,
+    /// Name of the list (`celeriac_dead_letter_queue`).
+    queue: String,
+    max_count: u64,
+    max_bytes: u64,
     level: Level,
 }
 
 impl DeadLetterWatch {
-    /// A watch over the list of those settings; `None` where there is none.
-    pub(super) fn new(config: &Config, keys: &Keys) -> Option<Self> {
-        Some(Self { queue: DeadLetterQueue::new(config, keys)?, level: Level::Empty })
+    /// Creates a watch over the list of those settings; `None` where none is kept.
+    pub(super) fn new(config: &Config) -> Option<Self> {
+        Some(Self {
+            queue: config.celeriac_dead_letter_queue.clone()?,
+            max_count: config.celeriac_dead_letter_max_count,
+            max_bytes: config.celeriac_dead_letter_max_bytes,
+            level: Level::Empty,
+        })
     }
 
     /// Counts, after dropping what is beyond the bounds.
     ///
     /// # Errors
     /// [`BrokerError`] when the server cannot be reached or refuses the command.
-    pub(super) async fn look(&mut self, link: &Link) -> Result<DeadLetterCount, BrokerError> {
-        let found = self.queue.trim(link).await?;
-        let level = self.level_of(found);
-        let (before, count, key) = (self.level, found.count, self.queue.key.as_str());
+    pub(super) async fn look(&mut self, broker: &Broker) -> Result<DeadLetterCount, BrokerError> {
+        let found = broker.trim_dead_letters().await?.unwrap_or_default();
+        let level = level_of(found, self.max_count, self.max_bytes);
+        let (before, count, key) = (self.level, found.count, self.queue.as_str());
         self.level = level;
         match level {
             Level::Full if before < level => log::warn!(
@@ -48,30 +55,27 @@ impl DeadLetterWatch {
         }
         Ok(found)
     }
+}
 
-    fn level_of(&self, found: DeadLetterCount) -> Level {
-        let is_near = |number: u64, most: u64| most > 0 && number >= most - most / 10;
-        let DeadLetterQueue { max_count, max_bytes, .. } = self.queue;
-        if found.count == 0 {
-            Level::Empty
-        } else if is_near(found.count, max_count) || is_near(found.bytes.unwrap_or(0), max_bytes) {
-            Level::Full
-        } else {
-            Level::Some
-        }
+fn level_of(found: DeadLetterCount, max_count: u64, max_bytes: u64) -> Level {
+    let is_near = |number: u64, most: u64| most > 0 && number >= most - most / 10;
+    if found.count == 0 {
+        Level::Empty
+    } else if is_near(found.count, max_count) || is_near(found.bytes.unwrap_or(0), max_bytes) {
+        Level::Full
+    } else {
+        Level::Some
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::redis::KeysOptions;
 
     #[test]
     fn a_bound_is_near_before_it_is_reached() {
-        let keys = Keys::new(KeysOptions::default(), 0);
-        let watch = DeadLetterWatch::new(&Config::default(), &keys).unwrap();
-        let level = |count, bytes| watch.level_of(DeadLetterCount { count, bytes, dropped: 0 });
+        let level =
+            |count, bytes| level_of(DeadLetterCount { count, bytes, dropped: 0 }, 10_000, 100 * 1024 * 1024);
         assert_eq!(level(0, Some(0)), Level::Empty);
         assert_eq!(level(1, None), Level::Some);
         assert_eq!(level(9_000, Some(1)), Level::Full);

@@ -3,13 +3,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use redis::{Pipeline, Value as Reply};
 use tokio_util::sync::CancellationToken;
 
 use super::dead_letters::DeadLetterWatch;
-use crate::broker::BrokerError;
-use crate::broker::redis::{DeadLetterCount, Queues, refuses_everything};
 use crate::broker::refusals::Effect;
+use crate::broker::{Broker, DeadLetterCount};
 use crate::control::worker_port::{Condition, WorkerPort};
 use crate::node::lock;
 
@@ -66,23 +64,25 @@ impl Watch {
     }
 
     /// Looks again and again until told to stop.
-    pub(crate) async fn run(self: Arc<Self>, queues: Queues, stop: CancellationToken) {
-        let mut dead_letters = DeadLetterWatch::new(self.worker.config(), queues.keys());
+    pub(crate) async fn run(self: Arc<Self>, broker: Broker, stop: CancellationToken) {
+        let mut dead_letters = DeadLetterWatch::new(self.worker.config());
         for time in 0_u64.. {
             if time.is_multiple_of(DEAD_LETTERS_EVERY)
                 && let Some(watch) = &mut dead_letters
-                && let Ok(Ok(count)) = tokio::time::timeout(PATIENCE, watch.look(queues.link())).await
+                && let Ok(Ok(count)) = tokio::time::timeout(PATIENCE, watch.look(&broker)).await
             {
                 lock(&self.seen).dead_letters = Some(count);
             }
-            let names = if time.is_multiple_of(LENGTHS_EVERY) { self.queues() } else { Vec::new() };
-            let looked = tokio::time::timeout(PATIENCE, look(&queues, &names)).await;
-            if let Ok(Ok(Some(lengths))) = looked {
-                let mut seen = lock(&self.seen);
-                seen.broker = Some(Instant::now());
-                if time.is_multiple_of(LENGTHS_EVERY) {
+            let names = self.queues();
+            if time.is_multiple_of(LENGTHS_EVERY) && !names.is_empty() {
+                let looked = tokio::time::timeout(PATIENCE, broker.lengths(&names)).await;
+                if let Ok(Ok(Some(lengths))) = looked {
+                    let mut seen = lock(&self.seen);
+                    seen.broker = Some(Instant::now());
                     seen.lengths = names.into_iter().zip(lengths).collect();
                 }
+            } else if let Ok(Ok(Some(_))) = tokio::time::timeout(PATIENCE, broker.ping()).await {
+                lock(&self.seen).broker = Some(Instant::now());
             }
             self.judge();
             tokio::select! {
@@ -199,39 +199,5 @@ impl Watch {
             let hostname = self.worker.state().hostname.as_str();
             log::error!(worker = hostname, queued, waiting, free_slots; "{hostname} stalls: {queued} message(s) are queued and {waiting} taken, {free_slots} slot(s) are free, and nothing has started for {} s", stands.as_secs());
         }
-    }
-}
-
-/// Asks whether the broker is there, and how many messages wait in those queues; each only if anything waits at all.
-/// Returns nothing if it refuses everything for now.
-async fn look(queues: &Queues, names: &[String]) -> Result<Option<Vec<u64>>, BrokerError> {
-    let lists: Vec<Vec<String>> = names.iter().map(|name| queues.keys().queue_steps(name)).collect();
-    let mut any = Pipeline::new();
-    if names.is_empty() {
-        any.cmd("PING").ignore();
-    } else {
-        any.cmd("EXISTS").arg(lists.concat());
-    }
-    // A server that refuses to tell of one of them may tell of the others.
-    let found = queues.link().send(&mut any).await?;
-    if found.iter().any(refuses_everything) {
-        return Ok(None);
-    }
-    if found.first().is_none_or(|found| *found == Reply::Int(0)) {
-        return Ok(Some(vec![0; names.len()]));
-    }
-    let mut each = Pipeline::new();
-    for list in lists.iter().flatten() {
-        each.cmd("LLEN").arg(list);
-    }
-    let replies = queues.link().send(&mut each).await?;
-    let steps = queues.keys().steps().max(1);
-    Ok(Some(replies.chunks(steps).map(|steps| steps.iter().map(length).sum()).collect()))
-}
-
-fn length(reply: &Reply) -> u64 {
-    match reply {
-        Reply::Int(length) => u64::try_from(*length).unwrap_or(0),
-        _ => 0,
     }
 }
