@@ -67,14 +67,44 @@ fn aliases_are_bound_by_the_memory_that_they_take() {
 }
 
 #[test]
-fn lone_surrogates_are_refused_by_name() {
+fn messagepack_refuses_lone_surrogates_by_name() {
     let name = json::loads(br#""caf\udce9""#).unwrap();
     let Value::Map(keyed) = json::loads(br#"{"caf\udce9": 1}"#).unwrap() else { panic!("no map") };
     let keyed = Value::Map(Map::from_iter([("outer".to_owned(), Value::Map(keyed))]));
-    for serializer in [Serializer::Yaml, Serializer::Msgpack] {
-        for value in [&name, &keyed] {
-            let text = serializer.dumps(value).unwrap_err().to_string();
-            assert!(text.contains(r"'caf\udce9'") && text.contains("only json"), "{text}");
-        }
+    for value in [&name, &keyed] {
+        let text = Serializer::Msgpack.dumps(value).unwrap_err().to_string();
+        assert!(text.contains(r"'caf\udce9'") && text.contains("only json and yaml"), "{text}");
     }
+}
+
+/// What PyYAML 6 makes of each, as JSON; a pair of halves is one character there.
+#[test]
+fn escapes_of_lone_surrogates_are_read_and_written_as_pyyaml_does() {
+    for (text, expected) in [
+        (r#""\uDCE9""#, r#""\udce9""#),
+        (r#""caf\udce9.txt""#, r#""caf\udce9.txt""#),
+        (r#"!!str "\uD83D""#, r#""\ud83d""#),
+        (
+            r#"{"k\uDCE9": ["\uD83D\uDE00", "\uDE00\uD83D"]}"#,
+            r#"{"k\udce9": ["\ud83d\ude00", "\ude00\ud83d"]}"#,
+        ),
+        // These are no escapes.
+        (r"'\uDCE9'", r#""\\uDCE9""#),
+        (r"a\udce9b", r#""a\\udce9b""#),
+        (r#""\\uDCE9""#, r#""\\uDCE9""#),
+        ("|\n  x\\uDCE9\n", r#""x\\uDCE9\n""#),
+        (r#"["\uDCE9", '\uDCE9', "\u00e9"]"#, r#"["\udce9", "\\uDCE9", "\u00e9"]"#),
+    ] {
+        let value = load(text).unwrap();
+        assert_eq!(json::dumps(&value), expected, "{text}");
+        let written = Serializer::Yaml.dumps(&value).unwrap();
+        assert_eq!(json::dumps(&Serializer::Yaml.loads(&written).unwrap()), expected, "{text} again");
+    }
+    let written = Serializer::Yaml.dumps(&json::loads(br#""caf\udce9.txt""#).unwrap()).unwrap();
+    assert_eq!(written, b"\"caf\\uDCE9.txt\"\n");
+    assert!(load(r#""\uDCE""#).is_err());
+    // The marks that could stand for an escape are all in the text.
+    assert!(load("- \"\\uDCE9\"\n- \u{10fffd}\u{10fffc}\u{ffffd}\u{ffffc}\n").is_err());
+    let with_mark = load("- \"\\uDCE9\"\n- \u{10fffd}\n").unwrap();
+    assert_eq!(with_mark.as_list().unwrap()[1], Value::from("\u{10fffd}"));
 }

@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import time
+import tomllib
+from pathlib import Path
 
 import celery.contrib.pytest
 import pytest
@@ -17,6 +19,8 @@ from celery.utils.nodenames import anon_nodename
 START_DEADLINE = 60
 STOP_DEADLINE = 15
 PASSED = ("passed", "")
+# How often a case that races in Celery itself is run again.
+RERUNS = 3
 
 
 @pytest.fixture(scope="session")
@@ -61,16 +65,32 @@ def worker_runs_from_the_start(celery_session_worker):
     """Some cases use the session's worker without naming it: they must not depend on which cases ran before."""
 
 
+def pytest_collection_modifyitems(items):
+    """Runs again only the cases that race in Celery itself; the suite would run nearly all of them up to six times."""
+    races = racing_cases()
+    for item in items:
+        for node in item.listchain():
+            node.own_markers[:] = [marker for marker in node.own_markers if marker.name != "flaky"]
+        if item.nodeid.removeprefix("t/integration/") in races:
+            item.add_marker(pytest.mark.flaky(reruns=RERUNS, reruns_delay=1))
+
+
+def racing_cases():
+    path = Path(__file__).with_name("racing.toml")
+    return {case["name"] for case in tomllib.loads(path.read_text()).get("case", [])}
+
+
 class Recorder:
-    """Notes each case's outcome; of a case that is run again, the last run counts."""
+    """Notes each case's outcome, and why it was run again; of a case that is run again, the last run counts."""
 
     def __init__(self, path):
         self.file = open(path, "a", buffering=1)
         self.outcomes = {}
         self.started = {}
+        self.reruns = {}
 
     def pytest_runtest_logstart(self, nodeid):
-        self.started[nodeid] = time.monotonic()
+        self.started.setdefault(nodeid, time.monotonic())
 
     def pytest_runtest_logreport(self, report):
         if report.outcome == "passed" and report.when == "setup":
@@ -78,6 +98,8 @@ class Recorder:
         elif report.outcome in ("failed", "rerun"):
             self.outcomes[report.nodeid] = ("failed", reason(report))
             keep_evidence(report.nodeid)
+            if report.outcome == "rerun":
+                self.reruns.setdefault(report.nodeid, []).append(reason(report))
         elif report.outcome == "skipped" and self.outcomes.get(report.nodeid, PASSED) == PASSED:
             outcome = "xfailed" if hasattr(report, "wasxfail") else "skipped"
             self.outcomes[report.nodeid] = (outcome, reason(report))
@@ -86,6 +108,8 @@ class Recorder:
         outcome, why = self.outcomes.get(nodeid, PASSED)
         seconds = round(time.monotonic() - self.started[nodeid], 1)
         line = {"case": nodeid, "outcome": outcome, "seconds": seconds, "reason": why}
+        if nodeid in self.reruns:
+            line["reruns"] = self.reruns[nodeid]
         self.file.write(json.dumps(line) + "\n")
 
 

@@ -51,6 +51,7 @@ def main():
             save_control(options.celery, results)
         report(results, lambda result: result["outcome"] not in GOOD)
         return 0
+    report_reruns(results)
     return compare(results, control, options)
 
 
@@ -164,6 +165,18 @@ def compare(results, control, options):
     good = sum(not bad(case) for case in results)
     print(f"{good} passed, {failures} failed, {len(results) - good - failures} skipped")
     return 1 if failures else 0
+
+
+def report_reruns(results):
+    """Names the cases that were run again, with what Celery races in and what came of it."""
+    races = {entry["name"]: entry["reason"] for entry in tomllib.loads((HERE / "racing.toml").read_text()).get("case", [])}
+    again = {case: result for case, result in results.items() if result.get("reruns")}
+    rows = []
+    for case, result in again.items():
+        why = f"{races.get(short(case), '')}; seen: {result['reruns'][-1]}"
+        rows.append((short(case), f"{len(result['reruns'])} time(s)", result["outcome"], why))
+    table(("run again", "how often", "in the end", "why"), rows)
+    print(f"{len(again)} case(s) run again, of {len(races)} that race in Celery itself")
 
 
 def report(results, wanted):

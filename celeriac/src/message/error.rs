@@ -191,7 +191,7 @@ impl ProtocolError {
     pub(super) fn lone_surrogate(what: &str, text: &Value) -> Self {
         Self::encode(
             what,
-            format!("the text {} has a lone surrogate, which only json can carry", shown(text)),
+            format!("the text {} has a lone surrogate, which only json and yaml can carry", shown(text)),
         )
     }
 

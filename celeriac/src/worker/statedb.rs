@@ -70,11 +70,14 @@ impl StateDb {
                             log::info!(path:% = self.path.display(), count; "Revoked tasks are kept in {} again, after {count} failed attempt(s)", self.path.display());
                         }
                     }
-                    Err(error) => {
-                        if let Some(count) = failures.note(&error.to_string()) {
+                    Err(error) => match failures.note(&error.to_string()) {
+                        Some(count) => {
                             log::error!(error:% = error, count; "Revoked tasks are not kept ({count} attempt(s) so far, the next in a second): {error}");
                         }
-                    }
+                        None => {
+                            log::debug!(error:% = error; "The state file cannot be written again: {error}")
+                        }
+                    },
                 }
             }
             if is_last {

@@ -9,7 +9,8 @@ use crate::stage::Stage;
 
 /// Broker and backend by `rediss://localhost`.
 fn stage(redis: &RedisServer) -> Stage {
-    Stage::at(format!("rediss://localhost:{}/1", redis.tls_port()))
+    // A busy machine takes its time for handshakes.
+    Stage::at(format!("rediss://localhost:{}/1", redis.tls_port())).set("celeriac_publish_timeout", 60)
 }
 
 #[test]

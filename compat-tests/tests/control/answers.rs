@@ -308,12 +308,11 @@ fn a_state_file_that_cannot_be_written_is_named_once_until_it_can() {
     let inner = folder.path().join("inner");
     std::fs::create_dir(&inner).unwrap();
     let mut worker =
-        stage.rust_worker(&format!("-n rs@host -c 1 --statedb {}", inner.join("state").display()));
+        stage.rust_worker(&format!("-n rs@host -c 1 -l debug --statedb {}", inner.join("state").display()));
     std::fs::remove_dir_all(&inner).unwrap();
     stage.script("ask('revoke', ['rs@host'], task_id=['one'])\nshow(1)");
     worker.wait_for_line("Revoked tasks are not kept", SOON);
-    // It is tried each second.
-    std::thread::sleep(compat_tests::secs(3));
+    worker.wait_for_line("cannot be written again", SOON);
     std::fs::create_dir(&inner).unwrap();
     worker.wait_for_line(r"kept in .* again, after [2-9] failed attempt", SOON);
     assert_eq!(worker.lines_with("Revoked tasks are not kept").len(), 1);

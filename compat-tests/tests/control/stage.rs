@@ -24,7 +24,7 @@ impl Stage {
     /// A worker in Rust that is ready; `-n NAME` and more, as `celery worker` takes it.
     pub(crate) fn rust_worker(&self, arguments: &str) -> Process {
         let mut command = Command::new(binary("tools-worker"));
-        command.args(arguments.split_whitespace()).args(["-l", "info"]);
+        command.args(["-l", "info"]).args(arguments.split_whitespace());
         command.env("CELERY_BROKER_URL", self.redis.url()).env("CELERY_RESULT_BACKEND", self.redis.url());
         command.env("CELERY_WORKER_POOL_RESTARTS", "1");
         let mut worker = Process::spawn(arguments, &command);

@@ -182,6 +182,10 @@ fn die(crash: Crash, two_databases: bool) {
         stage.set(name, value);
     }
     let mix = Mix::send(&stage);
+    if crash.faults.iter().any(|point| point.starts_with("eta.")) {
+        // They are still to come when the victim is ready, however long that takes.
+        stage.send_due(9000, 4, 10.0, 1.0);
+    }
     for (index, point) in crash.faults.iter().enumerate() {
         let mut victim = stage.victim(&format!("{point}=kill"), VICTIM_SLOTS);
         if crash.stops && index + 1 == crash.faults.len() {

@@ -109,7 +109,10 @@ pub(super) fn command() -> Command {
                 .long("umask")
                 .value_name("MASK")
                 .help("Permissions that new files do not get: 022"),
-            Arg::new("executable").long("executable").value_name("PATH").hide(true),
+            Arg::new("executable")
+                .long("executable")
+                .value_name("PATH")
+                .help("Without effect: there is no Python to go on in"),
         ])
         .next_help_heading("Embedded beat options")
         .args([

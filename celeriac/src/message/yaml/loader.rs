@@ -6,7 +6,7 @@ use super::super::error::ProtocolError;
 use super::super::reader::MAX_DEPTH;
 use super::super::{Map, Value};
 use super::resolve::{Kind, construct, construct_tagged, resolve};
-use super::{NAME, key_text, plain, refused};
+use super::{NAME, escapes, key_text, plain, refused};
 use crate::stack::deeper;
 
 const TAG_PREFIX: &str = "tag:yaml.org,2002:";
@@ -21,8 +21,9 @@ pub(in super::super) fn loads(data: &[u8]) -> Result<Value, ProtocolError> {
     let text = std::str::from_utf8(data).map_err(|error| ProtocolError::decode(NAME, error))?;
     let mut options = Options::default();
     (options.flow_nesting_limit, options.block_nesting_limit) = (MAX_DEPTH, MAX_DEPTH);
-    let parser = Parser::new_from_str_with_options(text, options);
-    let mut loader = Loader { parser, anchors: Vec::new(), copied: 0 };
+    let (text, mark) = escapes::hide(text);
+    let parser = Parser::new_from_str_with_options(&text, options);
+    let mut loader = Loader { parser, mark, anchors: Vec::new(), copied: 0 };
     loop {
         match loader.next()? {
             Event::StreamEnd => return Ok(Value::Null),
@@ -40,6 +41,8 @@ pub(in super::super) fn loads(data: &[u8]) -> Result<Value, ProtocolError> {
 
 struct Loader<'a> {
     parser: Parser<'a, StrInput<'a>>,
+    /// What stands for the `\u` of a lone surrogate.
+    mark: Option<char>,
     /// Anchored values by their ids.
     anchors: Vec<(usize, Value)>,
     /// Bytes that anchors and aliases took so far.
@@ -71,7 +74,10 @@ impl<'a> Loader<'a> {
             return Err(ProtocolError::TooDeep { limit: MAX_DEPTH });
         }
         let (value, anchor) = match event {
-            Event::Scalar(text, style, anchor, tag) => (scalar(&text, style, tag.as_deref())?, anchor),
+            Event::Scalar(text, style, anchor, tag) => match self.mark.filter(|mark| text.contains(*mark)) {
+                None => (scalar(&text, style, tag.as_deref())?, anchor),
+                Some(mark) => (escaped(&text, mark, style, tag.as_deref())?, anchor),
+            },
             Event::SequenceStart(_, anchor, tag) => {
                 let value = match suffix(tag.as_deref())?.as_deref() {
                     None | Some("seq" | "python/tuple") => deeper(|| self.sequence(depth))?,
@@ -229,6 +235,7 @@ fn size(value: &Value) -> usize {
             entries.iter().map(entry).fold(0, usize::saturating_add)
         }),
         Value::Str(text) | Value::BigInt(text) => text.len(),
+        Value::Surrogates(text) => text.carried().len(),
         Value::Bytes(bytes) => bytes.len(),
         _ => 0,
     };
@@ -243,6 +250,14 @@ fn suffix(tag: Option<&Tag>) -> Result<Option<String>, ProtocolError> {
             Some(suffix) => Ok(Some(suffix.into_owned())),
             None => Err(refused(tag)),
         },
+    }
+}
+
+/// A scalar in which something stands for the `\u` of lone surrogates.
+fn escaped(text: &str, mark: char, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, ProtocolError> {
+    match suffix(tag)?.as_deref() {
+        None | Some("str") if style == ScalarStyle::DoubleQuoted => Ok(escapes::quoted(text, mark)),
+        _ => scalar(&escapes::literal(text, mark), style, tag),
     }
 }
 

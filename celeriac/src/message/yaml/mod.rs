@@ -4,6 +4,7 @@
 //! a date.
 
 mod big;
+mod escapes;
 mod loader;
 mod resolve;
 mod write;
@@ -39,6 +40,7 @@ fn plain(text: &str) -> Value {
 fn key_text(key: Value) -> Result<String, ProtocolError> {
     match key {
         Value::Str(text) => Ok(carried(text)),
+        Value::Surrogates(text) => Ok(text.into_carried()),
         Value::Null | Value::Bool(_) | Value::Int(_) | Value::BigInt(_) | Value::Float(_) => {
             Ok(json::dumps(&key))
         }

@@ -30,8 +30,8 @@ fn write(value: &Value, out: &mut String) -> Result<(), ProtocolError> {
         }
         Value::BigInt(digits) => out.push_str(digits),
         Value::Float(number) => write_float(*number, out),
-        Value::Str(text) => write_str(text, out),
-        Value::Surrogates(_) => return Err(ProtocolError::lone_surrogate(NAME, value)),
+        Value::Str(text) => write_text(text.chars().map(u32::from), out),
+        Value::Surrogates(text) => write_text(text.code_points(), out),
         Value::List(_) | Value::Map(_) => return deeper(|| write_container(value, out)),
         Value::Bytes(bytes) => {
             let _ = write!(out, "!!binary \"{}\"", STANDARD.encode(bytes));
@@ -58,10 +58,7 @@ fn write_container(value: &Value, out: &mut String) -> Result<(), ProtocolError>
                 out.push_str(if index > 0 { ", " } else { "" });
                 // A quoted key of more than 1024 characters has to be announced.
                 out.push_str(if key.len() > 128 { "? " } else { "" });
-                match Value::from(key.as_str()) {
-                    Value::Str(key) => write_str(&key, out),
-                    key => return Err(ProtocolError::lone_surrogate(NAME, &key)),
-                }
+                write(&Value::from(key.as_str()), out)?;
                 out.push_str(": ");
                 write(item, out)?;
             }
@@ -90,21 +87,20 @@ fn write_float(number: f64, out: &mut String) {
     }
 }
 
-fn write_str(text: &str, out: &mut String) {
+/// Writes code points, lone surrogates among them, as PyYAML writes them.
+fn write_text(points: impl Iterator<Item = u32>, out: &mut String) {
     out.push('"');
-    for character in text.chars() {
-        let _ = match character {
-            '"' => write!(out, "\\\""),
-            '\\' => write!(out, "\\\\"),
-            ' '..='~' => {
+    for point in points {
+        let _ = match (char::from_u32(point), point) {
+            (Some('"'), _) => write!(out, "\\\""),
+            (Some('\\'), _) => write!(out, "\\\\"),
+            (Some(character @ ' '..='~'), _) => {
                 out.push(character);
                 Ok(())
             }
-            _ => match u32::from(character) {
-                code @ ..0x100 => write!(out, "\\x{code:02X}"),
-                code @ 0x100..0x1_0000 => write!(out, "\\u{code:04X}"),
-                code => write!(out, "\\U{code:08X}"),
-            },
+            (_, ..0x100) => write!(out, "\\x{point:02X}"),
+            (_, 0x100..0x1_0000) => write!(out, "\\u{point:04X}"),
+            _ => write!(out, "\\U{point:08X}"),
         };
     }
     out.push('"');
