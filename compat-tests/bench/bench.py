@@ -13,7 +13,7 @@ from pathlib import Path
 import pairs
 from contenders import OURS, Bare, Celeriac, RustyCelery, celery_workers
 from designs import compare
-from measures import Drain, Flat, Memory, Payload, Rate, RoundTrip, Sleep, Start
+from measures import Drain, Flat, Memory, Neighbour, Payload, Rate, RoundTrip, Sleep, Start
 from report import Report
 from server import Server
 from soak import soak
@@ -77,6 +77,7 @@ def all_measures(arguments):
         Start(),
         Memory(),
         Flat(),
+        Neighbour(),
         Payload(1, 50_000),
         Payload(100, 2_000),
     ]

@@ -252,6 +252,35 @@ class Payload:
             return {self.rate: left / (time.monotonic() - began), self.peak: peak}
 
 
+class Neighbour:
+    """What a queue that the server refuses costs the healthy one beside it: two workers drain side by side on one server, one
+    of which is also to consume from a key that is no list."""
+
+    key = "neighbour"
+    ratio = Figure("rate of a healthy queue beside a refused one, of that beside a good one", "%", "more")
+    figures = [ratio]
+
+    def wants(self, contender):
+        return contender.name == OURS
+
+    def run(self, contender, server, scale):
+        count = max(50_000, int(3 * contender.sizes.drain * scale))
+        server.client.set("refused", "no list")
+        healthy = ("beside", "alone")
+        for queue in healthy:
+            server.push("bench.noop", count, queue=queue)
+        waiting = lambda: [server.client.llen(queue) for queue in healthy]
+        beside = contender.start(server, results=False, options=["-n", "beside@bench", "-Q", "beside,refused"])
+        alone = contender.start(server, results=False, options=["-n", "alone@bench", "-Q", "alone,empty"])
+        with beside, alone:
+            # What they fetch ahead at once is no rate.
+            wait_until(60, lambda: max(waiting()) < 0.9 * count, pause=0.001)
+            before = waiting()
+            wait_until(PATIENCE, lambda: min(waiting()) < 0.2 * count, pause=0.001)
+            done = [were - are for were, are in zip(before, waiting())]
+            return {self.ratio: 100 * done[0] / done[1]}
+
+
 def ready(worker, server):
     """Waits until a worker has run a first task; its number is far from all others, since no success is stored twice."""
     number = server.pushed = 10**9

@@ -20,6 +20,7 @@ WAYS = [
     "takes other arguments",
     "replaces itself with nothing",
     "is rejected",
+    # Its errbacks have as long.
     "runs out of time",
     "is terminated",
     "is revoked",
@@ -132,7 +133,7 @@ class Generator:
             "takes other arguments": lambda: task("sleep", 1, 2, 3),
             "replaces itself with nothing": lambda: task("swap_nothing"),
             "is rejected": lambda: task("reject"),
-            "runs out of time": lambda: task("sleep", 60).set(time_limit=2),
+            "runs out of time": lambda: task("sleep", 60).set(time_limit=5),
             "is terminated": lambda: task("sleep", 60).set(task_id=f"terminated-{self.case}"),
             "is revoked": lambda: task("wrap").set(task_id=f"revoked-{self.case}"),
             "expires": lambda: task("wrap").set(expires=-1),

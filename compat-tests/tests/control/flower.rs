@@ -190,3 +190,33 @@ show(answers)
     assert_eq!(message("shutdown"), ok("Shutting down!"));
     assert!(worker.wait(SOON).success());
 }
+
+#[test]
+fn flower_shows_what_the_caller_shows_of_hidden_arguments() {
+    let stage = Stage::new();
+    let _worker = stage.rust_worker("-n rs@host -c 3");
+    let (_flower, url) = flower(&stage);
+    let found = stage.script(&format!(
+        r#"{}
+wait_until("events are on", lambda: ask("enable_events", ["rs@host"])["rs@host"]["ok"] == "task events already enabled")
+word, hidden = "s3cret", dict(argsrepr="<hidden>", kwargsrepr="<nothing>")
+secret = lambda how: app.signature("tools.secret", args=(how, word))
+ids = {{how: secret(how).apply_async(**hidden).id for how in ("done", "retry", "args", "replace", "canvas", "exceeded")}}
+ids["link"] = "linked"
+add.s(1, 1).set(link=[secret("retry").set(immutable=True, task_id="linked", **hidden)]).apply_async()
+task = lambda id: get("/api/task/info/" + id)
+ended = lambda id: task(id)[0] == 200 and task(id)[1]["state"] in ("SUCCESS", "FAILURE")
+wait_until("flower knows the ends", lambda: all(map(ended, ids.values())))
+everything = [get("/api/tasks")[1], [get("/task/" + id)[1] for id in ids.values()], [task(id) for id in ids.values()]]
+show([{{how: [task(id)[1]["args"], task(id)[1]["kwargs"]] for how, id in ids.items()}}, str(everything).count(word), str(everything).count("hidden")])
+"#,
+        calls(&url)
+    ));
+    let shown = found[0].as_object().unwrap();
+    assert_eq!(shown.len(), 7);
+    for (how, shown) in shown {
+        assert_eq!(*shown, json!(["<hidden>", "<nothing>"]), "{how}");
+    }
+    assert_eq!(found[1], 0, "the word stands nowhere");
+    assert!(found[2].as_u64().unwrap() > 20, "but what hides it does: {}", found[2]);
+}

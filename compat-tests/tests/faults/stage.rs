@@ -168,6 +168,8 @@ impl Stage {
         let mut config = Config::default();
         config.set("broker_url", url).unwrap();
         config.set("result_backend", &self.results_url(url)).unwrap();
+        // Thousands of tasks at once take their time on a busy machine.
+        config.set("celeriac_publish_timeout", "60").unwrap();
         Celery::new("faults", config).unwrap()
     }
 

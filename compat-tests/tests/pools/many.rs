@@ -34,6 +34,7 @@ async fn ten_thousand_sleeping_tasks_take_less_than_150_mb() {
     let mut config = Config::default();
     config.set("broker_url", &redis.url()).unwrap();
     config.set("result_backend", &redis.url()).unwrap();
+    config.set("celeriac_publish_timeout", "60").unwrap();
     let app = Celery::new("client", config).unwrap();
     let sleep = || Signature::new("bench.sleep").arg(3600.0);
     app.apply(group((0..count).map(|_| sleep()))).await.unwrap();
