@@ -82,9 +82,9 @@ pub enum Error {
         /// What was expected and what was found.
         reason: String,
     },
-    /// The worker cannot start as it was built.
-    #[error("cannot start the worker: {0}")]
-    Worker(String),
+    /// The worker cannot start as it was built, or has lost a part of itself.
+    #[error(transparent)]
+    Worker(#[from] crate::worker::WorkerError),
 }
 
 impl fmt::Debug for Error {

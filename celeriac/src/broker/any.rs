@@ -250,25 +250,27 @@ impl Broker {
         }
     }
 
-    /// Returns a consumer that hands messages to the receiver that `make` builds.
+    /// Returns the receiver that `make` builds, and a consumer that hands messages to it.
     pub(crate) fn consumer<R: Receiver>(
         &self,
         options: ConsumerOptions,
         config: &Config,
         backend: Option<&Backend>,
         make: impl FnOnce(ConsumerHandle) -> Arc<R>,
-    ) -> Consumer<R> {
+    ) -> (Arc<R>, Consumer<R>) {
         match &self.kind {
             Kind::Redis(queues) => {
                 let result_key = backend
                     .filter(|_| options.keeps_results)
                     .and_then(|backend| Some(backend.redis()?.task_key(&options.hostname)));
                 let options = redis::ConsumerOptions::new(options, config, result_key);
-                Consumer::Redis(Box::new(redis::Consumer::new(queues, options, make)))
+                let consumer = redis::Consumer::new(queues, options, make);
+                (Arc::clone(consumer.receiver()), Consumer::Redis(Box::new(consumer)))
             }
             #[cfg(feature = "testing")]
             Kind::Memory(broker) => {
-                Consumer::Memory(memory::Consumer::new(broker, options.queues, options.hostname, make))
+                let consumer = memory::Consumer::new(broker, options.queues, options.hostname, make);
+                (Arc::clone(consumer.receiver()), Consumer::Memory(consumer))
             }
         }
     }

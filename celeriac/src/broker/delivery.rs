@@ -32,9 +32,9 @@ pub(crate) trait Receiver: Send + Sync + 'static {
     /// How many more messages are wanted now.
     fn capacity(&self) -> usize;
     /// Takes one message.
-    fn receive(&self, delivery: Delivery) -> Taken;
+    fn receive(self: &Arc<Self>, delivery: Delivery) -> Taken;
     /// Settles in another way what the server refuses for good.
-    fn refused(&self, hopeless: Hopeless);
+    fn refused(self: &Arc<Self>, hopeless: Hopeless);
 }
 
 /// Who is told when a settlement is refused for good; the broker passes it on as it is.

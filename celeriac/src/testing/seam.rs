@@ -97,7 +97,7 @@ impl Receiver for Taker {
         self.room.load(Ordering::SeqCst)
     }
 
-    fn receive(&self, delivery: Delivery) -> Taken {
+    fn receive(self: &Arc<Self>, delivery: Delivery) -> Taken {
         let Delivery { serial, queue, message, was_parked } = delivery;
         self.room.fetch_sub(1, Ordering::SeqCst);
         let message = message.map(|parts| parts.message()).map_err(|refused| refused.0.to_string());
@@ -106,7 +106,7 @@ impl Receiver for Taker {
         if self.acks_early { Taken::Acknowledged } else { Taken::Held }
     }
 
-    fn refused(&self, hopeless: Hopeless) {
+    fn refused(self: &Arc<Self>, hopeless: Hopeless) {
         log::error!("settlement {} is refused: {}", hopeless.number, hopeless.refusal);
     }
 }
@@ -135,7 +135,7 @@ impl TestConsumer {
         let mut made = None;
         let taker = Arc::new(Taker { deliveries: sender, room: Arc::clone(&room), acks_early });
         let broker = app.broker().clone();
-        let consumer = broker.consumer(options, app.config(), app.result_backend(), |handle| {
+        let (_, consumer) = broker.consumer(options, app.config(), app.result_backend(), |handle| {
             made = Some(handle);
             taker
         });

@@ -17,7 +17,7 @@ use crate::app::{AsyncResult, Celery, Error, Result};
 use crate::broker::memory::Server;
 use crate::message::Signature;
 use crate::node::WorkerState;
-use crate::worker::{Stopped, Worker};
+use crate::worker::{Stopped, Worker, WorkerError};
 
 /// How much time of the test one call may take.
 const LIMIT: Duration = Duration::from_secs(7 * 86_400);
@@ -75,11 +75,7 @@ impl TestWorker {
     async fn start_as(worker: Worker, is_real_time: bool) -> Result<Self> {
         let app = worker.app().clone();
         if app.broker().memory().is_none_or(|broker| !broker.server().clock().is_simulated()) {
-            let hint =
-                "hint: make the application with celeriac::testing::app, or from celeriac::testing::config";
-            return Err(Error::Worker(format!(
-                "a test worker needs a broker in memory whose clock can be paused\n{hint}"
-            )));
+            return Err(WorkerError::NotInMemory.into());
         }
         let running = Arc::new(Running {
             server: Arc::clone(server(&app)),
@@ -90,7 +86,7 @@ impl TestWorker {
         let (work, works) = channel();
         let thread = std::thread::Builder::new().name("test-worker".to_owned());
         let thread = thread.spawn(move || serve(&works, is_real_time));
-        let thread = thread.map_err(|error| Error::Worker(format!("it has no thread: {error}")))?;
+        let thread = thread.map_err(|error| WorkerError::NoThread { reason: error.to_string() })?;
         let started = Self { app, work: Some(work), thread: Some(thread), running, is_real_time };
         let (ready, is_ready) = oneshot::channel();
         let ready = Mutex::new(Some(ready));
@@ -203,7 +199,9 @@ impl TestWorker {
         let worker = running.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.call(async move {
             match worker {
-                Some(worker) => worker.await.map_err(|error| Error::Worker(error.to_string()))?,
+                Some(worker) => worker
+                    .await
+                    .map_err(|error| WorkerError::TestWorkerEnded { reason: format!(": {error}") })?,
                 None => Ok(Stopped::default()),
             }
         })
@@ -215,7 +213,7 @@ impl TestWorker {
         &self,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        let gone = || Error::Worker("the test worker has ended".to_owned());
+        let gone = || Error::from(WorkerError::TestWorkerEnded { reason: String::new() });
         let (answer, answered) = oneshot::channel();
         let work: Work = Box::new(move |runtime| {
             // Whoever waits may have been cancelled.
@@ -242,7 +240,7 @@ impl Running {
         loop {
             turns.borrow_and_update();
             if self.has_ended() {
-                return Err(Error::Worker("the worker has ended".to_owned()));
+                return Err(WorkerError::TestWorkerEnded { reason: String::new() }.into());
             }
             if !self.is_quiet() {
                 // The consumer makes a turn after each change, and when a task has ended.
@@ -274,8 +272,8 @@ impl Running {
 }
 
 fn ended_early<T>(ended: std::result::Result<Result<Stopped>, tokio::task::JoinError>) -> Result<T> {
-    ended.map_err(|error| Error::Worker(error.to_string()))??;
-    Err(Error::Worker("the worker has ended".to_owned()))
+    ended.map_err(|error| WorkerError::TestWorkerEnded { reason: format!(": {error}") })??;
+    Err(WorkerError::TestWorkerEnded { reason: String::new() }.into())
 }
 
 /// Does one work after the other in a runtime that stands still in between.

@@ -53,7 +53,7 @@ impl Autoscale {
         let mut grown = Instant::now();
         loop {
             tokio::select! {
-                () = runtime.stopping.cancelled() => return,
+                () = runtime.life.stopping.cancelled() => return,
                 () = tokio::time::sleep(INTERVAL) => {}
             }
             let Some(Bounds { min, max }) = runtime.autoscale.bounds() else { return };

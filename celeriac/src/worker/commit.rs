@@ -101,7 +101,7 @@ impl Runtime {
             self.settle(Settlement { serial, disposition, batch, answers: listener, owner, replaces });
             if let (Some(answers), Some(request)) = (answers, request) {
                 let (runtime, request) = (Arc::clone(self), request.clone());
-                self.background.spawn(async move {
+                self.life.background.spawn(async move {
                     // What is given up is settled by its owner.
                     if let Some(Ok(answers)) = runtime.carried_out(answers).await {
                         runtime.follow_claims(claims, answers, &request).await;
@@ -198,7 +198,7 @@ impl Runtime {
         };
         if !claims.is_empty() {
             let (runtime, request) = (Arc::clone(self), request.clone());
-            self.background.spawn(async move { runtime.follow_claims(claims, answers, &request).await });
+            self.life.background.spawn(async move { runtime.follow_claims(claims, answers, &request).await });
         }
         left
     }
@@ -243,7 +243,7 @@ impl Runtime {
                 Ok(outcome) => Some(outcome),
                 Err(_) => std::future::pending().await,
             },
-            () = async { self.hurry.cancelled().await; sleep(LAST_ANSWER).await } => None,
+            () = async { self.life.hurry.cancelled().await; sleep(LAST_ANSWER).await } => None,
         }
     }
 

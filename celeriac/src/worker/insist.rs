@@ -119,7 +119,7 @@ impl Attempts {
         let pause = if lasts { AGAIN } else { self.backoff.next() };
         tokio::select! {
             () = tokio::time::sleep(pause) => Ok(()),
-            () = runtime.hurry.cancelled() => Err(Uncommitted::Ending(refusal)),
+            () = runtime.life.hurry.cancelled() => Err(Uncommitted::Ending(refusal)),
         }
     }
 }

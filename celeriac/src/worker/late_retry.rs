@@ -31,14 +31,14 @@ impl Runtime {
             return;
         }
         let runtime = Arc::clone(self);
-        self.background.spawn(async move {
+        self.life.background.spawn(async move {
             for pause in LOOKS {
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
-                    () = runtime.stopping.cancelled() => {}
+                    () = runtime.life.stopping.cancelled() => {}
                 }
                 match runtime.restore_outcome(&outcome).await {
-                    Ok(false) if !runtime.stopping.is_cancelled() => {}
+                    Ok(false) if !runtime.life.stopping.is_cancelled() => {}
                     Ok(_) => return,
                     Err(error) => {
                         log::debug!(task_id = outcome.task_id.as_str(), error:% = error; "Cannot look at the result of {}: {error}", outcome.task_id);

@@ -35,7 +35,7 @@ async fn read(runtime: &Runtime, mut persistence: Persistence) -> Result<(), Bro
         log::error!(broker:% = broker, error:% = error, attempt; "Cannot connect to broker: {error}. Trying again in {seconds:.2} s (attempt {attempt})");
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = runtime.stopping.cancelled() => return Ok(()),
+            () = runtime.life.stopping.cancelled() => return Ok(()),
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Where a run takes place. A task begins, and an early acknowledgement is sent, only when it has its place.
 
+use super::job::Job;
 use super::processes::Held;
-use super::request::Job;
 use super::runtime::Runtime;
 use super::threads::{self, Seat};
 use crate::task::{Handler, TaskDefinition};
@@ -55,7 +55,7 @@ impl Job {
         let place = tokio::select! {
             biased;
             place = runtime.place(&self.definition) => place,
-            () = runtime.stopping.cancelled() => {
+            () = runtime.life.stopping.cancelled() => {
                 runtime.slots.submit(self);
                 return None;
             }

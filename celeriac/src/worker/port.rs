@@ -18,39 +18,48 @@ use crate::task::TaskDefinition;
 /// How many revocations are stored in a round trip.
 const REVOKED_AT_A_TIME: usize = 500;
 
-impl WorkerPort for Runtime {
+/// A worker as remote control sees it.
+pub(super) struct Port(Arc<Runtime>);
+
+impl Port {
+    pub(super) fn new(runtime: &Arc<Runtime>) -> Arc<Self> {
+        Arc::new(Self(Arc::clone(runtime)))
+    }
+}
+
+impl WorkerPort for Port {
     fn config(&self) -> &Config {
-        self.app.config()
+        self.0.app.config()
     }
 
     fn codecs(&self) -> &Codecs {
-        self.app.codecs()
+        self.0.app.codecs()
     }
 
     fn state(&self) -> &Arc<WorkerState> {
-        &self.state
+        &self.0.state
     }
 
     fn tasks(&self) -> Vec<Arc<TaskDefinition>> {
-        self.registry.values().map(|definition| self.with_limits(definition)).collect()
+        self.0.registry.values().map(|definition| self.0.with_limits(definition)).collect()
     }
 
     fn queues(&self) -> Vec<QueueInfo> {
-        self.consumed()
+        self.0.consumed()
     }
 
     fn prefetch_count(&self) -> usize {
-        self.prefetch_limit().unwrap_or(0)
+        self.0.prefetch_limit().unwrap_or(0)
     }
 
     fn pool(&self) -> PoolInfo {
         let seconds = |limit: Option<std::time::Duration>| limit.map_or(0.0, |limit| limit.as_secs_f64());
-        let config = self.app.config();
+        let config = self.0.app.config();
         PoolInfo {
             implementation: "celeriac.worker:Slots".to_owned(),
-            max_concurrency: self.slots.limit(),
-            processes: match self.processes.pids() {
-                pids if pids.is_empty() => vec![self.state.pid],
+            max_concurrency: self.0.slots.limit(),
+            processes: match self.0.processes.pids() {
+                pids if pids.is_empty() => vec![self.0.state.pid],
                 pids => pids,
             },
             max_tasks_per_child: config.worker_max_tasks_per_child,
@@ -59,70 +68,71 @@ impl WorkerPort for Runtime {
     }
 
     fn resize_pool(&self, slots: usize) {
-        self.slots.resize(slots);
-        self.processes.resize(slots);
-        self.consumer.wake();
+        self.0.slots.resize(slots);
+        self.0.processes.resize(slots);
+        self.0.consumer.wake();
     }
 
     fn restart_pool(&self) {
         log::info!("Restarting the pool: child processes are replaced, other tasks share the worker's");
-        self.processes.restart();
+        self.0.processes.restart();
     }
 
     fn autoscaler(&self) -> Option<AutoscalerInfo> {
-        let bounds = self.autoscale.bounds()?;
+        let bounds = self.0.autoscale.bounds()?;
         Some(AutoscalerInfo {
             max: bounds.max,
             min: bounds.min,
-            current: self.slots.limit(),
-            qty: self.state.pressing(),
+            current: self.0.slots.limit(),
+            qty: self.0.state.pressing(),
         })
     }
 
     fn set_autoscale(&self, max: Option<usize>, min: Option<usize>) -> Option<(usize, usize)> {
-        let bounds = self.autoscale.change(max, min)?;
-        self.resize_pool(self.slots.limit().clamp(bounds.min, bounds.max));
+        let bounds = self.0.autoscale.change(max, min)?;
+        self.resize_pool(self.0.slots.limit().clamp(bounds.min, bounds.max));
         Some((bounds.max, bounds.min))
     }
 
     fn set_rate_limit(&self, task: &str, limit: Option<RateLimit>, text: &str) {
-        let Some(definition) = self.registry.get(task) else { return };
-        lock(&self.rate_texts).insert(Arc::clone(&definition.name), text.to_owned());
-        if self.config().worker_disable_rate_limits {
+        let Some(definition) = self.0.registry.get(task) else { return };
+        lock(&self.0.rate_texts).insert(Arc::clone(&definition.name), text.to_owned());
+        if self.0.config().worker_disable_rate_limits {
             return;
         }
-        for job in self.rate_limits.set(&definition.name, limit.map_or(0.0, RateLimit::rate)) {
-            self.slots.submit(job);
+        for job in self.0.rate_limits.set(&definition.name, limit.map_or(0.0, RateLimit::rate)) {
+            self.0.slots.submit(job);
         }
     }
 
     fn set_time_limits(&self, task: &str, limits: TimeLimit) {
-        if let Some(definition) = self.registry.get(task) {
-            lock(&self.time_limits).insert(Arc::clone(&definition.name), limits);
+        if let Some(definition) = self.0.registry.get(task) {
+            lock(&self.0.time_limits).insert(Arc::clone(&definition.name), limits);
         }
     }
 
     fn add_queue(&self, queue: QueueInfo) {
-        if let Some(runtime) = self.this.upgrade() {
-            runtime.consume(&queue);
-            self.handle.spawn(async move { runtime.bind(&queue).await });
-        }
+        self.0.consume(&queue);
+        let runtime = Arc::clone(&self.0);
+        self.0.handle.spawn(async move { runtime.bind(&queue).await });
     }
 
     fn cancel_queue(&self, queue: &str) {
-        self.cease(queue);
+        self.0.cease(queue);
     }
 
     fn terminate(&self, serial: u64, signum: i32) {
-        if let Some(known) = self.state.requests().get_mut(&serial) {
+        if let Some(known) = self.0.state.requests().get_mut(&serial) {
             known.signum = Some(signum);
             known.terminate.cancel();
         }
     }
 
     fn store_revoked(&self, ids: Vec<String>) -> BoxFuture<'static, ()> {
-        let Some(backend) = self.app.result_backend().cloned() else { return std::future::ready(()).boxed() };
-        let storing = self.handle.spawn(async move {
+        let Some(backend) = self.0.app.result_backend().cloned() else {
+            return std::future::ready(()).boxed();
+        };
+        let storing = self.0.handle.spawn(async move {
             for ids in ids.chunks(REVOKED_AT_A_TIME) {
                 if let Err(error) = store_revoked(&backend, ids).await {
                     log::warn!(task_id = ids[0].as_str(), count = ids.len(), error:% = error; "The revocation of {} task(s), the first {}, could not be stored: {error}", ids.len(), ids[0]);
@@ -137,8 +147,8 @@ impl WorkerPort for Runtime {
     }
 
     fn apply(&self, signature: Signature) {
-        let app = self.app.clone();
-        self.handle.spawn(async move {
+        let app = self.0.app.clone();
+        self.0.handle.spawn(async move {
             let name = signature.task.clone();
             if let Err(error) = app.apply(signature).await {
                 log::error!(task_name = name.as_str(), error:% = error; "Could not call task {name}: {error}");
@@ -147,32 +157,32 @@ impl WorkerPort for Runtime {
     }
 
     fn shut_down(&self) {
-        self.stopping.cancel();
-        self.consumer.wake();
+        self.0.life.stopping.cancel();
+        self.0.consumer.wake();
     }
 
     fn counters(&self) -> String {
-        self.counters.text()
+        self.0.counters.text()
     }
 
     fn refusals(&self) -> Vec<Refusal> {
-        self.health.refusals()
+        self.0.health.refusals()
     }
 
     fn condition(&self) -> Condition {
-        let (free_slots, waiting) = self.slots.load();
+        let (free_slots, waiting) = self.0.slots.load();
         Condition {
-            consumes: self.health.consumes(),
-            is_draining: self.stopping.is_cancelled(),
-            room: self.room(),
+            consumes: self.0.health.consumes(),
+            is_draining: self.0.life.stopping.is_cancelled(),
+            room: self.0.room(),
             free_slots,
             waiting,
-            received: self.health.received(),
-            started: self.state.processed(),
-            consumer_age: self.health.consumer_age(),
-            runtime_age: self.health.runtime_age(),
-            shortage: self.shortage(),
-            troubles: self.consumer.troubles().present(),
+            received: self.0.health.received(),
+            started: self.0.state.processed(),
+            consumer_age: self.0.health.consumer_age(),
+            runtime_age: self.0.health.runtime_age(),
+            shortage: self.0.shortage(),
+            troubles: self.0.consumer.troubles().present(),
         }
     }
 }

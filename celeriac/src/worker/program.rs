@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::runtime::Runtime;
-use super::{Bounds, Parts, Worker, queues};
+use super::autoscale::Bounds;
+use super::builder::{Parts, Worker};
+use super::queues;
 use crate::app::{Celery, Result};
-use crate::backoff::Backoff;
 use crate::config::cli::WorkerOptions;
 use crate::config::{Config, LogLevel};
 use crate::daemon::{self, PidFile, ProcessError, Wanted};
@@ -150,33 +150,6 @@ impl Worker {
             purge: options.purge,
         });
         Ok(worker)
-    }
-}
-
-impl Runtime {
-    /// Empties queues before the first message is taken; a queue that cannot be emptied is tried again.
-    pub(crate) async fn purge(&self, queues: &[String]) {
-        let mut erased = 0;
-        for queue in queues {
-            let mut backoff = Backoff::default();
-            loop {
-                match self.app.broker().purge(queue).await {
-                    Ok(messages) => break erased += messages,
-                    Err(error) => {
-                        let pause = backoff.next();
-                        log::error!(queue = queue.as_str(), error:% = error; "Queue {queue} cannot be purged: {error}. Trying again in {:.1} s", pause.as_secs_f64());
-                        tokio::select! {
-                            () = tokio::time::sleep(pause) => {}
-                            () = self.stopping.cancelled() => return,
-                        }
-                    }
-                }
-            }
-        }
-        if erased > 0 {
-            let messages = if erased == 1 { "message" } else { "messages" };
-            log::warn!(erased; "purge: Erased {erased} {messages} from the queue.");
-        }
     }
 }
 

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::error::WorkerError;
 use super::runtime::Runtime;
-use crate::app::{Error, Result};
+use crate::app::Result;
+use crate::backoff::Backoff;
 use crate::broker::{Binding, Delivery, Receiver};
 use crate::config::Config;
 use crate::control::QueueInfo;
@@ -46,11 +48,7 @@ pub(super) fn default_names(config: &Config) -> Vec<String> {
 /// Source: celery 5.7 `setup_queues` in `celery/worker/worker.py`.
 pub(super) fn declare(config: &Config, names: &[String], hostname: &str) -> Result<Vec<QueueInfo>> {
     let declared = names.iter().map(|name| {
-        let queue = config.queue(name).ok_or_else(|| {
-            Error::Worker(format!(
-                "queue {name:?} is not defined in task_queues\nhint: declare it there, or set task_create_missing_queues"
-            ))
-        })?;
+        let queue = config.queue(name).ok_or_else(|| WorkerError::UndefinedQueue { queue: name.clone() })?;
         Ok(QueueInfo::bound(name, &queue.exchange, queue.exchange_type.as_str(), &queue.routing_key))
     });
     let direct = config.worker_direct.then(|| {
@@ -81,12 +79,12 @@ impl Runtime {
         let mut consumed = lock(&self.consumed);
         consumed.declared.insert(Arc::clone(&name), queue.clone());
         if is_broadcast(queue) {
-            let stop = self.stopping.child_token();
+            let stop = self.life.stopping.child_token();
             if let Some(before) = consumed.broadcasts.insert(name, stop.clone()) {
                 before.cancel();
             }
             let (runtime, queue) = (Arc::clone(self), queue.clone());
-            self.background.spawn_on(async move { runtime.listen(queue, stop).await }, &self.handle);
+            self.life.background.spawn_on(async move { runtime.listen(queue, stop).await }, &self.handle);
             return;
         }
         let mut names = self.consumer.queues().to_vec();
@@ -114,6 +112,37 @@ impl Runtime {
         });
     }
 
+    /// The first queue that is consumed from, or else the default one.
+    pub(super) fn first_queue(&self) -> String {
+        let queues = self.consumer.queues();
+        queues.first().map_or_else(|| self.config().task_default_queue.clone(), |queue| queue.to_string())
+    }
+
+    /// Empties queues before the first message is taken; a queue that cannot be emptied is tried again.
+    pub(crate) async fn purge(&self, queues: &[String]) {
+        let mut erased = 0;
+        for queue in queues {
+            let mut backoff = Backoff::default();
+            loop {
+                match self.app.broker().purge(queue).await {
+                    Ok(messages) => break erased += messages,
+                    Err(error) => {
+                        let pause = backoff.next();
+                        log::error!(queue = queue.as_str(), error:% = error; "Queue {queue} cannot be purged: {error}. Trying again in {:.1} s", pause.as_secs_f64());
+                        tokio::select! {
+                            () = tokio::time::sleep(pause) => {}
+                            () = self.life.stopping.cancelled() => return,
+                        }
+                    }
+                }
+            }
+        }
+        if erased > 0 {
+            let messages = if erased == 1 { "message" } else { "messages" };
+            log::warn!(erased; "purge: Erased {erased} {messages} from the queue.");
+        }
+    }
+
     /// Consumes a queue no longer.
     pub(super) fn cease(&self, queue: &str) {
         let mut names = self.consumer.queues().to_vec();
@@ -126,7 +155,7 @@ impl Runtime {
 
     /// Takes what is published to a fanout exchange. Nobody keeps these messages: what is published while the worker is
     /// away, or is not yet started when it ends, it does not get, as with kombu's `Broadcast` on Redis.
-    async fn listen(&self, queue: QueueInfo, stop: CancellationToken) {
+    async fn listen(self: &Arc<Self>, queue: QueueInfo, stop: CancellationToken) {
         static SERIAL: AtomicU64 = AtomicU64::new(FIRST_SERIAL);
         let topics = [(queue.exchange.name.as_str(), queue.routing_key.as_str())];
         let mut messages = self.app.broker().subscribe(&topics).await;

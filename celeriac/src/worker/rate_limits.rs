@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::request::Job;
+use super::job::Job;
 use super::runtime::Runtime;
 use crate::node::lock;
 
@@ -75,7 +75,7 @@ impl RateLimits {
         if !bucket.is_served {
             bucket.is_served = true;
             let owner = Arc::clone(runtime);
-            runtime.background.spawn(async move { serve(owner, name).await });
+            runtime.life.background.spawn(async move { serve(owner, name).await });
         }
         None
     }
@@ -117,7 +117,7 @@ async fn serve(runtime: Arc<Runtime>, task: Arc<str>) {
             Err(time) => tokio::select! {
                 () = tokio::time::sleep_until(time) => {}
                 () = changed => {}
-                () = runtime.stopping.cancelled() => return,
+                () = runtime.life.stopping.cancelled() => return,
             },
         }
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::completion::Reported;
 use super::completion::{Completion, meta};
-use super::failure::Reported;
 use super::insist::Uncommitted;
 use super::runtime::Runtime;
 use crate::backend::{ExceptionInfo, TaskState};
@@ -29,14 +29,15 @@ pub(crate) struct Standing<'a> {
 
 impl Runtime {
     /// Settles what the consumer could not settle.
-    pub(super) fn settle_otherwise(&self, hopeless: Hopeless) {
+    pub(super) fn settle_otherwise(self: &Arc<Self>, hopeless: Hopeless) {
         let Hopeless { number, serial, owner, refusal, limit, level } = hopeless;
         let context = Context::from_opaque(owner).or_else(|owner| self.context_of(owner));
-        let (Some(runtime), Ok(context)) = (self.this.upgrade(), context) else {
+        let Ok(context) = context else {
             log::error!(refusal:% = refusal; "A settlement is refused, and nobody knows its task any more: {refusal}");
             return;
         };
-        self.background.spawn(async move {
+        let runtime = Arc::clone(self);
+        self.life.background.spawn(async move {
             let standing = Standing { context: Some(&context), replaces: Some(number), level };
             let uncommitted = Uncommitted::Refused { refusal, limit };
             runtime.end_otherwise(serial, standing, uncommitted).await;

@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::request::Job;
+use super::job::Job;
 use super::runtime::Runtime;
 use crate::failpoints::fail_point;
 use crate::node::{Stage, lock};
@@ -66,7 +66,7 @@ impl Schedule {
 
     /// Hands on what is due until the worker stops.
     pub(crate) async fn run(runtime: Arc<Runtime>) {
-        while !runtime.stopping.is_cancelled() {
+        while !runtime.life.stopping.is_cancelled() {
             match runtime.schedule.next() {
                 Ok(job) => {
                     fail_point!("eta.due");
@@ -78,7 +78,7 @@ impl Schedule {
                 Err(wait) => tokio::select! {
                     () = tokio::time::sleep(wait) => {}
                     () = runtime.schedule.sooner.notified() => {}
-                    () = runtime.stopping.cancelled() => return,
+                    () = runtime.life.stopping.cancelled() => return,
                 },
             }
         }
@@ -94,7 +94,7 @@ impl Runtime {
         self.hold(job.serial);
         fail_point!("eta.held");
         self.schedule.add(job, eta);
-        if self.stopping.is_cancelled() {
+        if self.life.stopping.is_cancelled() {
             self.schedule.drain().into_iter().for_each(|job| self.slots.submit(Box::new(job)));
         }
     }

@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout};
@@ -42,14 +41,14 @@ pub(super) async fn wait_for_end(
     let first = tokio::select! {
         shutdown = next(&mut signals) => shutdown,
         () = stop.cancelled() => Shutdown::Warm,
-        () = runtime.stopping.cancelled() => Shutdown::Warm,
+        () = runtime.life.stopping.cancelled() => Shutdown::Warm,
     };
     let grace = runtime.config().celeriac_shutdown_grace;
     let begun = Instant::now();
     let deadline = begun + grace.saturating_sub(LAST_SECONDS.min(grace / 2));
     // Whoever waits for a server is in the way of the end.
     let patience = if grace.is_zero() { begun + PATIENCE } else { deadline };
-    let hurry = runtime.hurry.clone();
+    let hurry = runtime.life.hurry.clone();
     tokio::spawn(async move {
         sleep_until(patience).await;
         hurry.cancel();
@@ -70,13 +69,13 @@ pub(super) async fn wait_for_end(
             () = asked_to_end(&mut signals) => true,
             () = sleep_until(deadline), if !grace.is_zero() => {
                 log::warn!(worker = runtime.state.hostname.as_str(); "The grace of {}s ends: what runs still goes back to its queue", grace.as_secs_f64());
-                runtime.gives_back_all.store(true, Ordering::Relaxed);
+                runtime.life.give_back_all();
                 true
             }
         },
     };
     if is_cold {
-        runtime.hurry.cancel();
+        runtime.life.hurry.cancel();
     }
     let is_interrupted = signals.as_ref().is_some_and(Signals::is_interrupted);
     let is_hangup = signals.as_ref().is_some_and(Signals::restarts);
@@ -108,7 +107,7 @@ async fn next(signals: &mut Option<Signals>) -> Shutdown {
 /// they came from there.
 async fn hand_back_waiting(runtime: &Arc<Runtime>) {
     runtime.slots.close();
-    runtime.stopping.cancel();
+    runtime.life.stopping.cancel();
     runtime.consumer.wake();
     fail_point!("shutdown.begun");
     // What the last round trip brings belongs behind what came before it.
@@ -125,11 +124,11 @@ async fn hand_back_waiting(runtime: &Arc<Runtime>) {
 /// Ends what runs, if the shutdown is cold, and waits until everything is settled.
 pub(super) async fn shut_down(runtime: &Arc<Runtime>, is_cold: bool) {
     if is_cold {
-        runtime.abort.cancel();
+        runtime.life.abort.cancel();
     }
     runtime.slots.idle().await;
     runtime.processes.close().await;
-    runtime.background.close();
+    runtime.life.background.close();
     // Chords and results of the last tasks; who calls this waits no longer than it can.
-    runtime.background.wait().await;
+    runtime.life.background.wait().await;
 }

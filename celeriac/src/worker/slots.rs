@@ -11,7 +11,7 @@ use std::task::Poll;
 
 use tokio_util::task::TaskTracker;
 
-use super::request::Job;
+use super::job::Job;
 use crate::node::lock;
 
 /// How many jobs a starter begins before it lets others have the thread.

@@ -52,7 +52,7 @@ impl Runtime {
         // is registered until it is done.
         let (runtime, claim, request) = (Arc::clone(self), claim.clone(), request.clone());
         let effects = outbox.effects;
-        self.background.spawn(async move {
+        self.life.background.spawn(async move {
             if errbacks.is_empty() {
                 return runtime.end_chord(&claim, effects, &request).await;
             }

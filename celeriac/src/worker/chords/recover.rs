@@ -30,7 +30,7 @@ pub(in crate::worker) async fn recover(runtime: Arc<Runtime>) {
     let mut failures = 0;
     loop {
         tokio::select! {
-            () = runtime.stopping.cancelled() => return,
+            () = runtime.life.stopping.cancelled() => return,
             () = tokio::time::sleep(look_every) => {}
         }
         match recover_all(&runtime, &backend).await {

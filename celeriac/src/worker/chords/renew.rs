@@ -17,7 +17,7 @@ pub(in crate::worker) async fn renew(runtime: Arc<Runtime>) {
     let Some(backend) = runtime.app.result_backend() else { return };
     let Some(every) = backend.renewal() else { return };
     let over = async {
-        runtime.stopping.cancelled().await;
+        runtime.life.stopping.cancelled().await;
         runtime.slots.idle().await;
     };
     tokio::pin!(over);

@@ -8,7 +8,7 @@ use crate::canvas::Ending;
 use crate::message::Value;
 use crate::task::{Context, Retry};
 use crate::worker::completion::Completion;
-use crate::worker::failure::Reported;
+use crate::worker::completion::Reported;
 
 impl Completion<'_> {
     /// Retries, requeues or fails it, as `task_retry_on_worker_lost` and `reject_on_worker_lost` say.

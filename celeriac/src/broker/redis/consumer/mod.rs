@@ -225,6 +225,11 @@ impl<R: Receiver> Consumer<R> {
         }
     }
 
+    /// Who gets the messages.
+    pub(crate) fn receiver(&self) -> &Arc<R> {
+        &self.receiver
+    }
+
     /// Consumes until `stop_fetching` and then commits what is settled until `finish`.
     ///
     /// # Errors

@@ -1,16 +1,14 @@
 //! Runs that end without an outcome: ignored by the task itself, or ended by a cold shutdown.
 
-use std::sync::atomic::Ordering;
-
 use tokio_util::sync::CancellationToken;
 
-use super::completion::Completion;
-use super::execute::Limits;
+use super::Completion;
 use crate::backend::{ExceptionInfo, TaskMeta, TaskState};
 use crate::broker::Disposition;
 use crate::canvas::{self, Effect, Ending};
 use crate::message::{Parts, Value};
 use crate::task::{Context, Request};
+use crate::worker::execute::Limits;
 
 /// Most seconds that errbacks of lost tasks may take while the worker is shutting down.
 const LAST_ERRBACKS: f64 = 5.0;
@@ -18,7 +16,7 @@ const LAST_ERRBACKS: f64 = 5.0;
 impl Completion<'_> {
     /// What follows a task that ignores its own result: it has not failed, so that its errbacks are not called, but what waits
     /// for it will never run. Its chord gets what the task has stored itself, else a failure.
-    pub(super) async fn follow_ignored(&self, request: &Request) -> Vec<Effect> {
+    pub(in crate::worker) async fn follow_ignored(&self, request: &Request) -> Vec<Effect> {
         if !canvas::is_followed(request) {
             return Vec::new();
         }
@@ -53,14 +51,14 @@ impl Completion<'_> {
     /// Ends a run that a cold shutdown ended: a message that is not acknowledged goes back.
     ///
     /// Source: celery 5.7 `cancel_active_requests` in `celery/worker/consumer/consumer.py`.
-    pub(super) async fn give_up(&self, context: &Context) {
+    pub(in crate::worker) async fn give_up(&self, context: &Context) {
         let request = context.request();
         self.events().cancelled(&request.id);
         if !self.acknowledged {
             self.finish(Disposition::Restore, Vec::new(), Some(request)).await;
             return;
         }
-        if self.runtime.gives_back_all.load(Ordering::Relaxed) && self.send_again(request).await {
+        if self.runtime.life.gives_back_all() && self.send_again(request).await {
             return;
         }
         log::warn!(task_id = request.id.as_str(), task_name = request.task.as_str(); "Task {}[{}] was cancelled by the shutdown and is lost: it was acknowledged when it started\nhint: use acks_late for tasks that must not be lost", request.display_name(), request.id);

@@ -2,12 +2,12 @@
 //!
 //! Source: celery 5.7 `trace_task` in `celery/app/trace.py`.
 
-use super::completion::Completion;
-use super::runtime::Runtime;
+use super::Completion;
 use crate::backend::{TaskMeta, TaskState};
 use crate::broker::Disposition;
 use crate::canvas::{self, Effect, Outbox};
 use crate::task::Request;
+use crate::worker::runtime::Runtime;
 
 impl Runtime {
     /// Whether a task that comes again is not to be run if it has succeeded before: a late-acked one.

@@ -203,7 +203,7 @@ impl Runtime {
             hard: limit([asked.hard, set.hard], config.task_time_limit),
             soft: limit([asked.soft, set.soft], config.task_soft_time_limit),
             terminate,
-            abort: self.abort.clone(),
+            abort: self.life.abort.clone(),
         }
     }
 }

@@ -1,15 +1,13 @@
 //! The end of a run that failed: what is stored of it, who is told, what becomes of its message.
 
-use std::sync::atomic::Ordering;
-
-use super::completion::{Completion, correlation_id};
-use super::errbacks::Called;
-use super::execute::Limits;
-use super::hooks;
+use super::{Completion, correlation_id};
 use crate::backend::{TaskMeta, TaskState};
 use crate::broker::{DeadReason, Disposition, Start};
 use crate::canvas::{Effect, Ending};
 use crate::task::{Context, Failure, Request};
+use crate::worker::errbacks::Called;
+use crate::worker::execute::Limits;
+use crate::worker::hooks;
 
 /// Who reports a failure: the task itself, or the worker about it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -23,7 +21,7 @@ pub(crate) enum Reported<'a> {
 }
 
 impl Completion<'_> {
-    pub(super) async fn fail(&self, context: &Context, failure: Failure, reported: Reported<'_>) {
+    pub(in crate::worker) async fn fail(&self, context: &Context, failure: Failure, reported: Reported<'_>) {
         let Failure { exception, traceback, expected } = failure;
         let traceback = exception.traceback(traceback.as_deref());
         let request = context.request();
@@ -36,7 +34,12 @@ impl Completion<'_> {
         self.report_failure(context, &Ending::failed(exception, Some(traceback)), reported).await;
     }
 
-    pub(super) async fn report_failure(&self, context: &Context, ending: &Ending, reported: Reported<'_>) {
+    pub(in crate::worker) async fn report_failure(
+        &self,
+        context: &Context,
+        ending: &Ending,
+        reported: Reported<'_>,
+    ) {
         let request = context.request();
         let Ending { exception, traceback, .. } = ending;
         let meta = self.stores_errors(request).then(|| {
@@ -57,7 +60,7 @@ impl Completion<'_> {
 
     /// Does what follows from the end of a task; returns what is to be committed with the acknowledgement, or nothing
     /// when a cold shutdown ended its errbacks and the message has gone back.
-    pub(super) async fn follow_ending(
+    pub(in crate::worker) async fn follow_ending(
         &self,
         context: &Context,
         ending: &Ending,
@@ -67,7 +70,7 @@ impl Completion<'_> {
         let followed = self.runtime.follow_ending(context.request(), ending, meta, limits);
         let (called, effects) = Box::pin(followed).await;
         // What is not acknowledged runs again with its errbacks.
-        let comes_back = !self.acknowledged || self.runtime.gives_back_all.load(Ordering::Relaxed);
+        let comes_back = !self.acknowledged || self.runtime.life.gives_back_all();
         if called == Called::Cancelled && comes_back {
             self.give_up(context).await;
             return None;
@@ -81,7 +84,7 @@ impl Completion<'_> {
         self.runtime.limits(request, Some(self.definition), known.unwrap_or_default())
     }
 
-    pub(super) async fn reject(&self, context: &Context, reason: String, requeue: bool) {
+    pub(in crate::worker) async fn reject(&self, context: &Context, reason: String, requeue: bool) {
         let request = context.request();
         log::warn!(task_id = request.id.as_str(), task_name = request.task.as_str(); "Task {}[{}] rejected: {reason}", request.display_name(), request.id);
         let tell = || {
