@@ -3,6 +3,7 @@
 mod commit;
 mod error;
 mod group;
+mod prepare;
 mod recover;
 mod result;
 

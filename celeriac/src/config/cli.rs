@@ -62,6 +62,17 @@ pub struct WorkerOptions {
     pub no_color: bool,
     /// `-q`: no banner.
     pub quiet: bool,
+    /// `-B`: the scheduler that runs inside the worker; only [`WorkerOptions::parse_with_beat`] takes it.
+    pub beat: Option<EmbeddedBeat>,
+}
+
+/// The options of a scheduler inside a worker.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EmbeddedBeat {
+    /// `-s`: the file of the schedule.
+    pub schedule: Option<PathBuf>,
+    /// `--scheduler`: the class of the scheduler, under Python's name.
+    pub scheduler: Option<String>,
 }
 
 /// Celery's `-O`.
@@ -121,6 +132,12 @@ impl WorkerOptions {
         Self::parse_over(Config::default())
     }
 
+    /// As [`WorkerOptions::parse_over`], for a program that runs the scheduler that `-B` asks for.
+    pub fn parse_with_beat(base: Config) -> Self {
+        let arguments: Vec<OsString> = std::env::args_os().collect();
+        Self::read(base, arguments, environment(), true).unwrap_or_else(|error| error.exit())
+    }
+
     /// Reads a command line (with the program's name first) and environment variables over the program's own settings.
     ///
     /// # Errors
@@ -134,11 +151,24 @@ impl WorkerOptions {
         I: IntoIterator<Item = T>,
         T: Into<OsString>,
     {
+        Self::read(base, arguments, variables, false)
+    }
+
+    fn read<I, T>(
+        base: Config,
+        arguments: I,
+        variables: Vec<(String, String)>,
+        takes_beat: bool,
+    ) -> Result<Self, CliError>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString>,
+    {
         let mut arguments = arguments.into_iter().map(Into::into);
         let program = arguments.next().unwrap_or_else(|| "worker".into());
         let all = std::iter::once(program).chain(from_variables(&variables)).chain(arguments);
         let matches = options::command().try_get_matches_from(all)?;
-        if matches.get_flag("beat") {
+        if matches.get_flag("beat") && !takes_beat {
             return Err(options::command().error(ErrorKind::InvalidValue, options::NO_BEAT).into());
         }
 
@@ -172,6 +202,10 @@ impl WorkerOptions {
             heartbeat_interval: matches.get_one("heartbeat-interval").copied(),
             no_color: matches.get_flag("no-color"),
             quiet: matches.get_flag("quiet"),
+            beat: matches.get_flag("beat").then(|| EmbeddedBeat {
+                schedule: text(&matches, "schedule-filename").map(PathBuf::from),
+                scheduler: text(&matches, "scheduler").map(str::to_owned),
+            }),
             node_name,
             config,
         })

@@ -338,18 +338,28 @@ settings! {
 }
 
 "Beat" {
-    /// Entries by name: `{"task", "schedule", "args", "kwargs", "options", "relative"}`. A schedule is a number of seconds,
-    /// a crontab as text (`"0 1 * * *"`), or a mapping as RedBeat writes it.
+    /// Entries by name: `{"task", "schedule", "args", "kwargs", "options", "relative", "enabled", ...}`; see
+    /// [beat](beat.md). A schedule is a number of seconds, a crontab as text (`"0 1 * * *"`), or a mapping.
     beat_schedule: Map<String, Value> = Map::new();
-    /// Keeper of the schedule: `celery.beat:PersistentScheduler` (a file) or `redbeat.RedBeatScheduler` (Redis).
-    /// Without effect: `celeriac` has no beat of its own; that of the service keeps its schedule in Redis.
+    /// Keeper of the schedule: `redbeat.RedBeatScheduler` (Redis), `celery.beat:PersistentScheduler` (a file) or
+    /// `django_celery_beat.schedulers:DatabaseScheduler`. Where it is not given: Redis, or the file of `beat --schedule`.
     beat_scheduler: String = "celery.beat:PersistentScheduler".into();
-    /// File of the schedule. Without effect: as above.
+    /// File of the schedule, for `celery.beat:PersistentScheduler`; `.json` is added to the default, since it is no file of
+    /// Python's.
     beat_schedule_filename: String = "celerybeat-schedule".into();
     /// Longest sleep in seconds; 0 takes the scheduler's default of 300.
     beat_max_loop_interval: Duration = Duration::ZERO;
-    /// Tasks sent between two writes of the schedule; 0 writes every 3 minutes. Without effect: as above.
+    /// Tasks sent between two writes of the schedule. Without effect: each run is on disk before it is sent.
     beat_sync_every: u32 = 0;
+    /// Prefix of the schedule's keys in Redis.
+    redbeat_key_prefix: String = "redbeat:".into();
+    /// Key of the lock of the beat that sends, under the prefix; empty is no lock.
+    redbeat_lock_key: String = ":lock".into();
+    /// Seconds after which the lock of a beat that died is free; 2.5 where it is not given (RedBeat: five times the longest
+    /// sleep).
+    redbeat_lock_timeout: Option<Duration> = None;
+    /// Where the schedule is kept in Redis, if not at the broker.
+    redbeat_redis_url: Option<Url> = None;
     /// Seconds that a missed crontab run may be late and is still sent; unset sends it however late.
     beat_cron_starting_deadline: Option<Duration> = None;
 }

@@ -65,6 +65,15 @@ impl WorkerOptions {
         })
     }
 
+    /// Lets go of the terminal after `--detach`: what is printed later goes to the log file. A worker does so itself once it
+    /// has its pid file.
+    ///
+    /// # Errors
+    /// [`ProcessError::Logfile`] when the file cannot be written.
+    pub fn let_go(&self) -> Result<(), ProcessError> {
+        daemon::settle(self.logfile.as_deref())
+    }
+
     /// Starts the log as `--loglevel` and `--logfile` say, unless the program has set a logger.
     ///
     /// # Errors

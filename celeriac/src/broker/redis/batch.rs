@@ -2,7 +2,7 @@
 
 use redis::{Cmd, Value};
 
-use super::exchange::guarded;
+use super::exchange::{arguments, guarded};
 use crate::broker::{Answers, Batch};
 
 /// Commands that take effect together.
@@ -46,6 +46,12 @@ impl From<Vec<Value>> for Answers {
 }
 
 impl Batch {
+    /// The writes as the arguments of Redis commands, for a program that commits them with its own.
+    pub(crate) fn into_arguments(self) -> Vec<Vec<Vec<u8>>> {
+        let bytes = |command: &Cmd| arguments(command).map(<[u8]>::to_vec).collect();
+        self.into_commands().iter().map(bytes).collect()
+    }
+
     /// The commands, for the consumer and the links of this folder.
     pub(crate) fn into_commands(self) -> Vec<Cmd> {
         match self {

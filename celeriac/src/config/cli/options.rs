@@ -25,8 +25,8 @@ pub(super) const FLAGS: &[&str] = &[
     "quiet",
 ];
 
-/// Why `-B` is refused.
-pub(super) const NO_BEAT: &str = "-B, --beat: workers have no scheduler of their own here\n  hint: run one beside the workers, such as `celery -A proj beat`; all workers of the broker run what it sends";
+/// Why `-B` is refused by programs that have no scheduler.
+pub(super) const NO_BEAT: &str = "-B, --beat: this program has no scheduler of its own (celeriac_beat::run_worker gives it one)\n  hint: run one beside the workers, such as `celeriac beat`; all workers of the broker run what it sends";
 
 /// Options of `celery worker` that are settings under a shorter name.
 pub(super) const SETTINGS_BY_SHORT_NAME: &[(&str, &str)] = &[
@@ -116,7 +116,7 @@ pub(super) fn command() -> Command {
         ])
         .next_help_heading("Embedded beat options")
         .args([
-            flag("beat", "Refused: a scheduler runs beside the workers").short('B').hide_short_help(true),
+            flag("beat", "Run the scheduler too, where the program has one").short('B').hide_short_help(true),
             Arg::new("schedule-filename")
                 .long("schedule-filename")
                 .short('s')

@@ -145,7 +145,7 @@ impl Endpoint {
     }
 
     /// Whether its servers belong to a cluster, which sends one from node to node.
-    pub(crate) fn is_cluster(&self) -> bool {
+    pub fn is_cluster(&self) -> bool {
         matches!(self.inner.place, Place::Cluster(_))
     }
 
