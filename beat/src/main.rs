@@ -1,45 +1,41 @@
 //! The companion's beat: sends its periodic tasks.
 
-mod entries;
-
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::Context;
 use celeriac::Celery;
-use celeriac::broker::redis::{Endpoint, Link, Timing};
-use celeriac::config::{Config, LogLevel, SettingValue, Url};
-use celeriac_beat::schedule::Terms;
-use celeriac_beat::{FileStore, Publish, RedisOptions, RedisStore, ScheduleStore, Scheduler, run};
+use celeriac::config::{Config, Url};
+use celeriac_beat::{BeatOptions, Source};
 use clap::Parser;
 use companion::logging;
 use companion::settings::Settings;
-use log::{error, info};
-use tokio::signal::unix::{SignalKind, signal};
+use log::error;
 
-/// Sends the companion's periodic tasks. Settings come from the environment (REDIS_URL, ...), Celery's own as
-/// CELERY_BEAT_SCHEDULE, CELERY_BEAT_MAX_LOOP_INTERVAL, CELERY_BEAT_CRON_STARTING_DEADLINE, CELERY_TIMEZONE, ...
+// What a large schedule took while it was read goes back to the system.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The queue of the companion's tasks.
+const QUEUE: &str = "default";
+
+/// Where the entries are looked for: in a clone, and in the image's working directory.
+const ENTRIES: &str = "infra/beat.toml";
+
+/// The entries as they were when the program was built.
+const BUILT_IN: &str = include_str!("../../infra/beat.toml");
+
+/// Sends the companion's periodic tasks: the entries of infra/beat.toml, which is read again when it changes. Settings come
+/// from the environment (REDIS_URL, ...), Celery's own as CELERY_BEAT_SCHEDULE, CELERY_TIMEZONE, ...
 ///
 /// The schedule is kept in Redis, where several beats agree on the one that sends.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// Keep the schedule in this file instead of Redis; then one beat only may run
-    #[arg(short, long, value_name = "FILE")]
-    schedule: Option<PathBuf>,
-    /// Longest sleep between two looks at the schedule
-    #[arg(long, value_name = "SECONDS", value_parser = Duration::from_text)]
-    max_interval: Option<Duration>,
-    /// DEBUG, INFO, WARNING, ERROR or CRITICAL
-    #[arg(short, long, value_name = "LEVEL", value_parser = LogLevel::from_text)]
-    loglevel: Option<LogLevel>,
+    #[command(flatten)]
+    beat: BeatOptions,
     /// TOML file of settings; also CELERY_CONFIG_FILE
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// TOML file of the companion's own entries [default: infra/beat.toml where it exists, else the built-in copy of it]
-    #[arg(long, value_name = "FILE", env = "BEAT_ENTRIES_FILE")]
-    entries: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -51,65 +47,50 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    if let Some(level) = arguments.loglevel {
+    if let Some(level) = arguments.beat.loglevel {
         settings.log_level = level.filter();
     }
+    let entered = arguments.beat.enter(false);
     logging::init(&settings);
-    match serve(&arguments, &settings) {
+    let served = entered.map_err(anyhow::Error::msg).and_then(|()| serve(&arguments, &settings));
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            error!("beat ends: {failure:#}");
+            for line in format!("{failure:#}").lines() {
+                error!("beat ends: {line}");
+            }
             ExitCode::FAILURE
         }
     }
 }
 
 fn serve(arguments: &Arguments, settings: &Settings) -> anyhow::Result<()> {
-    let config = celery_settings(arguments, settings)?;
-    let entries = entries::read(arguments.entries.as_deref(), &config)?;
-    let terms = Terms {
-        timezone: config.timezone_or_utc(),
-        cron_starting_deadline: config.beat_cron_starting_deadline,
-    };
-    let max_interval = arguments.max_interval.unwrap_or(config.beat_max_loop_interval);
+    // Their texts already say what their sources do.
+    let config =
+        celery_settings(arguments, settings).map_err(|error| anyhow::Error::msg(error.to_string()))?;
+    let source = entries(Source::settings(&config, arguments.config.clone()));
+    let app = Celery::new("ai_companion", config).map_err(|error| anyhow::Error::msg(error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let app = Celery::new("ai_companion", config)?;
-        match &arguments.schedule {
-            Some(file) => {
-                info!("beat starts; schedule in {}", file.display());
-                let scheduler = Scheduler::new(FileStore::new(file), app, entries, terms);
-                tick_until_signal(scheduler.max_interval(max_interval)).await
-            }
-            None => {
-                let options = RedisOptions { timezone: terms.timezone, ..RedisOptions::default() };
-                let broker = app.config().write_url().context("setting broker_url is missing")?;
-                let endpoint = Endpoint::broker(broker, app.config())?;
-                info!("beat starts; schedule in redis at {endpoint}");
-                let store = RedisStore::new(Link::new(endpoint, Timing::broker(app.config())), options);
-                let scheduler = Scheduler::new(store, app, entries, terms);
-                tick_until_signal(scheduler.max_interval(max_interval)).await
-            }
-        }
-    })
+    runtime.block_on(arguments.beat.run(app, source)).map_err(|error| anyhow::Error::msg(error.to_string()))
+}
+
+/// The companion's own entries under those of the settings: from `BEAT_ENTRIES_FILE` or [`ENTRIES`], else as built in.
+fn entries(source: Source) -> Source {
+    let named = std::env::var_os("BEAT_ENTRIES_FILE").filter(|name| !name.is_empty()).map(PathBuf::from);
+    match named.or_else(|| Some(PathBuf::from(ENTRIES)).filter(|path| Path::exists(path))) {
+        Some(path) => source.path(path),
+        None => source.built_in(BUILT_IN),
+    }
 }
 
 /// The companion's Celery settings under those of a file and of the environment.
-fn celery_settings(arguments: &Arguments, settings: &Settings) -> anyhow::Result<Config> {
+fn celery_settings(
+    arguments: &Arguments,
+    settings: &Settings,
+) -> Result<Config, celeriac::config::ConfigError> {
     let mut config = Config::default();
     config.broker_url = Some(Url::new(settings.broker_url.expose()));
     config.result_backend = Some(Url::new(settings.result_backend.expose()));
-    config.task_default_queue = entries::QUEUE.to_owned();
-    config.load(arguments.config.as_deref()).context("Celery settings")
-}
-
-async fn tick_until_signal<S: ScheduleStore, P: Publish>(scheduler: Scheduler<S, P>) -> anyhow::Result<()> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let shutdown = async {
-        tokio::select! {
-            _ = terminate.recv() => info!("SIGTERM: beat ends"),
-            _ = interrupt.recv() => info!("SIGINT: beat ends"),
-        }
-    };
-    Ok(run(scheduler, shutdown).await?)
+    config.task_default_queue = QUEUE.to_owned();
+    config.load(arguments.config.as_deref())
 }

@@ -1,19 +1,42 @@
 //! Sending through celeriac's client.
 
-use celeriac::Celery;
+use celeriac::backend::TaskState;
+use celeriac::broker::BrokerError;
 use celeriac::message::{Signature, Value};
+use celeriac::{Celery, Error};
+use uuid::Uuid;
 
-use crate::entry::Run;
+use crate::entry::{Outcome, Run};
 use crate::publish::{BEAT_HEADER, Publish, PublishError};
+use crate::store::send_once;
 
 impl Publish for Celery {
     async fn publish(&self, run: &Run) -> Result<(), PublishError> {
-        self.apply(signature(run)).await.map(drop).map_err(PublishError::new)
+        send_once(self, run).await
+    }
+
+    async fn outcome(&self, run: &Uuid) -> Outcome {
+        match self.result(run.to_string()).state().await {
+            Ok(TaskState::Success) => Outcome::Success,
+            Ok(TaskState::Failure | TaskState::Revoked) => Outcome::Failure,
+            Ok(TaskState::Pending) | Err(_) => Outcome::Unknown,
+            Ok(_) => Outcome::Running,
+        }
     }
 }
 
+/// What is wrong with an entry does not pass by itself; what is wrong with the broker does.
+pub(crate) fn failure(error: Error) -> PublishError {
+    let is_permanent = match &error {
+        Error::Canvas(_) | Error::Protocol(_) | Error::Broker(BrokerError::Protocol(_)) => true,
+        Error::Broker(error) => error.code() == Some("WRONGTYPE"),
+        _ => false,
+    };
+    if is_permanent { PublishError::permanent(error) } else { PublishError::new(error) }
+}
+
 /// The call that a run stands for.
-fn signature(run: &Run) -> Signature {
+pub(crate) fn signature(run: &Run) -> Signature {
     let mut signature = Signature::new(run.task.as_str()).args(run.args.iter().cloned().map(Value::from));
     for (name, value) in &run.kwargs {
         signature = signature.kwarg(name, value.clone());

@@ -1,61 +1,24 @@
 //! The loop: what is sent, when, and that no run is lost or sent twice.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::sync::{Arc, Mutex};
+mod support;
+
 use std::time::Duration;
 
-use celeriac::broker::redis::{Endpoint, Link, Timing};
-use celeriac::config::{Config, Url};
 use celeriac_beat::schedule::{Crontab, Schedule, Terms};
-use celeriac_beat::{
-    Entry, FileStore, Publish, PublishError, RedisOptions, RedisStore, Run, ScheduleStore, Scheduler,
-};
-use chrono::{DateTime, TimeDelta, Utc};
+use celeriac_beat::{Entry, FileStore, Run, ScheduleStore, Scheduler};
 use compat_tests::{RedisServer, secs};
 use redis::Commands;
+use serde_json::Value;
+use support::{Broker, after, every, redis_store, start};
 use tempfile::TempDir;
-
-/// A broker of which the test says whether it answers.
-#[derive(Clone, Default)]
-struct Broker(Arc<Mutex<State>>);
-
-#[derive(Default)]
-struct State {
-    is_down: bool,
-    taken: Vec<Run>,
-}
-
-impl Publish for Broker {
-    async fn publish(&self, run: &Run) -> Result<(), PublishError> {
-        let mut state = self.0.lock().unwrap();
-        if state.is_down {
-            return Err(PublishError::new("the broker is down"));
-        }
-        state.taken.push(run.clone());
-        Ok(())
-    }
-}
-
-impl Broker {
-    fn down(&self, is_down: bool) {
-        self.0.lock().unwrap().is_down = is_down;
-    }
-
-    fn taken(&self) -> Vec<Run> {
-        self.0.lock().unwrap().taken.clone()
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.taken().into_iter().map(|run| run.entry).collect()
-    }
-}
 
 #[tokio::test]
 async fn entries_are_sent_when_due_and_the_sleep_lasts_until_the_next_one() {
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::default();
     let mut beat = scheduler(file(&folder), &broker, &[every(2), every(3)]);
-    assert_eq!(beat.tick(start()).await.unwrap(), secs(1));
+    assert_eq!(beat.tick(start()).await.unwrap(), Duration::from_millis(500));
     assert_eq!(beat.tick(after(1.5)).await.unwrap(), Duration::from_millis(500));
     assert_eq!(broker.names(), Vec::<String>::new());
     beat.tick(after(2.0)).await.unwrap();
@@ -237,28 +200,16 @@ fn file(folder: &TempDir) -> FileStore {
     FileStore::new(folder.path().join("schedule.json"))
 }
 
-fn redis_store(server: &RedisServer) -> RedisStore {
-    let config = Config::default();
-    let endpoint = Endpoint::broker(&Url::new(server.url()), &config).unwrap();
-    RedisStore::new(Link::new(endpoint, Timing::broker(&config)), RedisOptions::default())
-}
-
-/// The pending runs in the schedule file.
+/// The pending runs in the schedule file and its journal.
 fn pending(folder: &TempDir) -> Vec<Run> {
-    let text = std::fs::read_to_string(folder.path().join("schedule.json")).unwrap();
-    let content: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let runs = content["pending"].as_object().unwrap().values();
-    runs.map(|run| serde_json::from_value(run.clone()).unwrap()).collect()
-}
-
-fn every(seconds: u64) -> Entry {
-    Entry::new(format!("every-{seconds}"), "proj.tick", Schedule::every(secs(seconds)))
-}
-
-fn start() -> DateTime<Utc> {
-    "2026-05-01T10:00:00Z".parse().unwrap()
-}
-
-fn after(seconds: f64) -> DateTime<Utc> {
-    start() + TimeDelta::milliseconds((seconds * 1000.0) as i64)
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap_or_default();
+    let run = |value: &Value| -> Run { serde_json::from_value(value.clone()).unwrap() };
+    let content: Value = serde_json::from_str(&read("schedule.json")).unwrap();
+    let mut pending: Vec<Run> = content["pending"].as_object().unwrap().values().map(run).collect();
+    for line in read("schedule.json.journal").lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        pending.extend(line["runs"].as_array().into_iter().flatten().map(run));
+        pending.retain(|run| line["id"] != run.id.to_string());
+    }
+    pending
 }

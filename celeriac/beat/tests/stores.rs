@@ -1,19 +1,20 @@
 //! What every store must do, for each of them; and RedBeat's layout in the Redis one.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use celeriac::broker::redis::{Endpoint, Link, Timing};
 use celeriac::config::{Config, Url};
 use celeriac_beat::schedule::{Schedule, Solar, SolarEvent, Terms};
 use celeriac_beat::{
-    Entry, FileStore, Recorded, RedisOptions, RedisStore, Run, ScheduleStore, Standing, StoreError,
+    Change, Configured, Entry, FileStore, Found, History, Policy, RedisOptions, RedisStore, Run,
+    ScheduleStore, Settled, Standing,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use compat_tests::{Certificates, RedisServer, eventually_async, secs};
 use redis::Commands;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 /// Makes stores that share one memory, as beats of one schedule do.
 trait Place {
@@ -97,7 +98,7 @@ async fn new_entries_count_as_run_now_and_are_looked_at_when_due(place: &impl Pl
     assert_eq!((look.entries, look.next), (vec![], Some(after(10))));
     let look = store.look(after(10), secs(300)).await.unwrap();
     assert_eq!(names(&look.entries), ["every-10"]);
-    assert_eq!(look.entries[0].last_run_at, Some(start()));
+    assert_eq!(look.entries[0].entry.last_run_at, Some(start()));
     assert_eq!(look.next, Some(after(60)));
     assert_eq!(store.look(after(10), secs(5)).await.unwrap().next, None);
 }
@@ -109,21 +110,21 @@ async fn last_runs_survive_a_restart(place: &impl Place) {
     drop(store);
     let mut store = place.store();
     lead(&mut store).await;
-    store.open(&[every(10)], after(15), &Terms::default()).await.unwrap();
+    open(&mut store, &[every(10)], after(15)).await;
     assert_eq!(store.look(after(15), secs(300)).await.unwrap().next, Some(after(22)));
-    let entry = store.look(after(22), secs(300)).await.unwrap().entries.remove(0);
+    let entry = store.look(after(22), secs(300)).await.unwrap().entries.remove(0).entry;
     assert_eq!((entry.last_run_at, entry.total_run_count), (Some(after(12)), 1));
 }
 
 async fn entries_that_are_no_longer_configured_are_forgotten(place: &impl Place) {
     let mut store = opened(place, &[every(10), every(60)]).await;
     record(&mut store, every(60), after(1)).await;
-    store.open(&[every(10)], after(2), &Terms::default()).await.unwrap();
+    open(&mut store, &[every(10)], after(2)).await;
     assert_eq!(names(&store.look(after(500), secs(300)).await.unwrap().entries), ["every-10"]);
     assert_eq!(store.pending().await.unwrap(), []);
-    store.open(&[every(10), every(60)], after(600), &Terms::default()).await.unwrap();
+    open(&mut store, &[every(10), every(60)], after(600)).await;
     let look = store.look(after(700), secs(300)).await.unwrap();
-    let again = look.entries.iter().find(|entry| entry.name == "every-60").unwrap();
+    let again = &look.entries.iter().find(|found| found.entry.name == "every-60").unwrap().entry;
     assert_eq!((again.last_run_at, again.total_run_count), (Some(after(600)), 0));
 }
 
@@ -131,22 +132,22 @@ async fn a_changed_definition_keeps_its_last_run(place: &impl Place) {
     let mut store = opened(place, &[every(10)]).await;
     record(&mut store, every(10), after(11)).await;
     let changed = Entry { schedule: Schedule::every(secs(30)), task: "proj.other".into(), ..every(10) };
-    store.open(&[changed], after(12), &Terms::default()).await.unwrap();
+    open(&mut store, &[changed], after(12)).await;
     assert_eq!(store.look(after(12), secs(300)).await.unwrap().next, Some(after(41)));
-    let entry = store.look(after(41), secs(300)).await.unwrap().entries.remove(0);
+    let entry = store.look(after(41), secs(300)).await.unwrap().entries.remove(0).entry;
     assert_eq!((entry.task.as_str(), entry.total_run_count), ("proj.other", 1));
 }
 
 async fn one_leads_and_the_other_takes_over_when_it_ends(place: &impl Place) {
     let (mut first, mut second) = (place.store(), place.store());
-    assert_eq!(first.lead().await.unwrap(), Standing::Leader);
-    assert_eq!(second.lead().await.unwrap(), Standing::StandBy);
-    assert_eq!(first.lead().await.unwrap(), Standing::Leader);
+    assert_eq!(standing(&mut first).await, "leader");
+    assert_eq!(standing(&mut second).await, "stand-by");
+    assert_eq!(standing(&mut first).await, "leader");
     second.release().await.unwrap();
-    assert_eq!(second.lead().await.unwrap(), Standing::StandBy);
+    assert_eq!(standing(&mut second).await, "stand-by");
     first.release().await.unwrap();
-    assert_eq!(second.lead().await.unwrap(), Standing::Leader);
-    assert_eq!(first.lead().await.unwrap(), Standing::StandBy);
+    assert_eq!(standing(&mut second).await, "leader");
+    assert_eq!(standing(&mut first).await, "stand-by");
 }
 
 async fn runs_are_recorded_by_the_leader_only(place: &impl Place) {
@@ -154,12 +155,12 @@ async fn runs_are_recorded_by_the_leader_only(place: &impl Place) {
     first.release().await.unwrap();
     let mut second = place.store();
     lead(&mut second).await;
-    let (entry, run) = advanced(every(10), after(10));
-    assert_eq!(first.record(&entry, after(20), &run).await.unwrap(), Recorded::NotLeader);
-    second.open(&[every(10)], after(10), &Terms::default()).await.unwrap();
-    assert_eq!(second.look(after(10), secs(1)).await.unwrap().entries[0].last_run_at, Some(start()));
-    let (gone, run) = advanced(every(99), after(10));
-    assert_eq!(second.record(&gone, after(20), &run).await.unwrap(), Recorded::Gone);
+    let change = advanced(every(10), after(10));
+    assert!(matches!(settle(&mut first, &change).await, Settled::NotLeader));
+    open(&mut second, &[every(10)], after(10)).await;
+    assert_eq!(second.look(after(10), secs(1)).await.unwrap().entries[0].entry.last_run_at, Some(start()));
+    let gone = advanced(every(99), after(10));
+    assert!(matches!(settle(&mut second, &gone).await, Settled::Gone));
 }
 
 async fn recorded_runs_are_pending_until_they_are_struck_off(place: &impl Place) {
@@ -173,7 +174,7 @@ async fn recorded_runs_are_pending_until_they_are_struck_off(place: &impl Place)
     let mut store = opened(place, &[every(10), every(60)]).await;
     let mut pending = store.pending().await.unwrap();
     pending.sort_by_key(|run| run.run_at);
-    assert_eq!(pending, [other.clone(), second.clone()]);
+    assert_eq!(pending, [first.clone(), other.clone(), second.clone()]);
     store.sent(&first).await.unwrap();
     store.sent(&other).await.unwrap();
     assert_eq!(store.pending().await.unwrap(), [second]);
@@ -181,7 +182,7 @@ async fn recorded_runs_are_pending_until_they_are_struck_off(place: &impl Place)
 
 async fn a_rescheduled_entry_is_looked_at_then(place: &impl Place) {
     let mut store = opened(place, &[every(10)]).await;
-    store.reschedule(&every(10), after(33)).await.unwrap();
+    store.reschedule(&[(&every(10), Some(after(33)))]).await.unwrap();
     assert_eq!(store.look(after(32), secs(300)).await.unwrap().next, Some(after(33)));
     assert_eq!(names(&store.look(after(33), secs(300)).await.unwrap().entries), ["every-10"]);
 }
@@ -200,7 +201,7 @@ async fn a_schedule_file_that_cannot_be_read_is_put_aside() {
 #[tokio::test]
 async fn a_schedule_file_in_a_missing_folder_is_an_error_that_names_it() {
     let mut store = FileStore::new("/no/such/folder/schedule.json");
-    let error = store.lead().await.unwrap_err();
+    let error = store.lead(start()).await.unwrap_err();
     assert!(error.to_string().contains("/no/such/folder/schedule.json"), "{error}");
     assert!(!error.is_retryable());
 }
@@ -259,7 +260,7 @@ async fn entries_that_redbeat_wrote_are_read() {
     }
     let mut store = opened(&server, &[]).await;
     let look = store.look(DateTime::from_timestamp(1_800_000_000, 0).unwrap(), secs(1)).await.unwrap();
-    let entry = |name: &str| look.entries.iter().find(|entry| entry.name == name).unwrap();
+    let entry = |name: &str| &look.entries.iter().find(|found| found.entry.name == name).unwrap().entry;
     assert_eq!(entry("dt-naive").last_run_at.unwrap().to_rfc3339(), "2026-06-01T12:00:00+00:00");
     assert_eq!(entry("dt-offset").last_run_at.unwrap().to_rfc3339(), "2026-06-01T06:30:00+00:00");
     assert_eq!(entry("dt-zone").last_run_at.unwrap().to_rfc3339(), "2026-06-01T10:00:00.123456+00:00");
@@ -268,9 +269,7 @@ async fn entries_that_redbeat_wrote_are_read() {
     assert_eq!(program.schedule, Schedule::every(Duration::from_millis(90_500)));
     assert_eq!((json!(program.args), json!(program.kwargs)), (json!([1]), json!({"b": 2})));
     assert_eq!(json!(program.options), json!({"queue": "q", "countdown": 5}));
-    // Entries of a kind that is not computed here stay as they are, for the beat that does.
-    assert!(!look.entries.iter().any(|entry| entry.name.starts_with("rr-")));
-    assert!(redis.exists::<_, bool>("redbeat:rr-plain").unwrap());
+    assert!(matches!(entry("rr-plain").schedule, Schedule::Rrule(_)));
 }
 
 #[tokio::test]
@@ -285,17 +284,8 @@ async fn unreadable_and_missing_entries_do_not_stop_the_others() {
     let mut store = opened(&server, &[every(10)]).await;
     assert_eq!(names(&store.look(after(10), secs(1)).await.unwrap().entries), ["every-10"]);
     let members: Vec<String> = redis.zrange("redbeat::schedule", 0, -1).unwrap();
-    assert_eq!(members, ["redbeat:a", "redbeat:b", "redbeat:every-10"]);
-}
-
-#[tokio::test]
-async fn an_entry_disabled_in_redis_stays_so() {
-    let server = RedisServer::start();
-    let mut store = opened(&server, &[every(10)]).await;
-    let definition = Entry { enabled: false, ..every(10) }.definition().to_string();
-    server.connection().hset::<_, _, _, ()>("redbeat:every-10", "definition", definition).unwrap();
-    store.open(&[every(10)], after(5), &Terms::default()).await.unwrap();
-    assert!(!store.look(after(10), secs(1)).await.unwrap().entries[0].enabled);
+    // They are looked at again a minute later.
+    assert_eq!(members, ["redbeat:every-10", "redbeat:a", "redbeat:b"]);
 }
 
 #[tokio::test]
@@ -305,24 +295,36 @@ async fn the_lock_of_a_dead_beat_ends_and_a_foreign_one_is_left_alone() {
     let mut dead = RedisStore::new(link(server.url(), &Config::default()), options.clone());
     lead(&mut dead).await;
     let mut next = RedisStore::new(link(server.url(), &Config::default()), options);
-    assert_eq!(next.lead().await.unwrap(), Standing::StandBy);
-    eventually_async("the lock ends", secs(5), async || next.lead().await.unwrap() == Standing::Leader).await;
-    assert_eq!(dead.lead().await.unwrap(), Standing::StandBy);
+    assert_eq!(standing(&mut next).await, "stand-by");
+    eventually_async("the lock ends", secs(5), async || standing(&mut next).await == "leader").await;
+    assert_eq!(standing(&mut dead).await, "stand-by");
     dead.release().await.unwrap();
-    assert_eq!(next.lead().await.unwrap(), Standing::Leader);
+    assert_eq!(standing(&mut next).await, "leader");
     server.connection().set::<_, _, ()>("redbeat::lock", "another").unwrap();
     next.release().await.unwrap();
     assert_eq!(server.connection().get::<_, String>("redbeat::lock").unwrap(), "another");
 }
 
 #[tokio::test]
-async fn solar_entries_are_refused_where_redbeat_has_no_form_for_them() {
+async fn entries_that_redbeat_cannot_run_are_kept_where_it_does_not_look() {
     let server = RedisServer::start();
     let solar = Solar::new(SolarEvent::Sunset, 52.0, 21.0).unwrap();
-    let entry = Entry::new("dusk", "proj.lights", Schedule::Solar(solar));
-    let mut store = server.store();
-    let error = store.open(&[entry], start(), &Terms::default()).await.unwrap_err();
-    assert!(matches!(&error, StoreError::Unstorable { entry } if entry == "dusk"), "{error}");
+    let dusk = Entry::new("dusk", "proj.lights", Schedule::Solar(solar));
+    let bounded = every(60).policy(Policy { total_runs: Some(3), ..Policy::default() });
+    let mut store = opened(&server, &[dusk.clone(), bounded.clone(), every(10)]).await;
+    let members: Vec<String> = server.connection().zrange("redbeat::schedule", 0, -1).unwrap();
+    assert_eq!(members, ["redbeat:every-10"]);
+    let look = store.look(after(86_400), secs(300)).await.unwrap();
+    assert_eq!(names(&look.entries), ["every-10", "every-60", "dusk"]);
+    assert_eq!(look.entries[1].entry.policy, bounded.policy);
+    // What it was without its bound goes on with it.
+    record(&mut store, bounded, after(60)).await;
+    open(&mut store, &[dusk, every(60)], after(61)).await;
+    let listed = store.list().await.unwrap();
+    let entry = &listed.iter().find(|listed| listed.entry.name == "every-60").unwrap().entry;
+    assert_eq!((entry.last_run_at, entry.total_run_count), (Some(after(60)), 1));
+    let members: Vec<String> = server.connection().zrange("redbeat::schedule", 0, -1).unwrap();
+    assert_eq!(members, ["redbeat:every-60"]);
 }
 
 #[tokio::test]
@@ -332,51 +334,60 @@ async fn a_key_prefix_moves_all_keys() {
         RedisOptions { key_prefix: "my:".into(), lock_key: Some("lck".into()), ..RedisOptions::default() };
     let mut store = RedisStore::new(link(server.url(), &Config::default()), options);
     lead(&mut store).await;
-    store.open(&[every(10)], start(), &Terms::default()).await.unwrap();
+    open(&mut store, &[every(10)], start()).await;
     let mut keys: Vec<String> = server.connection().keys("*").unwrap();
     keys.sort();
     assert_eq!(keys, ["my::schedule", "my::statics", "my:every-10", "my:lck"]);
 }
 
+async fn open(store: &mut impl ScheduleStore, entries: &[Entry], now: DateTime<Utc>) {
+    store.configure(Arc::new(Configured::new(entries.to_vec())));
+    store.open(now, &Terms::default()).await.unwrap();
+}
+
 async fn opened<P: Place>(place: &P, entries: &[Entry]) -> P::Store {
     let mut store = place.store();
     lead(&mut store).await;
-    store.open(entries, start(), &Terms::default()).await.unwrap();
+    open(&mut store, entries, start()).await;
     store
 }
 
+async fn standing(store: &mut impl ScheduleStore) -> &'static str {
+    match store.lead(start()).await.unwrap() {
+        Standing::StandBy(_) => "stand-by",
+        Standing::Elected | Standing::Leader => "leader",
+    }
+}
+
 async fn lead(store: &mut impl ScheduleStore) {
-    assert_eq!(store.lead().await.unwrap(), Standing::Leader);
+    assert_eq!(store.lead(start()).await.unwrap(), Standing::Elected);
 }
 
 async fn record(store: &mut impl ScheduleStore, entry: Entry, at: DateTime<Utc>) -> Run {
-    let (entry, run) = advanced(entry, at);
-    let next = entry.next_look(at, &Terms::default());
-    assert_eq!(store.record(&entry, next, &run).await.unwrap(), Recorded::Recorded);
-    run
+    let change = advanced(entry, at);
+    assert!(matches!(settle(store, &change).await, Settled::Done));
+    change.runs[0].clone()
 }
 
-fn advanced(mut entry: Entry, at: DateTime<Utc>) -> (Entry, Run) {
+async fn settle(store: &mut impl ScheduleStore, change: &Change) -> Settled {
+    store.settle(std::slice::from_ref(change)).await.unwrap().remove(0)
+}
+
+/// The entry after a run at that time.
+fn advanced(mut entry: Entry, at: DateTime<Utc>) -> Change {
+    let runs = vec![entry.run_at(at)];
     entry.last_run_at = Some(at);
     entry.total_run_count = 1;
-    let run = Run {
-        id: Uuid::new_v4(),
-        entry: entry.name.clone(),
-        task: entry.task.clone(),
-        args: entry.args.clone(),
-        kwargs: entry.kwargs.clone(),
-        options: entry.options.clone(),
-        run_at: at,
-    };
-    (entry, run)
+    let next = entry.next_look(at, &Terms::default());
+    Change { entry, history: History::default(), runs, next }
 }
 
 fn every(seconds: u64) -> Entry {
     Entry::new(format!("every-{seconds}"), "proj.tick", Schedule::every(secs(seconds))).queue("q")
 }
 
-fn names(entries: &[Entry]) -> Vec<&str> {
-    entries.iter().map(|entry| entry.name.as_str()).collect()
+fn names(entries: &[Found]) -> Vec<&str> {
+    entries.iter().map(|found| found.entry.name.as_str()).collect()
 }
 
 fn start() -> DateTime<Utc> {

@@ -133,7 +133,8 @@ impl Parser {
         if text.starts_with('-') {
             return Err(CronFieldError::Negative);
         }
-        let number = text.parse().ok().or_else(|| named(text));
+        // Python's `int` passes over blanks around a number.
+        let number = text.trim().parse().ok().or_else(|| named(text));
         self.check(number.ok_or_else(|| CronFieldError::InvalidNumber(text.to_owned()))?)
     }
 

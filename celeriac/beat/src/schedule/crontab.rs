@@ -5,8 +5,11 @@ use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta,
 use serde_json::Value;
 
 use super::cron_field::{CronField, CronFieldError};
-use super::wall_clock::{instant, wall};
+use super::wall_clock::{instant, instants, is_put_back_around, wall};
 use super::{State, Terms, delta, state_of};
+
+/// The longest time that a zone's clock was ever put back by, and more.
+const LONGEST_REPETITION: TimeDelta = TimeDelta::hours(3);
 
 /// Runs at each minute that all five fields match; unlike Vixie cron's, day of month and day of week must both match.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,10 +103,25 @@ impl Crontab {
 
     /// The first run after an instant, in the wall time of a zone.
     ///
-    /// A time that the clock skips in spring runs after the gap, shifted by it; one that occurs twice in autumn runs at
-    /// its first occurrence only. (Celery would send an entry over and over in the second occurrence if its last run
+    /// A time that the clock skips in spring runs after the gap, shifted by it. The hour that occurs twice in autumn: an
+    /// entry of every hour or of every minute runs through both of them; one of certain times runs at the first occurrence
+    /// only. (Celery passes over the second occurrence in both cases, and would send an entry over and over whose last run
     /// fell there; here the next run is always later than the last one.)
     pub fn next_after(&self, last: DateTime<Utc>, zone: Timezone) -> DateTime<Utc> {
+        let once = self.next_once(last, zone);
+        if self.is_steady() && is_put_back_around(last, zone) {
+            return self.next_of_either(last, once, zone);
+        }
+        once
+    }
+
+    /// Whether it runs in every hour, or in every minute of its hours: at a steady pace rather than at certain times.
+    fn is_steady(&self) -> bool {
+        self.hour.numbers().len() == 24 || self.minute.numbers().len() == 60
+    }
+
+    /// The next run that takes a wall time which occurs twice at its first occurrence only.
+    fn next_once(&self, last: DateTime<Utc>, zone: Timezone) -> DateTime<Utc> {
         let mut from = wall(last, zone);
         // Only times of an hour that occurs twice are passed over, so that this ends.
         loop {
@@ -116,10 +134,25 @@ impl Crontab {
         }
     }
 
+    /// The next run, where a wall time that occurs twice may be one at both.
+    fn next_of_either(&self, last: DateTime<Utc>, once: DateTime<Utc>, zone: Timezone) -> DateTime<Utc> {
+        let mut from = wall(last, zone) - LONGEST_REPETITION;
+        let mut best = once;
+        while let Some(next) = self.next_wall(from) {
+            let [first, second] = instants(next, zone);
+            if first >= best {
+                break;
+            }
+            best = [first, second].into_iter().filter(|run| *run > last).fold(best, DateTime::min);
+            from = next;
+        }
+        best
+    }
+
     pub(super) fn is_due(&self, last_run_at: DateTime<Utc>, now: DateTime<Utc>, terms: &Terms) -> State {
         let next = |last| self.next_after(last, terms.timezone);
         let due = next(last_run_at);
-        let state = state_of(due, now, || next(now));
+        let state = state_of(Some(due), now, || Some(next(now)));
         // A run of just this moment is never too late.
         let too_late = |deadline| next(now - delta(deadline) - TimeDelta::microseconds(1)) > now;
         let is_due = state.is_due && !(due < now && terms.cron_starting_deadline.is_some_and(too_late));

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::{Crontab, CrontabError, Interval, Schedule, Solar, SolarError};
+use super::{
+    Clocked, Crontab, CrontabError, Interval, Rrule, RruleError, Schedule, Solar, SolarError, SolarEvent,
+};
+use crate::instant;
 
 /// A schedule that cannot be read.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -12,8 +15,8 @@ use super::{Crontab, CrontabError, Interval, Schedule, Solar, SolarError};
 pub enum ScheduleError {
     /// Not a known form.
     #[error(
-        "schedule {0} is not a number of seconds, a crontab text, or a mapping with `every`, with crontab fields, or with \
-         `event`, `lat`, `lon`"
+        "schedule {0} is not a number of seconds, a crontab text, lines of RFC 5545, or a mapping with `every`, with crontab \
+         fields, with `event`, `lat`, `lon`, with `clocked` or with `rrule`"
     )]
     Unknown(String),
     /// An interval that is no time.
@@ -35,20 +38,48 @@ pub enum ScheduleError {
         /// Why.
         source: SolarError,
     },
-    /// A kind that celeriac's beat does not compute, such as RedBeat's `rrule`.
+    /// A point in time that is none.
+    #[error("clocked {0} is not a time such as 2026-12-24T18:00:00+01:00")]
+    Clocked(String),
+    /// A recurrence rule that is not valid.
+    #[error("rrule {text}: {source}")]
+    Rrule {
+        /// As written.
+        text: String,
+        /// Why.
+        source: RruleError,
+    },
+    /// A key that the kind of schedule does not have.
+    #[error("schedule {text}: unknown key {key:?}; {kind} has {known}")]
+    UnknownKey {
+        /// The schedule as written.
+        text: String,
+        /// The key.
+        key: String,
+        /// The kind of schedule.
+        kind: &'static str,
+        /// The keys that it has.
+        known: String,
+    },
+    /// A unit of time that is none.
+    #[error("period {0} is not one of days, hours, minutes, seconds, microseconds")]
+    Period(String),
+    /// A kind that does not exist.
     #[error("schedules of type {0:?} are not supported")]
     Unsupported(String),
 }
 
 impl Schedule {
-    /// Reads RedBeat's `{"__type__": "interval" | "crontab", ...}` (celery-redbeat 2.4.2), or the shorter forms: a number
-    /// of seconds, `"0 1 * * *"`, `{"every": 60}`, `{"minute": "*/5"}`, `{"event": "sunrise", "lat": 52.2, "lon": 21.0}`.
+    /// Reads RedBeat's `{"__type__": "interval" | "crontab" | "rrule", ...}` (celery-redbeat 2.4.2), or the shorter forms: a
+    /// number of seconds, `"0 1 * * *"`, `{"every": 5, "period": "minutes"}`, `{"minute": "*/5"}`, `{"event": "sunrise", "lat":
+    /// 52.2, "lon": 21.0}`, `{"clocked": "2026-12-24T18:00:00+01:00"}`, `"DTSTART:...\nRRULE:..."`.
     ///
     /// # Errors
-    /// When it is none of these.
+    /// When it is none of these, has a key that its kind does not have, or a value that cannot be used.
     pub fn from_json(value: &Value) -> Result<Self, ScheduleError> {
         match value {
-            Value::Number(_) => interval(value, false),
+            Value::Number(_) => interval(value, 1.0, false),
+            Value::String(text) if is_recurrence(text) => recurrence(text),
             Value::String(text) => Crontab::from_text(text)
                 .map(|crontab| Schedule::Crontab(Box::new(crontab)))
                 .map_err(|source| ScheduleError::Crontab { text: value.to_string(), source }),
@@ -57,7 +88,7 @@ impl Schedule {
         }
     }
 
-    /// RedBeat's form; solar schedules have none there and get one of the same kind.
+    /// RedBeat's form; kinds that have none there get one of the same shape.
     pub fn to_json(&self) -> Value {
         match self {
             Schedule::Interval(interval) => {
@@ -74,35 +105,113 @@ impl Schedule {
                 let (event, latitude, longitude) = solar.parts();
                 json!({"__type__": "solar", "event": event.to_string(), "lat": latitude, "lon": longitude})
             }
+            Schedule::Clocked(clocked) => json!({"__type__": "clocked", "clocked": clocked.at.to_rfc3339()}),
+            Schedule::Rrule(rrule) => rrule.to_json(),
         }
-    }
-}
-
-fn from_fields(value: &Value, fields: &Map<String, Value>) -> Result<Schedule, ScheduleError> {
-    let kind = fields.get("__type__").and_then(Value::as_str);
-    let has = |name: &str| fields.contains_key(name);
-    match kind {
-        Some("interval") => interval_of(value, fields),
-        Some("crontab") => crontab(value, fields),
-        Some("solar") => solar(value, fields),
-        Some(kind) => Err(ScheduleError::Unsupported(kind.to_owned())),
-        None if has("every") => interval_of(value, fields),
-        None if has("event") => solar(value, fields),
-        None if CRONTAB_FIELDS.iter().any(|name| has(name)) => crontab(value, fields),
-        None => Err(ScheduleError::Unknown(value.to_string())),
     }
 }
 
 const CRONTAB_FIELDS: [&str; 5] = ["minute", "hour", "day_of_week", "day_of_month", "month_of_year"];
 
-fn interval_of(value: &Value, fields: &Map<String, Value>) -> Result<Schedule, ScheduleError> {
-    let every = fields.get("every").ok_or_else(|| ScheduleError::Unknown(value.to_string()))?;
-    interval(every, fields.get("relative").and_then(Value::as_bool).unwrap_or(false))
+fn from_fields(value: &Value, fields: &Map<String, Value>) -> Result<Schedule, ScheduleError> {
+    let has = |name: &str| fields.contains_key(name);
+    let kind = match fields.get("__type__").map(|kind| kind.as_str().unwrap_or("")) {
+        Some(kind) => kind,
+        None if has("every") => "interval",
+        None if has("event") => "solar",
+        None if has("clocked") => "clocked",
+        None if has("rrule") || has("freq") => "rrule",
+        None if CRONTAB_FIELDS.iter().any(|name| has(name)) => "crontab",
+        None => return Err(ScheduleError::Unknown(value.to_string())),
+    };
+    match kind {
+        "interval" => {
+            only(value, fields, "an interval", &["every", "period", "relative"])?;
+            interval_of(value, fields)
+        }
+        "crontab" => {
+            only(value, fields, "a crontab", &CRONTAB_FIELDS)?;
+            crontab(value, fields)
+        }
+        "solar" => {
+            only(value, fields, "a solar schedule", &["event", "lat", "lon"])?;
+            solar(value, fields)
+        }
+        "clocked" => {
+            only(value, fields, "a clocked schedule", &["clocked"])?;
+            let at = fields.get("clocked").ok_or_else(|| ScheduleError::Unknown(value.to_string()))?;
+            let at_as_written = at.to_string();
+            let at = at.as_str().and_then(instant::parse).ok_or(ScheduleError::Clocked(at_as_written))?;
+            Ok(Schedule::Clocked(Clocked { at }))
+        }
+        "rrule" if has("rrule") => {
+            only(value, fields, "an rrule", &["rrule", "dtstart"])?;
+            let text = fields.get("rrule").and_then(Value::as_str).unwrap_or_default();
+            match fields.get("dtstart").and_then(Value::as_str) {
+                Some(start) => {
+                    let at = instant::parse(start).ok_or_else(|| ScheduleError::Clocked(start.to_owned()))?;
+                    let rule = if text.contains(':') { text.to_owned() } else { format!("RRULE:{text}") };
+                    recurrence(&format!("DTSTART:{}\n{rule}", at.format("%Y%m%dT%H%M%SZ")))
+                }
+                None => recurrence(text),
+            }
+        }
+        "rrule" => Rrule::from_redbeat(fields)
+            .map(|rrule| Schedule::Rrule(Box::new(rrule)))
+            .map_err(|source| ScheduleError::Rrule { text: value.to_string(), source }),
+        kind => Err(ScheduleError::Unsupported(kind.to_owned())),
+    }
 }
 
-fn interval(every: &Value, relative: bool) -> Result<Schedule, ScheduleError> {
+/// Refuses keys that a kind of schedule does not have: what is passed over would run at other times than was meant.
+fn only(
+    value: &Value,
+    fields: &Map<String, Value>,
+    kind: &'static str,
+    known: &[&str],
+) -> Result<(), ScheduleError> {
+    match fields.keys().find(|key| *key != "__type__" && !known.contains(&key.as_str())) {
+        None => Ok(()),
+        Some(key) => Err(ScheduleError::UnknownKey {
+            text: value.to_string(),
+            key: key.clone(),
+            kind,
+            known: known.join(", "),
+        }),
+    }
+}
+
+fn is_recurrence(text: &str) -> bool {
+    let start = text.trim_start().to_ascii_uppercase();
+    ["DTSTART", "RRULE", "FREQ="].iter().any(|word| start.starts_with(word))
+}
+
+fn recurrence(text: &str) -> Result<Schedule, ScheduleError> {
+    Rrule::from_text(text)
+        .map(|rrule| Schedule::Rrule(Box::new(rrule)))
+        .map_err(|source| ScheduleError::Rrule { text: text.to_owned(), source })
+}
+
+fn interval_of(value: &Value, fields: &Map<String, Value>) -> Result<Schedule, ScheduleError> {
+    let every = fields.get("every").ok_or_else(|| ScheduleError::Unknown(value.to_string()))?;
+    // The periods of django-celery-beat.
+    let unit = match fields.get("period").filter(|period| !period.is_null()) {
+        None => 1.0,
+        Some(period) => match period.as_str().map(|period| period.trim_end_matches('s')) {
+            Some("day") => 86_400.0,
+            Some("hour") => 3600.0,
+            Some("minute") => 60.0,
+            Some("second") => 1.0,
+            Some("microsecond") => 1e-6,
+            _ => return Err(ScheduleError::Period(period.to_string())),
+        },
+    };
+    interval(every, unit, fields.get("relative").and_then(Value::as_bool).unwrap_or(false))
+}
+
+fn interval(every: &Value, unit: f64, relative: bool) -> Result<Schedule, ScheduleError> {
     let every_as_written = every.to_string();
-    let seconds = every.as_f64().filter(|seconds| *seconds > 0.0);
+    let seconds = every.as_f64().map(|every| every * unit).filter(|seconds| *seconds > 0.0);
     let every = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     every
         .map(|every| Schedule::Interval(Interval { every, relative }))
@@ -123,6 +232,6 @@ fn solar(value: &Value, fields: &Map<String, Value>) -> Result<Schedule, Schedul
     let (Some(event), Some(latitude), Some(longitude)) = (event, degrees("lat"), degrees("lon")) else {
         return Err(ScheduleError::Unknown(value.to_string()));
     };
-    let solar = event.parse().and_then(|event| Solar::new(event, latitude, longitude));
+    let solar = event.parse::<SolarEvent>().and_then(|event| Solar::new(event, latitude, longitude));
     solar.map(Schedule::Solar).map_err(|source| ScheduleError::Solar { text: value.to_string(), source })
 }

@@ -30,12 +30,15 @@ impl Interval {
     pub(super) fn is_due(&self, last_run_at: DateTime<Utc>, now: DateTime<Utc>, zone: Timezone) -> State {
         let end = self.end(last_run_at, zone);
         if end > now {
-            return State { is_due: false, next: end - now };
+            return State { is_due: false, next: Some(end - now) };
         }
-        let boundary = if self.relative { self.end(now, zone) - now } else { TimeDelta::zero() };
+        State { is_due: true, next: Some(self.next_after(now, zone) - now) }
+    }
+
+    pub(super) fn next_after(&self, last: DateTime<Utc>, zone: Timezone) -> DateTime<Utc> {
+        let end = self.end(last, zone);
         // A rounded end may be no later than its start, as with intervals below a second.
-        let next = if boundary > TimeDelta::zero() { boundary } else { delta(self.every) };
-        State { is_due: true, next }
+        if end > last { end } else { last + delta(self.every) }
     }
 
     fn end(&self, start: DateTime<Utc>, zone: Timezone) -> DateTime<Utc> {

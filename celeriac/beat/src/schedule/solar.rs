@@ -6,7 +6,6 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 
 use super::sun::{Horizon, next_crossing, next_transit};
-use super::{State, state_of};
 
 /// What the sun does. Horizons as in `celery/schedules.py`, celery 5.7, without refraction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,9 +126,5 @@ impl Solar {
             Some(horizon) => next_crossing(last, self.latitude, self.longitude, horizon, self.event.rises()),
             None => next_transit(last, self.longitude),
         }
-    }
-
-    pub(super) fn is_due(&self, last_run_at: DateTime<Utc>, now: DateTime<Utc>) -> State {
-        state_of(self.next_after(last_run_at), now, || self.next_after(now))
     }
 }

@@ -28,19 +28,24 @@ pub(super) fn next_crossing(
 ) -> DateTime<Utc> {
     let start = days(last);
     let height = |time: f64| sun(time).height(time, latitude, longitude, horizon);
-    // Between the lowest point and noon the sun only rises, between noon and the next lowest point it only sets.
-    let mut noon = meridian_passage(start - 1.0, longitude, 0.0);
-    for _ in 0..=MAX_SEARCH_DAYS + 1 {
-        let lowest = meridian_passage(if rising { noon - 0.5 } else { noon + 0.5 }, longitude, 180.0);
-        let (from, to) = if rising { (lowest, noon) } else { (noon, lowest) };
-        if let Some(crossing) = bisect(from, to, &height)
+    // From noon to the lowest point and back to noon: away from the poles the sun only sets in the one half and only rises
+    // in the other; at the poles it does either once a year, at any time of day.
+    let mut from = meridian_passage(start - 1.0, longitude, 0.0);
+    let mut at_start = height(from);
+    for half_day in 0..2 * (MAX_SEARCH_DAYS + 2) {
+        let angle = if half_day % 2 == 0 { 180.0 } else { 0.0 };
+        let to = meridian_passage(from + 0.5, longitude, angle);
+        let at_end = height(to);
+        if (at_start < 0.0) == rising
+            && (at_end >= 0.0) == rising
+            && let Some(crossing) = bisect(from, to, &height)
             && crossing > start
         {
             return instant(crossing);
         }
-        noon = meridian_passage(noon + 1.0, longitude, 0.0);
+        (from, at_start) = (to, at_end);
     }
-    instant(noon)
+    instant(from)
 }
 
 /// The first time after `last` at which the sun passes the meridian.

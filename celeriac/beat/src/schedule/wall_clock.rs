@@ -32,3 +32,13 @@ pub(super) fn instants(wall: NaiveDateTime, zone: Timezone) -> [DateTime<Utc>; 2
         _ => [first, first],
     }
 }
+
+/// Whether the clock of a zone is put back within three hours before or after an instant.
+pub(super) fn is_put_back_around(instant: DateTime<Utc>, zone: Timezone) -> bool {
+    let offset = |hours| {
+        let near = instant.naive_utc() + TimeDelta::hours(hours);
+        zone.offset_from_utc_datetime(&near).fix().local_minus_utc()
+    };
+    let [before, now, after] = [offset(-3), offset(0), offset(3)];
+    after < now || now < before
+}

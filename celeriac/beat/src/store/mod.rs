@@ -1,71 +1,172 @@
 //! Where beat remembers its entries and their last runs, and which of several beats is the one that sends.
 
+#[cfg(feature = "database")]
+mod database;
+mod error;
 mod file;
 mod moment;
 mod redis;
 
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use celeriac::broker::BrokerError;
 use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
 
+#[cfg(feature = "database")]
+pub use self::database::DatabaseStore;
+pub use self::error::StoreError;
 pub use self::file::FileStore;
+pub(crate) use self::redis::send_once;
 pub use self::redis::{RedisOptions, RedisStore};
-use crate::entry::{Entry, Run};
+use crate::configured::Configured;
+use crate::entry::{Entry, History, Run};
+use crate::publish::PublishError;
 use crate::schedule::Terms;
 
 /// Whether this beat sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It holds the lock, or there is none.
+    /// It holds the lock and held it before, so the store is as it left it.
     Leader,
-    /// Another beat holds the lock.
-    StandBy,
+    /// It has just got the lock: it has to open the store.
+    Elected,
+    /// Another beat holds the lock; it may be free after that time.
+    StandBy(Duration),
 }
 
-/// What became of a run that was to be recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Recorded {
-    /// It is recorded: it has to be sent.
-    Recorded,
-    /// Another beat holds the lock now: it must not be sent.
-    NotLeader,
-    /// The entry was deleted meanwhile: it must not be sent.
-    Gone,
+/// An entry as the store has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// The entry with its last run.
+    pub entry: Entry,
+    /// What else is remembered of it.
+    pub history: History,
 }
 
 /// What is to be looked at now.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Look {
     /// Entries that may be due.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<Found>,
     /// When the next entry is to be looked at, if that is within the horizon.
     pub next: Option<DateTime<Utc>>,
+    /// Whether there are more entries to be looked at now.
+    pub has_more: bool,
+}
+
+/// What is to be written of an entry that was looked at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// The entry with its new last run.
+    pub entry: Entry,
+    /// What else is to be remembered of it.
+    pub history: History,
+    /// The runs that are to be sent.
+    pub runs: Vec<Run>,
+    /// When it is to be looked at next; `None` when it never runs again.
+    pub next: Option<DateTime<Utc>>,
+}
+
+/// What became of a [`Change`].
+#[derive(Debug)]
+pub enum Settled {
+    /// It is written, and its runs are sent where the store sends; else they have to be sent now.
+    Done,
+    /// Another beat holds the lock now: nothing is written, nothing must be sent.
+    NotLeader,
+    /// The entry was deleted meanwhile: nothing is written, nothing must be sent.
+    Gone,
+    /// A run cannot be sent: nothing is written.
+    Refused(PublishError),
+}
+
+/// An entry as operators see it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listed {
+    /// The entry with its last run.
+    pub entry: Entry,
+    /// What else is remembered of it.
+    pub history: History,
+    /// When it is looked at next.
+    pub next: Option<DateTime<Utc>>,
+}
+
+impl Listed {
+    /// The entry as JSON: its definition, and what is known of its runs.
+    pub fn to_json(&self) -> Value {
+        let Self { entry, history, next } = self;
+        let mut value = entry.to_json();
+        if let Some(fields) = value.as_object_mut() {
+            for (name, value) in [
+                ("next_run_at", json!(next.filter(|_| entry.enabled))),
+                ("last_run_at", json!(entry.last_run_at)),
+                ("total_run_count", json!(entry.total_run_count)),
+                ("missed_count", json!(history.missed)),
+                ("late_count", json!(history.late)),
+                ("skipped_count", json!(history.skipped)),
+                ("refused_count", json!(history.refused)),
+                ("trouble", json!(history.trouble)),
+                ("runs", json!(history.runs)),
+            ] {
+                fields.insert(name.to_owned(), value);
+            }
+        }
+        value
+    }
 }
 
 /// Remembers entries over restarts, and elects the beat that sends.
 ///
-/// A run is [recorded](ScheduleStore::record) before it is sent and [struck off](ScheduleStore::sent) after it; one that
-/// was recorded but not sent, because the broker or beat itself went away, is [pending](ScheduleStore::pending).
+/// A store beside the broker's queues [sends](ScheduleStore::sends) a run in the same step in which it records it. Any other
+/// one records runs before they are sent and [strikes them off](ScheduleStore::sent) after it; those that were recorded but
+/// not sent, because the broker or beat itself went away, are [pending](ScheduleStore::pending).
 pub trait ScheduleStore: Send {
+    /// Takes the entries that are configured from now on; the next [`ScheduleStore::open`] writes them.
+    fn configure(&mut self, configured: Arc<Configured>);
+
     /// Takes the lock, or keeps it: to be called at least every [`ScheduleStore::heartbeat`].
     ///
     /// # Errors
     /// When the store cannot be reached; whether this beat leads is unknown then.
-    fn lead(&mut self) -> impl Future<Output = Result<Standing, StoreError>> + Send;
+    fn lead(&mut self, now: DateTime<Utc>) -> impl Future<Output = Result<Standing, StoreError>> + Send;
 
     /// The longest time between two calls of [`ScheduleStore::lead`].
     fn heartbeat(&self) -> Duration;
+
+    /// Whether [`ScheduleStore::settle`] sends the runs.
+    fn sends(&self) -> bool {
+        false
+    }
 
     /// Puts the configured entries into the store, with the last runs that it remembers (a new one counts as run now);
     /// earlier configured entries that are no longer there are forgotten.
     ///
     /// # Errors
-    /// When the store cannot be read or written, or cannot hold an entry.
+    /// When the store cannot be read or written.
     fn open(
         &mut self,
-        configured: &[Entry],
+        now: DateTime<Utc>,
+        terms: &Terms,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Looks for configured entries that have vanished and for entries that others have edited, and sees to it that they
+    /// run; to be called at each heartbeat.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    fn check(
+        &mut self,
+        now: DateTime<Utc>,
+        terms: &Terms,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Computes anew when each entry is to be looked at, and takes last runs that lie in the future as runs of now.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    fn review(
+        &mut self,
         now: DateTime<Utc>,
         terms: &Terms,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
@@ -80,29 +181,23 @@ pub trait ScheduleStore: Send {
         horizon: Duration,
     ) -> impl Future<Output = Result<Look, StoreError>> + Send;
 
-    /// Says when an entry is to be looked at again.
+    /// Says when entries that are not due are to be looked at again; `None` is never.
     ///
     /// # Errors
     /// When the store cannot be written.
     fn reschedule(
         &mut self,
-        entry: &Entry,
-        next: DateTime<Utc>,
+        looks: &[(&Entry, Option<DateTime<Utc>>)],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Records a run, the entry's new last run, and when the entry is to be looked at next: all or nothing, and only
-    /// while this beat leads.
+    /// Writes changes, each of them as a whole or not at all, and only while this beat leads.
     ///
     /// # Errors
-    /// When the store cannot be written; whether the run is recorded is unknown then.
-    fn record(
-        &mut self,
-        entry: &Entry,
-        next: DateTime<Utc>,
-        run: &Run,
-    ) -> impl Future<Output = Result<Recorded, StoreError>> + Send;
+    /// When the store cannot be written; what is written is unknown then.
+    fn settle(&mut self, changes: &[Change])
+    -> impl Future<Output = Result<Vec<Settled>, StoreError>> + Send;
 
-    /// Runs that were recorded but not struck off; one for each entry at most.
+    /// Runs that were recorded but not struck off.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -119,44 +214,16 @@ pub trait ScheduleStore: Send {
     /// # Errors
     /// When the store cannot be reached; the lock then ends by itself.
     fn release(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send;
-}
 
-/// A store that does not do what it should.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StoreError {
-    /// A file cannot be read or written.
-    #[error("schedule file {}: {source}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Redis does not answer as it should.
-    #[error("schedule in redis: {0}")]
-    Redis(#[from] BrokerError),
-    /// What stands in Redis is of another kind than RedBeat's layout has there.
-    #[error(
-        "schedule in redis: {0}\nhint: look at the keys under its prefix; something else has written there"
-    )]
-    Layout(#[from] ::redis::ParsingError),
-    /// RedBeat's layout has no form for the schedule of an entry.
-    #[error(
-        "entry {entry:?}: a solar schedule cannot be kept in RedBeat's layout\nhint: keep the schedule in a file (--schedule FILE)"
-    )]
-    Unstorable {
-        /// Name of the entry.
-        entry: String,
-    },
-}
+    /// All entries that the store has, whether this beat leads or not.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn list(&mut self) -> impl Future<Output = Result<Vec<Listed>, StoreError>> + Send;
 
-impl StoreError {
-    /// Whether the same call may work later.
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            StoreError::File { .. } | StoreError::Unstorable { .. } | StoreError::Layout(_) => false,
-            StoreError::Redis(source) => source.is_retryable(),
-        }
-    }
+    /// Switches an entry on or off, whether this beat leads or not. Returns whether there is such an entry.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    fn enable(&mut self, name: &str, enabled: bool) -> impl Future<Output = Result<bool, StoreError>> + Send;
 }

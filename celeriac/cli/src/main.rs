@@ -1,9 +1,11 @@
 //! The command line beside `celery`'s, without Python: `inspect`, `control`, `status`, `call`, `result` and `purge` take
 //! Celery's options, print what Celery prints and end with its exit codes (69 when no worker replies); `dead` looks
-//! after the messages that workers have given up; `recover` brings back what dead workers held; `schema` tells what tasks take and return.
+//! after the messages that workers have given up; `recover` brings back what dead workers held; `schema` tells what tasks take and
+//! return; `beat` sends periodic tasks and looks after their schedule.
 //!
 //! Broker and result backend are those of the settings: `CELERY_BROKER_URL`, `CELERY_RESULT_BACKEND`, a file, `-b`.
 
+mod beat;
 mod commands;
 mod dead;
 mod failure;
@@ -23,6 +25,10 @@ use celeriac::config::Config;
 use clap::{Args, Parser, Subcommand};
 
 use failure::Failure;
+
+// What a large schedule took while it was read goes back to the system.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser)]
 #[command(version, about = "Looks after the workers and messages of a Celery broker")]
@@ -76,13 +82,21 @@ enum Subject {
     Recover(recover::Recover),
     /// What the tasks of the workers take and return, as JSON schemas
     Schema(schema::Schema),
+    /// Send periodic tasks, as `celery beat` does, or look after their schedule
+    Beat(Box<celeriac_beat::Beat>),
 }
 
-// One thread is enough, and starts at once.
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let Arguments { global, subject } = Arguments::parse();
-    match run(&global, subject).await {
+    let outcome = match &subject {
+        // Before there is anything that a process in the background would not inherit.
+        Subject::Beat(beat) if beat.command.is_none() => beat.options.enter(true).map_err(Failure::from),
+        _ => Ok(()),
+    };
+    // One thread is enough, and starts at once.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome = outcome.and_then(|()| runtime.map_err(Failure::failed));
+    match outcome.and_then(|runtime| runtime.block_on(run(&global, subject))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
@@ -96,7 +110,7 @@ async fn run(global: &Global, subject: Subject) -> Result<(), Failure> {
                 config.set(setting, url).map_err(Failure::usage)?;
             }
         }
-        Celery::new("celeriac", config).map_err(Failure::usage)
+        Celery::new(global.app.as_deref().unwrap_or("celeriac"), config).map_err(Failure::usage)
     };
     match subject {
         Subject::Inspect(remote) => remote.inspect(app, global.quiet).await,
@@ -108,5 +122,6 @@ async fn run(global: &Global, subject: Subject) -> Result<(), Failure> {
         Subject::Dead(dead) => dead.run(&app()?).await,
         Subject::Recover(recover) => recover.run(&app()?).await,
         Subject::Schema(schema) => schema.run(&app()?).await,
+        Subject::Beat(beat) => beat::run(*beat, app()?, global.config.clone()).await,
     }
 }

@@ -14,6 +14,15 @@ pub(crate) fn say(line: impl Display) -> Result<(), Failure> {
     writeln!(out, "{line}").and_then(|()| out.flush()).map_err(Failure::from)
 }
 
+/// Writes a text to standard output.
+///
+/// # Errors
+/// Those of [`say`].
+pub(crate) fn write(text: &[u8]) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text).and_then(|()| out.flush()).map_err(Failure::from)
+}
+
 /// Writes a line to standard error; if that is closed, there is nobody to tell.
 pub(crate) fn complain(line: impl Display) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");

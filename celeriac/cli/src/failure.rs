@@ -33,6 +33,11 @@ impl Failure {
         Self { text: text.to_string(), status: 1 }
     }
 
+    /// Something else, with the status that it asks for.
+    pub(crate) fn with_status(text: impl Display, status: u8) -> Self {
+        Self { text: text.to_string(), status }
+    }
+
     /// Nobody is there.
     pub(crate) fn no_nodes() -> Self {
         Self { text: "No nodes replied within time constraint".to_owned(), status: UNAVAILABLE }
