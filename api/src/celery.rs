@@ -11,6 +11,7 @@ use celeriac::{
     config::Config,
     message::{Map, Signature, Value},
 };
+use celeriac_beat::{Listed, Publish, PublishError, RedisStore, ScheduleStore, StoreError};
 use companion::settings::Settings;
 
 const APP: &str = "ai_companion";
@@ -61,6 +62,24 @@ impl CeleryError {
             Self::Unavailable { cause, .. } => format!("the broker: {cause}"),
             Self::NoWorkers => "no workers".to_owned(),
         }
+    }
+}
+
+impl From<StoreError> for CeleryError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Redis(error) => error.into(),
+            error => Self::Unavailable {
+                error: error.to_string(),
+                cause: "the schedule cannot be read".to_owned(),
+            },
+        }
+    }
+}
+
+impl From<PublishError> for CeleryError {
+    fn from(error: PublishError) -> Self {
+        Self::Unavailable { error: error.to_string(), cause: "the run cannot be sent".to_owned() }
     }
 }
 
@@ -162,6 +181,47 @@ impl CeleryClient {
         }
         let sent = in_time(TIMEOUT, self.app.apply(signature)).await?;
         Ok(sent.id().to_owned())
+    }
+}
+
+/// The schedule of beat.
+impl CeleryClient {
+    /// The entries, with their next and last runs.
+    ///
+    /// # Errors
+    /// When the broker does not answer.
+    pub async fn schedule(&self) -> Result<Vec<serde_json::Value>, CeleryError> {
+        let mut store = self.store()?;
+        Ok(in_time(TIMEOUT, store.list()).await?.iter().map(Listed::to_json).collect())
+    }
+
+    /// Switches an entry on or off. Returns whether there is such an entry.
+    ///
+    /// # Errors
+    /// When the broker does not answer.
+    pub async fn switch_entry(&self, name: &str, enabled: bool) -> Result<bool, CeleryError> {
+        let mut store = self.store()?;
+        in_time(TIMEOUT, store.enable(name, enabled)).await
+    }
+
+    /// Sends an entry now; its schedule goes on as before. Returns the task's id, or nothing if there is no such entry.
+    ///
+    /// # Errors
+    /// When the broker does not answer.
+    pub async fn run_entry(&self, name: &str) -> Result<Option<String>, CeleryError> {
+        let mut store = self.store()?;
+        let listed = in_time(TIMEOUT, store.list()).await?;
+        let Some(listed) = listed.into_iter().find(|listed| listed.entry.name == name) else {
+            return Ok(None);
+        };
+        let run = listed.entry.run_now();
+        in_time(TIMEOUT, self.app.publish(&run)).await?;
+        Ok(Some(run.id.to_string()))
+    }
+
+    fn store(&self) -> Result<RedisStore, CeleryError> {
+        RedisStore::of_app(&self.app, "api".to_owned())
+            .map_err(|error| CeleryError::Settings(error.to_string()))
     }
 }
 

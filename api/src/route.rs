@@ -8,7 +8,7 @@ pub(crate) struct Route {
 }
 
 /// All routes. A test asks each of them, so that none is missing here or there.
-pub(crate) const ROUTES: [Route; 13] = [
+pub(crate) const ROUTES: [Route; 14] = [
     route("/health", &["GET"]),
     route("/healthz", &["GET"]),
     route("/metrics", &["GET"]),
@@ -22,6 +22,7 @@ pub(crate) const ROUTES: [Route; 13] = [
     route("/admin/reminders", &["GET"]),
     route("/admin/reminders/requeue", &["POST"]),
     route("/admin/features", &["GET", "POST"]),
+    route("/admin/schedule", &["GET", "POST"]),
 ];
 
 const fn route(path: &'static str, methods: &'static [&'static str]) -> Route {

@@ -58,6 +58,24 @@ impl Fields {
         }
     }
 
+    /// One of some texts.
+    pub(crate) fn choice(&mut self, name: &str, choices: &[&'static str]) -> &'static str {
+        let given = self.fields.get(name).and_then(Value::as_str);
+        match choices.iter().find(|choice| Some(**choice) == given) {
+            Some(choice) => choice,
+            None if !self.fields.contains_key(name) => self.missing(name),
+            None => {
+                let (last, others) = choices.split_last().unwrap_or((&"", &[]));
+                let others: Vec<String> = others.iter().map(|choice| format!("'{choice}'")).collect();
+                self.wrong(
+                    name,
+                    "literal_error",
+                    &format!("Input should be {} or '{last}'", others.join(", ")),
+                )
+            }
+        }
+    }
+
     /// A list of 1 to `most` ids.
     pub(crate) fn ids(&mut self, name: &str, most: usize) -> Vec<Uuid> {
         let items = match self.fields.get(name) {

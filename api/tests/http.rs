@@ -606,6 +606,34 @@ async fn a_list_that_the_client_has_is_not_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_schedule_is_shown_and_entries_are_sent_paused_and_resumed() {
+    let api = Api::with(On::Sqlite, &[("ADMIN_API_KEY", ADMIN)]).await;
+    let definition = json!({ "name": "daily", "task": "proj.daily", "options": { "queue": "default" }, "enabled": true,
+                             "schedule": { "__type__": "interval", "every": 86400, "relative": false } });
+    let mut redis = api.redis.connection();
+    let () = redis::pipe()
+        .hset("redbeat:daily", "definition", definition.to_string())
+        .zadd("redbeat::schedule", "redbeat:daily", 1_900_000_000)
+        .query(&mut redis)
+        .expect("redis");
+    let act = |action: &str| post("/admin/schedule").json(&json!({ "entry": "daily", "action": action }));
+    let (_, sent) = api.admin(act("run")).await;
+    let queued = api.queued();
+    assert_eq!(
+        (&queued[0]["headers"]["id"], &queued[0]["headers"]["task"]),
+        (&sent["task_id"], &json!("proj.daily"))
+    );
+    assert_eq!(api.admin(act("pause")).await.1, json!({ "entry": "daily", "enabled": false }));
+    let (_, schedule) = api.admin(get("/admin/schedule")).await;
+    assert_eq!(schedule["entries"][0]["enabled"], false);
+    assert_eq!(api.admin(act("resume")).await.1["enabled"], true);
+    assert_eq!(api.admin(act("dance")).await.0, 422);
+    let nobody = post("/admin/schedule").json(&json!({ "entry": "nobody", "action": "run" }));
+    assert_eq!(api.admin(nobody).await.0, 404);
+    assert_eq!(parts(&api.send(get("/admin/schedule")).await).0, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_path_tells_its_methods() {
     let api = Api::with(On::Sqlite, &[("ADMIN_API_KEY", ADMIN)]).await;
     let reminder = "/reminders/00000000-0000-4000-8000-000000000000/cancel";
@@ -623,6 +651,7 @@ async fn every_path_tells_its_methods() {
         ("/admin/reminders", "GET, HEAD, OPTIONS"),
         ("/admin/reminders/requeue", "POST, OPTIONS"),
         ("/admin/features", "GET, POST, HEAD, OPTIONS"),
+        ("/admin/schedule", "GET, POST, HEAD, OPTIONS"),
     ] {
         for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
             let response = api.send(warp::test::request().method(method).path(path)).await;

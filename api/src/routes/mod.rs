@@ -5,6 +5,7 @@ mod chat;
 mod health;
 mod metrics;
 mod reminders;
+mod schedule;
 mod users;
 
 use std::{convert::Infallible, panic::AssertUnwindSafe};
@@ -45,6 +46,8 @@ pub fn all(
         .or(users::routes(&state))
         .unify()
         .or(admin::routes(&state))
+        .unify()
+        .or(schedule::routes(&state))
         .unify()
         .or(options())
         .unify()
