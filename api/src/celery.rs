@@ -20,11 +20,11 @@ const QUEUES: [&str; 2] = ["default", "celery"];
 /// How long the broker may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the broker may take where somebody looks whether all is well.
-const LOOK_TIMEOUT: Duration = Duration::from_millis(1500);
+const LOOK_TIMEOUT: Duration = Duration::from_millis(950);
 /// The lock of RedBeat, which the beat that sends renews every second.
 const BEAT_LOCK: &str = "redbeat::lock";
-/// How long workers have to answer a ping, as `celery inspect ping` waits.
-const PING_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long workers have to answer a ping; `celery inspect ping` waits for a second.
+const PING_TIMEOUT: Duration = Duration::from_millis(900);
 
 /// A client of the Celery application `ai_companion`; cheap to clone.
 #[derive(Clone)]

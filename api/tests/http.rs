@@ -489,6 +489,25 @@ async fn what_is_overdue_shows_in_the_metrics(on: On) {
     overdue("waiting", 0..1).await;
 }
 
+/// The rules ask for nothing that is not there.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_metric_of_the_alerts_is_exported() {
+    let api = Api::new(On::Sqlite).await;
+    api.post("/chat", json!({ "message": "hello" })).await;
+    let text = String::from_utf8_lossy(api.send(get("/metrics")).await.body()).into_owned();
+    let exported: Vec<&str> = text.lines().filter_map(|line| line.split(['{', ' ']).next()).collect();
+    let rules =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/prometheus/alerts.yaml"))
+            .expect("the rules");
+    let names = rules.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
+    let is_metric = |name: &&str| ["ai_", "celery_", "http_"].iter().any(|prefix| name.starts_with(prefix));
+    let asked: std::collections::BTreeSet<&str> = names.filter(is_metric).collect();
+    assert!(asked.len() >= 9, "{asked:?}");
+    for name in asked {
+        assert!(exported.contains(&name), "{name} is not in {text}");
+    }
+}
+
 /// Whoever asks, and however often, causes one ping a second.
 #[tokio::test(flavor = "multi_thread")]
 async fn all_who_ask_within_a_second_cause_one_ping() {

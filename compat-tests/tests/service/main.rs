@@ -7,3 +7,4 @@ mod runbook;
 mod smoke;
 mod stack;
 mod story;
+mod supervision;
