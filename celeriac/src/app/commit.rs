@@ -1,7 +1,7 @@
 //! Carrying out what applying a signature asks for.
 
 use super::Celery;
-use crate::backend::{ChordPart, TaskState};
+use crate::backend::{ChordPart, GroupChange, TaskState};
 use crate::broker::{Batch, BrokerError};
 use crate::canvas::Effect;
 use crate::message::Message;
@@ -53,10 +53,10 @@ impl Celery {
                     }
                 }
                 effect => {
-                    let Some(backend) = backend else { continue };
-                    let prepares = !matches!(effect, Effect::ChordFailed { .. });
+                    let (Some(backend), Some(change)) = (backend, effect.into_change()) else { continue };
+                    let prepares = !matches!(change, GroupChange::Failed { .. });
                     let step = if prepares { &mut steps.prepare } else { &mut steps.results };
-                    step.append(backend.following(&effect));
+                    step.append(backend.changing(&change));
                 }
             }
         }

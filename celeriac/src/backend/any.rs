@@ -7,10 +7,11 @@ use super::attempt::Attempt;
 #[cfg(feature = "testing")]
 use super::memory::MemoryBackend;
 use super::redis::RedisBackend;
-use super::{Awaited, ChordPart, ExceptionInfo, PartAnswer, Reclaimed, ResultRef, Returned, TaskMeta};
+use super::{
+    Awaited, ChordPart, ExceptionInfo, GroupChange, PartAnswer, Reclaimed, ResultRef, Returned, TaskMeta,
+};
 use crate::broker::refusals::Refusals;
 use crate::broker::{Answers, Batch, BrokerError};
-use crate::canvas::Effect;
 use crate::config::{Config, Url};
 
 /// The result backend of an application; cheap to clone.
@@ -94,12 +95,12 @@ impl Backend {
         }
     }
 
-    /// Returns the writes of an effect that concerns groups and chords; empty for all others.
-    pub(crate) fn following(&self, effect: &Effect) -> Batch {
+    /// Returns the writes that change what is kept of a group.
+    pub(crate) fn changing(&self, change: &GroupChange) -> Batch {
         match &self.kind {
-            Kind::Redis(backend) => backend.effect_commands(effect).into(),
+            Kind::Redis(backend) => backend.change_commands(change).into(),
             #[cfg(feature = "testing")]
-            Kind::Memory(backend) => backend.effect_write(effect).map(Batch::from).unwrap_or_default(),
+            Kind::Memory(backend) => backend.change_write(change).into(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a result backend says of chords and of tasks that are waited for.
 
-use super::{TaskMeta, TaskState};
+use super::{ResultRef, TaskMeta, TaskState};
 use crate::message::Value;
 
 /// What a result backend says of a part that was returned.
@@ -46,4 +46,30 @@ pub(crate) enum Awaited {
     Failed(Box<TaskMeta>),
     /// One is not ready in time: its place among those asked for.
     Missing(usize),
+}
+
+/// A change of what is kept of a group.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum GroupChange {
+    /// A chord waits for so many parts.
+    Size {
+        /// The chord's group id.
+        group_id: String,
+        /// Number of parts.
+        size: usize,
+    },
+    /// A running chord waits for more parts.
+    Grow {
+        /// The chord's group id.
+        group_id: String,
+        /// Number of further parts.
+        by: usize,
+    },
+    /// A chord has failed.
+    Failed {
+        /// The chord's group id.
+        group_id: String,
+    },
+    /// The shape of a group's results is kept.
+    Save(ResultRef),
 }

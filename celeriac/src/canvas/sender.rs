@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::backend::{ChordPart, ResultRef, TaskMeta};
+use crate::backend::{ChordPart, GroupChange, ResultRef, TaskMeta};
 use crate::config::Config;
 use crate::message::{Codecs, Map, Message};
 use crate::task::{Request, TaskOptions};
@@ -79,6 +79,19 @@ pub enum Effect {
     ChordPart(Box<ChordPart>),
     /// Revoke the tasks with these ids.
     Revoke(Vec<String>),
+}
+
+impl Effect {
+    /// The change of what is kept of a group, if it is one.
+    pub(crate) fn into_change(self) -> Option<GroupChange> {
+        Some(match self {
+            Effect::ChordSize { group_id, size } => GroupChange::Size { group_id, size },
+            Effect::ChordGrow { group_id, by } => GroupChange::Grow { group_id, by },
+            Effect::ChordFailed { group_id } => GroupChange::Failed { group_id },
+            Effect::SaveGroup(group) => GroupChange::Save(group),
+            _ => return None,
+        })
+    }
 }
 
 impl Outbox {

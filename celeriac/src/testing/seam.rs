@@ -10,13 +10,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::Celery;
-use crate::backend::{Awaited, Backend, ChordPart, PartAnswer, ResultRef, TaskMeta, TaskState};
+use crate::backend::{Awaited, Backend, ChordPart, GroupChange, PartAnswer, ResultRef, TaskMeta, TaskState};
 use crate::broker::refusals::Refusals;
 use crate::broker::{
     Batch, Broker, BrokerError, ConsumerHandle, ConsumerOptions, DeadReason, Delivery, Disposition, Hopeless,
     Receiver, Settlement, Start, Taken,
 };
-use crate::canvas::Effect;
 use crate::message::{Message, Value};
 
 type Outcome<T = ()> = Result<T, BrokerError>;
@@ -326,17 +325,17 @@ impl BackendSeam {
 
     /// Sets the size of a chord.
     pub async fn size(&self, group_id: &str, size: usize) -> Outcome {
-        self.write(self.backend.following(&Effect::ChordSize { group_id: group_id.to_owned(), size })).await
+        self.write(self.backend.changing(&GroupChange::Size { group_id: group_id.to_owned(), size })).await
     }
 
     /// Adds parts to a chord.
     pub async fn grow(&self, group_id: &str, by: usize) -> Outcome {
-        self.write(self.backend.following(&Effect::ChordGrow { group_id: group_id.to_owned(), by })).await
+        self.write(self.backend.changing(&GroupChange::Grow { group_id: group_id.to_owned(), by })).await
     }
 
     /// Fails a chord.
     pub async fn fail(&self, group_id: &str) -> Outcome {
-        self.write(self.backend.following(&Effect::ChordFailed { group_id: group_id.to_owned() })).await
+        self.write(self.backend.changing(&GroupChange::Failed { group_id: group_id.to_owned() })).await
     }
 
     /// Returns a part.

@@ -11,11 +11,11 @@ pub(crate) use results::Results;
 
 use super::record::Records;
 use super::{
-    Awaited, ChordPart, ExceptionInfo, PartAnswer, Reclaimed, ResultRef, Returned, TaskMeta, TaskState,
+    Awaited, ChordPart, ExceptionInfo, GroupChange, PartAnswer, Reclaimed, ResultRef, Returned, TaskMeta,
+    TaskState,
 };
 use crate::broker::memory::{Answer, Server, State, Write};
 use crate::broker::{Answers, Batch, BrokerError};
-use crate::canvas::Effect;
 use crate::config::{Config, Url};
 use crate::message::{Value, json};
 
@@ -97,26 +97,25 @@ impl MemoryBackend {
         })
     }
 
-    /// Returns the write of an effect on chords or groups; `None` for other effects.
-    pub(crate) fn effect_write(&self, effect: &Effect) -> Option<Write> {
+    /// Returns the write that changes what is kept of a group.
+    pub(crate) fn change_write(&self, change: &GroupChange) -> Write {
         let times = self.times;
-        match effect {
-            Effect::ChordSize { group_id, size } => {
+        match change {
+            GroupChange::Size { group_id, size } => {
                 let (group_id, size) = (group_id.clone(), *size as u64);
-                Some(Write::doing(move |state| {
+                Write::doing(move |state| {
                     state.results.chords.set_size(state.now, &group_id, size, times);
-                }))
+                })
             }
-            Effect::ChordGrow { group_id, by } => {
+            GroupChange::Grow { group_id, by } => {
                 let (group_id, by) = (group_id.clone(), *by as i64);
-                Some(Write::doing(move |state| state.results.chords.grow(state.now, &group_id, by)))
+                Write::doing(move |state| state.results.chords.grow(state.now, &group_id, by))
             }
-            Effect::ChordFailed { group_id } => {
+            GroupChange::Failed { group_id } => {
                 let group_id = group_id.clone();
-                Some(Write::doing(move |state| state.results.chords.fail(state.now, &group_id, times)))
+                Write::doing(move |state| state.results.chords.fail(state.now, &group_id, times))
             }
-            Effect::SaveGroup(group) => Some(self.save_group_write(group)),
-            _ => None,
+            GroupChange::Save(group) => self.save_group_write(group),
         }
     }
 

@@ -8,10 +8,9 @@ use redis::{Cmd, Pipeline, Value as Reply, cmd};
 
 use super::RedisBackend;
 use super::chord_scripts::{CLEAN, EXTEND, FAIL, OVERDUE, PART, PUT_OFF, RECLAIM, RENEW, SIZE};
-use crate::backend::{ChordPart, PartAnswer, Reclaimed, Returned, TaskState};
+use crate::backend::{ChordPart, GroupChange, PartAnswer, Reclaimed, Returned, TaskState};
 use crate::broker::redis::{eval, texts};
 use crate::broker::{Answers, BrokerError};
-use crate::canvas::Effect;
 use crate::heavy::{LARGE, aside};
 use crate::message::Value;
 
@@ -80,14 +79,13 @@ impl RedisBackend {
         eval(PART, &keys.each_ref(), &arguments)
     }
 
-    /// The commands of an effect that concerns groups and chords.
-    pub(crate) fn effect_commands(&self, effect: &Effect) -> Vec<Cmd> {
-        match effect {
-            Effect::ChordSize { group_id, size } => vec![self.chord_size_command(group_id, *size as u64)],
-            Effect::ChordGrow { group_id, by } => vec![self.chord_grow_command(group_id, *by as i64)],
-            Effect::ChordFailed { group_id } => vec![self.chord_fail_command(group_id)],
-            Effect::SaveGroup(group) => self.save_group_commands(group),
-            _ => Vec::new(),
+    /// The commands that change what is kept of a group.
+    pub(crate) fn change_commands(&self, change: &GroupChange) -> Vec<Cmd> {
+        match change {
+            GroupChange::Size { group_id, size } => vec![self.chord_size_command(group_id, *size as u64)],
+            GroupChange::Grow { group_id, by } => vec![self.chord_grow_command(group_id, *by as i64)],
+            GroupChange::Failed { group_id } => vec![self.chord_fail_command(group_id)],
+            GroupChange::Save(group) => self.save_group_commands(group),
         }
     }
 

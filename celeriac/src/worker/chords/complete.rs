@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::claim::{Claim, completed_by};
 use super::join::Parts;
 use crate::app::Steps;
-use crate::backend::{Backend, ExceptionInfo, PartAnswer};
+use crate::backend::{Backend, ExceptionInfo, GroupChange, PartAnswer};
 use crate::broker::Answers;
-use crate::canvas::{self, Effect, Outbox};
+use crate::canvas::{self, Outbox};
 use crate::failpoints::fail_point;
 use crate::task::Request;
 use crate::worker::insist::Uncommitted;
@@ -64,8 +64,8 @@ impl Runtime {
     /// did not leave it.
     pub(super) async fn abandon_chord(&self, backend: &Backend, group_id: &str) {
         log::error!(group_id; "The parts of chord {group_id} have ended, but its body is not known since none of their messages could be read: it stays PENDING\nhint: let the worker accept what its clients send (accept_content)");
-        let failed = Effect::ChordFailed { group_id: group_id.to_owned() };
-        self.insist(|| backend.carry_out(backend.following(&failed))).await;
+        let failed = GroupChange::Failed { group_id: group_id.to_owned() };
+        self.insist(|| backend.carry_out(backend.changing(&failed))).await;
     }
 
     /// Sends the body of a chord that is claimed.

@@ -7,9 +7,9 @@ use futures_util::StreamExt;
 use futures_util::stream;
 
 use super::claim::{Claim, completed_by};
-use crate::backend::{Backend, ExceptionInfo, Reclaimed, TaskState};
+use crate::backend::{Backend, ExceptionInfo, GroupChange, Reclaimed, TaskState};
 use crate::broker::BrokerError;
-use crate::canvas::{self, Effect};
+use crate::canvas;
 use crate::failpoints::fail_point;
 use crate::message::{ProtocolError, Value};
 use crate::worker::runtime::Runtime;
@@ -73,8 +73,8 @@ async fn recover_one(runtime: &Arc<Runtime>, backend: &Backend, group_id: &str) 
     if completing.is_empty() {
         if is_gone {
             // A group that is no chord, of which a message could not be read.
-            let failed = Effect::ChordFailed { group_id: group_id.to_owned() };
-            return backend.carry_out(backend.following(&failed)).await.map(drop);
+            let failed = GroupChange::Failed { group_id: group_id.to_owned() };
+            return backend.carry_out(backend.changing(&failed)).await.map(drop);
         }
         runtime.abandon_chord(backend, group_id).await;
         return Ok(());
