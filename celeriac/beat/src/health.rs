@@ -31,6 +31,9 @@ struct State {
     total: Counts,
 }
 
+/// A metric of entries: its name, its kind, its help, its value.
+type Family = (&'static str, &'static str, &'static str, fn(&Counts) -> f64);
+
 #[derive(Clone, Copy, Default)]
 struct Counts {
     runs: u64,
@@ -135,7 +138,7 @@ impl Health {
         gauge(&mut text, "celeriac_beat_lag_seconds", "How late the last run was sent.", state.lag);
         let age = state.ticked.map_or(0.0, |(ended, _)| ended.elapsed().as_secs_f64());
         gauge(&mut text, "celeriac_beat_tick_age_seconds", "Time since the last tick ended.", age);
-        let families: [(&str, &str, &str, fn(&Counts) -> f64); 5] = [
+        let families: [Family; 5] = [
             ("runs_total", "counter", "Runs that were sent.", |counts| counts.runs as f64),
             ("missed_total", "counter", "Runs that were missed and not sent.", |counts| counts.missed as f64),
             ("late_total", "counter", "Runs that were sent more than a second late.", |counts| {

@@ -48,7 +48,7 @@ impl<S: ScheduleStore, P: Publish> Scheduler<S, P> {
                 continue;
             }
             match self.judge(found, now).await? {
-                Judged::Look(entry, next) => looks.push((entry, next)),
+                Judged::Look(entry, next) => looks.push((*entry, next)),
                 Judged::Due(one) => due.push(*one),
             }
         }
@@ -96,8 +96,8 @@ impl<S: ScheduleStore, P: Publish> Scheduler<S, P> {
             return Ok(self.release_buffered(found, now).await);
         }
         match found.entry.verdict(now, &self.terms) {
-            Verdict::Wait(next) => Ok(Judged::Look(found.entry, Some(next))),
-            Verdict::Over => Ok(Judged::Look(found.entry, None)),
+            Verdict::Wait(next) => Ok(Judged::Look(Box::new(found.entry), Some(next))),
+            Verdict::Over => Ok(Judged::Look(Box::new(found.entry), None)),
             Verdict::Due(plan) => self.plan(found, plan, now).await,
         }
     }
@@ -142,7 +142,7 @@ impl<S: ScheduleStore, P: Publish> Scheduler<S, P> {
         change.next = found.entry.preview(now, &self.terms, 1).first().copied();
         if !has_ended {
             let again = now + BUFFERED_LOOK;
-            return Judged::Look(found.entry, Some(again));
+            return Judged::Look(Box::new(found.entry), Some(again));
         }
         if let Some(slot) = change.history.buffered.take() {
             change.entry.last_run_at = Some(now);
@@ -243,7 +243,7 @@ impl<S: ScheduleStore, P: Publish> Scheduler<S, P> {
 }
 
 enum Judged {
-    Look(Entry, Option<DateTime<Utc>>),
+    Look(Box<Entry>, Option<DateTime<Utc>>),
     Due(Box<Due>),
 }
 

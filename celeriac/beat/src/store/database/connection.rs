@@ -29,7 +29,7 @@ pub(super) struct Connection {
 
 enum Place {
     Postgres(Box<PgConnectOptions>),
-    Sqlite(SqliteConnectOptions, PathBuf),
+    Sqlite(Box<SqliteConnectOptions>, PathBuf),
 }
 
 enum Open {
@@ -48,7 +48,7 @@ impl Connection {
         } else if url.starts_with("sqlite:") {
             let options: SqliteConnectOptions = url.parse().map_err(wrong)?;
             let path = options.get_filename().to_owned();
-            Place::Sqlite(options.busy_timeout(PATIENCE), path)
+            Place::Sqlite(Box::new(options.busy_timeout(PATIENCE)), path)
         } else {
             return Err(StoreError::Database("expected postgresql://... or sqlite://FILE".to_owned()));
         };

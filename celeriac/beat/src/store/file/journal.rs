@@ -57,7 +57,7 @@ pub(super) enum Record<'a> {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Line {
-    Change { entry: String, memory: Memory, runs: Vec<Run> },
+    Change { entry: String, memory: Box<Memory>, runs: Vec<Run> },
     Sent { id: Uuid },
 }
 
@@ -108,7 +108,7 @@ impl Journal {
         for line in journal.lines() {
             match serde_json::from_str(line) {
                 Ok(Line::Change { entry, memory, runs }) => {
-                    entries.insert(entry, memory);
+                    entries.insert(entry, *memory);
                     pending.extend(runs.into_iter().map(|run| (run.id, run)));
                 }
                 Ok(Line::Sent { id }) => drop(pending.remove(&id)),

@@ -32,6 +32,9 @@ pub struct FileStore {
     pending: BTreeMap<Uuid, Run>,
 }
 
+/// Entries by name, and the runs that are recorded and not sent yet.
+type Remembered = (BTreeMap<String, Found>, BTreeMap<Uuid, Run>);
+
 impl FileStore {
     /// A store in that file; it is made when first written.
     pub fn new(path: impl Into<PathBuf>) -> Self {
@@ -86,7 +89,7 @@ impl FileStore {
     }
 
     /// The configured entries with what the file remembers of them.
-    fn read(&self, now: DateTime<Utc>) -> Result<(BTreeMap<String, Found>, BTreeMap<Uuid, Run>), StoreError> {
+    fn read(&self, now: DateTime<Utc>) -> Result<Remembered, StoreError> {
         let (mut memories, pending) =
             self.journal.read().map_err(|reason| Self::failure(&self.path, reason))?;
         let mut entries = BTreeMap::new();

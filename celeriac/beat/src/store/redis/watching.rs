@@ -27,6 +27,8 @@ pub(super) struct Watch {
     ranks: [isize; 2],
     /// How many configured entries were recorded at the last check.
     recorded: Option<usize>,
+    /// How many there were when it was last looked whether others have written some.
+    foreign: usize,
     /// Whether an entry is known to have vanished.
     pub(super) has_vanished: bool,
 }
@@ -47,8 +49,9 @@ impl RedisStore {
         let recorded: usize = self.reply(Cmd::scard(&self.keys.statics)).await?;
         let is_changed = self.watch.recorded.replace(recorded).is_some_and(|before| before != recorded);
         let is_known = is_changed || std::mem::take(&mut self.watch.has_vanished);
-        if is_known {
+        if self.watch.foreign != recorded {
             self.tell_foreign(recorded).await?;
+            self.watch.foreign = recorded;
         }
         let part = self.configured.part(self.watch.configured, CHECKED);
         let end = self.watch.configured + part.len();
