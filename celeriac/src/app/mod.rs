@@ -264,6 +264,25 @@ impl Celery {
         self.apply_for(&signature.into(), None).await
     }
 
+    /// Applies signatures together: all are sent in one step, or none.
+    ///
+    /// # Errors
+    /// Those of [`Celery::apply`].
+    pub async fn apply_all(
+        &self,
+        signatures: impl IntoIterator<Item = impl Into<Signature>>,
+    ) -> Result<Vec<AsyncResult>> {
+        let mut outbox = Outbox::new();
+        let results: Vec<ResultRef> = self.with_sender(None, |sender| {
+            let apply = |signature: Signature| {
+                canvas::apply(signature, Vec::new(), Map::new(), Map::new(), sender, &mut outbox)
+            };
+            signatures.into_iter().map(Into::into).map(apply).collect::<std::result::Result<_, _>>()
+        })?;
+        self.commit(outbox.effects).await?;
+        Ok(results.into_iter().map(|result| AsyncResult::new(self.clone(), result)).collect())
+    }
+
     /// Sends a task by its name; no definition of it is needed here.
     ///
     /// # Errors

@@ -116,7 +116,7 @@ impl Keys {
     }
 
     /// What stands in front of every key (`global_keyprefix`).
-    pub(crate) fn global_prefix(&self) -> &str {
+    pub fn global_prefix(&self) -> &str {
         &self.options.global_keyprefix
     }
 

@@ -1,0 +1,44 @@
+use crate::Outgoing;
+
+/// The way to the broker.
+pub trait Publish: Send + Sync {
+    /// Publishes all messages, or none where the broker can do that.
+    ///
+    /// # Errors
+    /// [`PublishError::Unavailable`] when the same call may work later, [`PublishError::Refused`] when a message cannot be
+    /// published as it is.
+    fn publish(&self, messages: &[Outgoing]) -> impl Future<Output = Result<(), PublishError>> + Send;
+
+    /// Looks at the broker.
+    ///
+    /// # Errors
+    /// [`PublishError::Unavailable`].
+    fn look(&self) -> impl Future<Output = Result<BrokerState, PublishError>> + Send;
+
+    /// Makes the mark by which [`BrokerState::is_marked`] tells that the broker still has what it was given.
+    ///
+    /// # Errors
+    /// [`PublishError::Unavailable`].
+    fn mark(&self) -> impl Future<Output = Result<(), PublishError>> + Send;
+}
+
+/// What a look at the broker shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BrokerState {
+    /// How many messages wait for a worker.
+    pub waiting: u64,
+    /// Whether the mark is there. If it is gone, the broker has lost what it held.
+    pub is_marked: bool,
+}
+
+/// Why messages were not published.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The broker cannot be reached; a message may have arrived all the same.
+    #[error("the broker is not available: {0}")]
+    Unavailable(String),
+    /// A message cannot be published as it is.
+    #[error("the message cannot be published: {0}")]
+    Refused(String),
+}
