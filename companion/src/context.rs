@@ -5,6 +5,7 @@ use crate::{
     notify::{Channel, ChannelError},
     rate_limit::RateLimiter,
     redis_link::{OpenRedisError, RedisLink},
+    reminders::Desk,
     settings::Settings,
     store::{Store, StoreError},
 };
@@ -24,6 +25,8 @@ pub struct Companion {
     pub rate_limiter: Arc<RateLimiter>,
     /// The configured channels, in the order in which they are told.
     pub channels: Arc<[Channel]>,
+    /// Where deliveries begin and end.
+    pub(crate) desk: Arc<Desk>,
     /// The HTTP client for the model; nothing when none is configured.
     pub(crate) http: Option<reqwest::Client>,
 }
@@ -52,11 +55,13 @@ impl Companion {
         let redis = RedisLink::open(&settings.redis_url)?;
         let limits = (settings.rate_limit_per_minute, settings.rate_limit_per_hour);
         let store = Store::open(&settings)?;
+        let channels = Channel::configured(&settings)?.into();
         Ok(Self {
+            desk: Arc::new(Desk::new(&store, &channels)),
             metrics: Metrics::new(store.clone(), redis.clone()),
             store,
             rate_limiter: Arc::new(RateLimiter::new(redis.clone(), limits.0, limits.1)),
-            channels: Channel::configured(&settings)?.into(),
+            channels,
             http: settings.openai.as_ref().map(|_| crate::notify::http_client()).transpose()?,
             redis,
             settings: Arc::new(settings),

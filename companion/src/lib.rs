@@ -6,6 +6,7 @@
 pub mod analytics;
 pub mod auth;
 pub mod chat;
+mod combine;
 mod context;
 pub mod logging;
 pub mod metrics;

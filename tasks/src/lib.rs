@@ -3,13 +3,14 @@
 mod analytics;
 mod celery_app;
 mod instant;
+mod relay;
 mod reminders;
 
 use celeriac::Worker;
 use companion::Companion;
+pub use relay::relay;
 
-/// The queue to which the service publishes.
-pub const QUEUE: &str = "default";
+pub use companion::reminders::QUEUE;
 
 /// Gives a worker all tasks of the service and the state that they need.
 pub fn register(worker: Worker, companion: Companion) -> Worker {

@@ -6,15 +6,18 @@ use std::time::{Duration, Instant};
 use celeriac::Worker;
 use celeriac::config::Config;
 use celeriac::config::cli::WorkerOptions;
+use celeriac::worker::CancellationToken;
 use companion::settings::Settings;
 use companion::{Companion, logging};
-use companion_tasks::{QUEUE, register};
+use companion_tasks::{QUEUE, register, relay};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// How often the uptime is told.
 const UPTIME_EVERY: Duration = Duration::from_secs(10);
+/// How long the outbox has to finish a batch.
+const RELAY_GRACE: Duration = Duration::from_secs(2);
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -48,7 +51,15 @@ async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         // `celery` is the queue that an unconfigured client publishes to.
         worker = worker.queues([QUEUE, "celery"]);
     }
-    let stopped = register(worker, companion).run().await?;
+    // It goes on while the worker finishes its tasks.
+    let stop = CancellationToken::new();
+    let relay = tokio::spawn(relay(&companion, &options.config)?.run_until(stop.clone().cancelled_owned()));
+    let stopped = register(worker, companion).run().await;
+    stop.cancel();
+    if tokio::time::timeout(RELAY_GRACE, relay).await.is_err() {
+        log::warn!("The outbox was left within a batch; another relay publishes it soon");
+    }
+    let stopped = stopped?;
     Ok(if stopped.exit_code() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -1,23 +1,26 @@
 //! Finding due reminders, and delivering one.
 
-use celeriac::message::Signature;
+use std::time::{Duration, Instant};
+
 use celeriac::prelude::*;
+use chrono::{DateTime, TimeDelta, Utc};
 use companion::Companion;
 use companion::reminders::{self, Delivery};
-use companion::store::DueReminder;
+use companion::store::StoreError;
 use uuid::Uuid;
 
-use crate::QUEUE;
 use crate::instant::given_or_now;
 
-/// How many reminders are claimed at a time.
-const BATCH: i64 = 500;
 /// Seconds until a task tries again whose database was away.
 const DATABASE_RETRY: u32 = 15;
+/// For how long a delivery waits for a database that is away. Nothing could be delivered meanwhile, and a retry would be one
+/// message more.
+const DATABASE_PATIENCE: Duration = Duration::from_secs(30);
+const DATABASE_PAUSE: Duration = Duration::from_millis(500);
+/// A reminder that is due within this time is waited for.
+const AT_ONCE: TimeDelta = TimeDelta::seconds(1);
 
-/// Queues a delivery for each reminder that is due, and returns how many there were.
-///
-/// A reminder that is claimed and not queued, since Redis or the worker died, is claimed again by a later scan.
+/// Queues a delivery for each reminder that is due and not queued, and returns how many there were.
 #[celeriac::task(name = "app.tasks.reminders.send_due_reminders", acks_late)]
 pub(crate) async fn send_due_reminders(
     ctx: Context,
@@ -25,41 +28,9 @@ pub(crate) async fn send_due_reminders(
     current_time_iso: Option<String>,
 ) -> TaskResult<i64> {
     let now = given_or_now(&companion.store, current_time_iso.as_deref()).await?;
-    let mut queued = 0;
-    loop {
-        let due = reminders::claim_due(&companion, now, BATCH).await?;
-        let is_last = due.len() < BATCH as usize;
-        for reminder in due {
-            queue_delivery(&ctx, &companion, &reminder, current_time_iso.as_deref()).await?;
-            queued += 1;
-        }
-        if is_last {
-            log::info!(count = queued, correlation_id = ctx.request().id.as_str(); "Queued {queued} due reminder(s)");
-            return Ok(queued);
-        }
-    }
-}
-
-async fn queue_delivery(
-    ctx: &Context,
-    companion: &Companion,
-    reminder: &DueReminder,
-    current_time_iso: Option<&str>,
-) -> TaskResult<()> {
-    let delivery = Signature::new(deliver_reminder::NAME)
-        .arg(reminder.id.to_string())
-        .kwarg("current_time_iso", current_time_iso.map(str::to_owned))
-        .kwarg("trace_id", reminder.correlation_id.as_str())
-        .option("headers", celeriac::value!({"x_request_id": reminder.correlation_id}))
-        .option("queue", QUEUE);
-    let sent = ctx.send(delivery).await;
-    if sent.is_err() {
-        // Best effort: an unreleased claim ends by itself.
-        if let Err(error) = companion.store.release_claim(reminder.id).await {
-            log::warn!(reminder_id:% = reminder.id, error:% = error; "The claim on reminder {} could not be released", reminder.id);
-        }
-    }
-    sent.map(drop)
+    let queued = reminders::queue_due(&companion, now, current_time_iso.as_deref()).await?;
+    log::info!(count = queued, correlation_id = ctx.request().id.as_str(); "Queued {queued} due reminder(s)");
+    Ok(queued.cast_signed())
 }
 
 /// Delivers one reminder; `true` when it needs nothing more, `false` when there is none or it was given up.
@@ -74,13 +45,11 @@ pub(crate) async fn deliver_reminder(
     let id = reminder_id.parse::<Uuid>().map_err(|_| {
         TaskError::builtin("ValueError", format!("reminder_id is {reminder_id:?}, expected a UUID"))
     })?;
-    let delivery = match companion.store.now().await {
-        Ok(now) => {
-            let given = given_or_now(&companion.store, current_time_iso.as_deref()).await?;
-            reminders::deliver(&companion, id, given.max(now), 0).await
-        }
-        Err(error) => Err(error),
+    let given = match &current_time_iso {
+        Some(time) => Some(given_or_now(&companion.store, Some(time)).await?),
+        None => None,
     };
+    let delivery = deliver_patiently(&companion, id, given).await;
     let correlation_id = trace_id.unwrap_or_else(|| ctx.request().id.clone());
     log::info!(reminder_id:% = id, correlation_id = correlation_id.as_str(), task_id = ctx.request().id.as_str(), outcome:? = delivery; "Delivery of reminder {id}");
     match delivery {
@@ -96,4 +65,36 @@ pub(crate) async fn deliver_reminder(
             Err(ctx.retry().countdown(DATABASE_RETRY).exc(error).into())
         }
     }
+}
+
+/// Delivers a reminder as soon as the database is there, within [`DATABASE_PATIENCE`]. One that is due at once is waited for:
+/// the clocks of worker and database are not quite the same.
+async fn deliver_patiently(
+    companion: &Companion,
+    id: Uuid,
+    given: Option<DateTime<Utc>>,
+) -> Result<Delivery, StoreError> {
+    let started = Instant::now();
+    loop {
+        match deliver_now(companion, id, given).await {
+            Ok((Delivery::NotDue { due }, now)) if due - now < AT_ONCE => {
+                tokio::time::sleep((due - now).to_std().unwrap_or_default()).await;
+            }
+            Err(error) if error.is_retryable() && started.elapsed() < DATABASE_PATIENCE => {
+                tokio::time::sleep(DATABASE_PAUSE).await;
+            }
+            delivery => return delivery.map(|(delivery, _)| delivery),
+        }
+    }
+}
+
+/// Delivers a reminder that is due now, or at the given time if that is later; also returns that time.
+async fn deliver_now(
+    companion: &Companion,
+    id: Uuid,
+    given: Option<DateTime<Utc>>,
+) -> Result<(Delivery, DateTime<Utc>), StoreError> {
+    let now = companion.store.now().await?;
+    let now = given.map_or(now, |given| given.max(now));
+    Ok((reminders::deliver(companion, id, now, 0).await?, now))
 }

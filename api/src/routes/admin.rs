@@ -12,7 +12,6 @@ use crate::{request::Request, state::State};
 const RECENT: i64 = 100;
 const MOST_IDS: usize = 500;
 const LONGEST_KEY: usize = 64;
-const DELIVER: &str = "app.tasks.reminders.deliver_reminder";
 
 pub(super) fn routes(state: &State) -> BoxedFilter<(Response,)> {
     let get = |path: BoxedFilter<()>| path.and(super::get()).boxed();
@@ -24,6 +23,8 @@ pub(super) fn routes(state: &State) -> BoxedFilter<(Response,)> {
         .or(handled(get(warp::path!("admin" / "reminders").boxed()), state, recent))
         .unify()
         .or(handled(post(warp::path!("admin" / "reminders" / "requeue").boxed()), state, requeue))
+        .unify()
+        .or(super::failed::routes(state))
         .unify()
         .or(handled(get(features_path()), state, features))
         .unify()
@@ -37,7 +38,8 @@ async fn queues(request: Request) -> Answer {
     let lengths = request.state.celery.queue_lengths().await?;
     let queues: Map<String, Value> =
         lengths.into_iter().map(|(queue, length)| (queue, json!(length))).collect();
-    super::json(&json!({ "queues": queues }))
+    let outbox = request.state.companion.store.overdue_messages().await?;
+    super::json(&json!({ "queues": queues, "outbox": outbox }))
 }
 
 async fn workers(request: Request) -> Answer {
@@ -64,7 +66,7 @@ async fn recent(request: Request) -> Answer {
         row["last_attempt_at"] = json!(reminder.last_attempt_at.map(|at| at.to_rfc3339()));
         row
     });
-    let failed_jobs = companion.store.failed_jobs().await?;
+    let failed_jobs = companion.store.count_failed_jobs().await?;
     super::json(
         &json!({ "reminders": rows.collect::<Vec<_>>(), "counts": counts, "failed_jobs": failed_jobs }),
     )
@@ -81,15 +83,7 @@ async fn requeue(request: Request) -> Answer {
     for id in ids {
         match reminders::requeue(&state.companion, id).await? {
             Requeued::Skipped(reason) => skipped.push(json!({ "id": id, "reason": reason })),
-            Requeued::Ready(_) => {
-                let kwargs = [("reminder_id", id.to_string()), ("trace_id", request_id.clone())];
-                let sent = state.celery.send_task(DELIVER, &kwargs, &request_id).await;
-                if sent.is_err() {
-                    // The next scan finds it instead.
-                    state.companion.store.release_claim(id).await?;
-                }
-                queued.push(json!({ "id": id, "task_id": sent? }));
-            }
+            Requeued::Queued(task) => queued.push(json!({ "id": id, "task_id": task })),
         }
     }
     log::info!(request_id, queued = queued.len(), skipped = skipped.len(); "Reminders were queued by hand");

@@ -2,6 +2,7 @@
 
 mod admin;
 mod chat;
+mod failed;
 mod health;
 mod metrics;
 mod reminders;

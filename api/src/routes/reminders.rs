@@ -46,8 +46,15 @@ async fn list(request: Request, query: Vec<(String, String)>) -> Answer {
     let part = ReminderPart { limit, after, status };
     let page = reminders::list(companion, &user, &part).await?;
     let zone = companion.settings.tz;
-    let mut response =
-        super::tagged_json(&page.reminders.iter().map(|reminder| view(reminder, zone)).collect::<Vec<_>>())?;
+    let is_reachable = companion.reaches(&user);
+    let row = |reminder: &Reminder| {
+        let mut row = view(reminder, zone);
+        if !is_reachable && reminder.status == ReminderStatus::Scheduled {
+            row["warning"] = json!(companion::notify::UNREACHABLE);
+        }
+        row
+    };
+    let mut response = super::tagged_json(&page.reminders.iter().map(row).collect::<Vec<_>>())?;
     response.headers_mut().insert("x-total-count", page.total.into());
     if let Some(next) = page.next {
         let next = HeaderValue::from_str(&next.to_string())
@@ -65,6 +72,9 @@ async fn cancel(request: Request, id: String) -> Answer {
         Canceled::Noop(status) => {
             let message = format!("Reminder is already {}.", status.name());
             super::json(&json!({ "status": "noop", "message": message }))
+        }
+        Canceled::BeingSent => {
+            super::json(&json!({ "status": "noop", "message": "Reminder is being sent." }))
         }
         Canceled::NotFound => Err(ApiError::NotFound("Reminder not found.".to_owned())),
     }

@@ -16,6 +16,7 @@ pub use understand::{Intent, understand};
 
 use crate::{
     Companion,
+    notify::UNREACHABLE,
     store::{Persona, StoreError, Turn, User},
 };
 use aside::aside;
@@ -70,7 +71,7 @@ pub async fn chat(companion: &Companion, request: Request<'_>) -> Result<Reply, 
     // PostgreSQL keeps no NUL characters.
     let message = request.message.replace('\0', "");
     let checked = message.clone();
-    let (reply, tokens) = match aside(move || safety::check(&checked)).await {
+    let (mut reply, tokens) = match aside(move || safety::check(&checked)).await {
         None => (too_long(), 0),
         Some(Some(subject)) => {
             log::info!(user:% = request.user.id, subject:? = subject; "A message got the safe answer");
@@ -78,12 +79,21 @@ pub async fn chat(companion: &Companion, request: Request<'_>) -> Result<Reply, 
         }
         Some(None) => answer(companion, &request, &message, &persona).await?,
     };
+    warn_of_silence(&mut reply);
     let turns = [turn("user", &message), turn("assistant", &reply.assistant_message)];
     let tokens = i32::try_from(tokens).unwrap_or(i32::MAX);
     companion.store.insert_session(request.user.id, &turns, tokens).await?;
     let properties = json!({ "persona": persona.key, "actions": reply.actions.len() });
     companion.store.insert_event(request.user.id, "chat_message", properties).await?;
     Ok(reply)
+}
+
+/// Tells a user whom no channel reaches that a reminder will not arrive, whoever wrote the answer.
+fn warn_of_silence(reply: &mut Reply) {
+    let is_in_vain = |action: &Action| action.result.get("warning").is_some();
+    if reply.actions.iter().any(is_in_vain) && !reply.assistant_message.contains(UNREACHABLE) {
+        reply.assistant_message = format!("{} {UNREACHABLE}", reply.assistant_message.trim_end());
+    }
 }
 
 async fn answer(

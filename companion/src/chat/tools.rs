@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use super::understand;
 use crate::{
-    Companion, reminders,
+    Companion,
+    notify::UNREACHABLE,
+    reminders,
     store::{MemoryType, NewReminder, StoreError, User},
 };
 
@@ -97,7 +99,11 @@ impl Workbench<'_> {
             correlation_id: self.correlation_id.to_owned(),
         };
         let id = reminders::create(self.companion, &new).await?;
-        Ok(json!({ "id": id, "text": text, "run_ts": iso(at) }))
+        let mut result = json!({ "id": id, "text": text, "run_ts": iso(at) });
+        if !self.companion.reaches(self.user) {
+            result["warning"] = UNREACHABLE.into();
+        }
+        Ok(result)
     }
 
     async fn save_memory(&self, call: SaveMemory) -> Result<Value, ToolError> {

@@ -6,9 +6,11 @@ use super::{ChannelError, Notification, exchange};
 use crate::settings::ExpoSettings;
 
 pub(super) const NAME: &str = "expo";
+/// The phone does not take messages under this token any more.
+const UNREGISTERED: &str = "DeviceNotRegistered";
 
 /// Push messages through Expo's HTTP interface.
-pub struct Expo {
+pub(super) struct Expo {
     settings: ExpoSettings,
     client: Client,
 }
@@ -57,7 +59,11 @@ fn judge(body: &str) -> Result<(), ChannelError> {
         Some(ticket) => {
             let message = ticket["message"].as_str().unwrap_or("no message");
             let code = ticket["details"]["error"].as_str().unwrap_or("no code");
-            Err(refused(format!("{message} ({code})")))
+            let reason = format!("{message} ({code})");
+            match code {
+                UNREGISTERED => Err(ChannelError::Unregistered { channel: NAME, reason }),
+                _ => Err(refused(reason)),
+            }
         }
         None => Ok(()),
     }

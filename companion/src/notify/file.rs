@@ -11,15 +11,19 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{ChannelError, Notification};
+use crate::combine::Combiner;
 
 pub(super) const NAME: &str = "file";
 
 /// Appends each notification as a line of JSON to a file.
 ///
-/// The file is locked and searched before a line is added, so that it holds a reminder once, however many processes write.
-pub struct FileChannel {
-    outbox: Arc<Mutex<Outbox>>,
+/// The file is locked and searched before lines are added, so that it holds a reminder once, however many processes write.
+/// What is sent at the same time is written together.
+pub(super) struct FileChannel {
+    lines: Combiner<(Uuid, Value), Result<(), ChannelError>>,
 }
+
+const MOST_LINES: usize = 256;
 
 struct Outbox {
     path: PathBuf,
@@ -35,7 +39,24 @@ impl FileChannel {
             std::fs::create_dir_all(folder).map_err(|error| unavailable(folder, &error))?;
         }
         let outbox = Outbox { path: path.to_owned(), read_to: 0, delivered: HashSet::new() };
-        Ok(Self { outbox: Arc::new(Mutex::new(outbox)) })
+        let outbox = Arc::new(Mutex::new(outbox));
+        let lines = Combiner::new(MOST_LINES, move |lines: Vec<(Uuid, Value)>| {
+            let (outbox, count) = (Arc::clone(&outbox), lines.len());
+            async move {
+                let append = move || {
+                    let mut outbox = outbox.lock().unwrap_or_else(PoisonError::into_inner);
+                    outbox.append(&lines).map_err(|error| (outbox.path.clone(), error))
+                };
+                let written = tokio::task::spawn_blocking(append).await;
+                let result = || match &written {
+                    Ok(Ok(())) => Ok(()),
+                    Ok(Err((path, error))) => Err(unavailable(path, error)),
+                    Err(error) => Err(ChannelError::Unknown { channel: NAME, reason: error.to_string() }),
+                };
+                (0..count).map(|_| result()).collect()
+            }
+        });
+        Ok(Self { lines })
     }
 
     pub(super) async fn send(&self, notification: &Notification) -> Result<(), ChannelError> {
@@ -46,27 +67,27 @@ impl FileChannel {
             "text": notification.text,
             "due": notification.due,
         });
-        let id = notification.reminder_id;
-        let outbox = Arc::clone(&self.outbox);
-        let append = move || {
-            let mut outbox = outbox.lock().unwrap_or_else(PoisonError::into_inner);
-            outbox.append(id, &line).map_err(|error| unavailable(&outbox.path, &error))
-        };
-        let reason = |error| ChannelError::Unknown { channel: NAME, reason: format!("{error}") };
-        tokio::task::spawn_blocking(append).await.map_err(reason)?
+        let lost = || ChannelError::Unknown { channel: NAME, reason: "the writer has ended".to_owned() };
+        self.lines.call((notification.reminder_id, line)).await.ok_or_else(lost)?
     }
 }
 
 impl Outbox {
-    fn append(&mut self, id: Uuid, line: &Value) -> io::Result<()> {
+    fn append(&mut self, lines: &[(Uuid, Value)]) -> io::Result<()> {
         let mut file = OpenOptions::new().create(true).read(true).append(true).open(&self.path)?;
         file.lock()?;
         let ends_within_a_line = self.read_news(&mut file)?;
-        if self.delivered.contains(&id) {
+        let mut text = if ends_within_a_line { "\n".to_owned() } else { String::new() };
+        let mut added = HashSet::new();
+        for (id, line) in lines.iter().filter(|(id, _)| !self.delivered.contains(id)) {
+            if added.insert(*id) {
+                text.push_str(&format!("{line}\n"));
+            }
+        }
+        if added.is_empty() {
             return Ok(());
         }
-        let separator = if ends_within_a_line { "\n" } else { "" };
-        file.write_all(format!("{separator}{line}\n").as_bytes())?;
+        file.write_all(text.as_bytes())?;
         file.sync_data()
     }
 

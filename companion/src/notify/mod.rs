@@ -1,5 +1,6 @@
 //! The ways in which a reminder reaches its user.
 
+mod breaker;
 mod expo;
 mod file;
 mod redact;
@@ -10,15 +11,21 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::{
+    Companion,
     settings::Settings,
-    store::{Reminder, User},
+    store::{Begun, User},
 };
 
 /// The longest that a channel takes to deliver or to give up.
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A configured channel.
-pub enum Channel {
+pub struct Channel {
+    way: Way,
+    breaker: breaker::Breaker,
+}
+
+enum Way {
     /// E-mail through Resend.
     Resend(resend::Resend),
     /// A push message through Expo.
@@ -44,11 +51,12 @@ pub struct Notification {
 
 impl Notification {
     /// What the user is told about a reminder.
-    pub fn new(reminder: &Reminder, user: &User, zone: celeriac_timezone::Timezone) -> Self {
+    pub fn new(begun: &Begun, zone: celeriac_timezone::Timezone) -> Self {
+        let reminder = &begun.reminder;
         Self {
             reminder_id: reminder.id,
-            email: user.email.clone(),
-            push_token: user.push_token.clone().filter(|token| !token.is_empty()),
+            email: begun.email.clone(),
+            push_token: begun.push_token.clone().filter(|token| !token.is_empty()),
             text: reminder.text.clone(),
             due: reminder.utc_ts.with_timezone(&zone).to_rfc3339(),
         }
@@ -75,6 +83,14 @@ pub enum ChannelError {
         /// What the server said.
         reason: String,
     },
+    /// The user's phone does not take messages under this token any more; nothing was delivered.
+    #[error("{channel} does not know the device any more: {reason}")]
+    Unregistered {
+        /// Name of the channel.
+        channel: &'static str,
+        /// What the server said.
+        reason: String,
+    },
     /// The message left, but no answer came: it may have been delivered.
     #[error("{channel} did not answer, the message may have been delivered: {reason}")]
     Unknown {
@@ -90,7 +106,7 @@ impl ChannelError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Unavailable { .. } | Self::Unknown { .. } => true,
-            Self::Refused { .. } => false,
+            Self::Refused { .. } | Self::Unregistered { .. } => false,
         }
     }
 
@@ -101,8 +117,10 @@ impl ChannelError {
 
     /// Hides what belongs to the user: the reason is logged and kept in `failed_jobs`.
     fn redacted(mut self, notification: &Notification) -> Self {
-        let (Self::Unavailable { reason, .. } | Self::Refused { reason, .. } | Self::Unknown { reason, .. }) =
-            &mut self;
+        let (Self::Unavailable { reason, .. }
+        | Self::Refused { reason, .. }
+        | Self::Unregistered { reason, .. }
+        | Self::Unknown { reason, .. }) = &mut self;
         *reason = redact::redact(reason, notification);
         self
     }
@@ -116,67 +134,100 @@ impl Channel {
     pub fn configured(settings: &Settings) -> Result<Vec<Self>, ChannelError> {
         let mut channels = Vec::new();
         if let Some(resend) = &settings.resend {
-            channels.push(Self::Resend(resend::Resend::new(resend, http_client()?)));
+            channels.push(Way::Resend(resend::Resend::new(resend, http_client()?)));
         }
         if let Some(expo) = &settings.expo {
-            channels.push(Self::Expo(expo::Expo::new(expo, http_client()?)));
+            channels.push(Way::Expo(expo::Expo::new(expo, http_client()?)));
         }
         if let Some(path) = &settings.notify_file {
-            channels.push(Self::File(file::FileChannel::open(path)?));
+            channels.push(Way::File(file::FileChannel::open(path)?));
         }
-        Ok(channels)
+        let guarded = |way: Way| Self { breaker: breaker::Breaker::new(way.name()), way };
+        Ok(channels.into_iter().map(guarded).collect())
     }
 
     /// The name in logs and in `reminder_deliveries.channel`.
     pub fn name(&self) -> &'static str {
-        match self {
-            Self::Resend(_) => resend::NAME,
-            Self::Expo(_) => expo::NAME,
-            Self::File(_) => file::NAME,
-        }
+        self.way.name()
     }
 
-    /// Whether the user of this notification can be reached by it.
-    pub fn reaches(&self, notification: &Notification) -> bool {
-        match self {
-            Self::Resend(_) => !notification.email.is_empty(),
-            Self::Expo(_) => notification.push_token.is_some(),
-            Self::File(_) => true,
+    /// Whether a user with this address and this push token can be reached by it.
+    pub fn reaches(&self, email: &str, push_token: Option<&str>) -> bool {
+        match self.way {
+            Way::Resend(_) => !email.is_empty(),
+            Way::Expo(_) => push_token.is_some_and(|token| !token.is_empty()),
+            Way::File(_) => true,
         }
     }
 
     /// Whether this channel reaches people. The file does not: it stands in for the other channels during development,
     /// and beside them it only keeps a copy, which never counts as a delivery.
     pub fn reaches_people(&self) -> bool {
-        match self {
-            Self::Resend(_) | Self::Expo(_) => true,
-            Self::File(_) => false,
+        match self.way {
+            Way::Resend(_) | Way::Expo(_) => true,
+            Way::File(_) => false,
         }
     }
 
     /// Whether a repeated message reaches the user only once: Resend honours an idempotency key, and the file channel
     /// looks for the reminder in the file. Expo offers nothing of the kind.
     pub fn recognises_repetition(&self) -> bool {
-        match self {
-            Self::Resend(_) | Self::File(_) => true,
-            Self::Expo(_) => false,
+        match self.way {
+            Way::Resend(_) | Way::File(_) => true,
+            Way::Expo(_) => false,
         }
     }
 
-    /// Delivers within [`SEND_TIMEOUT`].
+    /// Delivers within [`SEND_TIMEOUT`]. A channel that has failed again and again is left alone for a while, unless the caller
+    /// insists.
     ///
     /// The reason in an error never repeats the user's words, address or push token, even if the server's answer does.
     ///
     /// # Errors
-    /// [`ChannelError::Unavailable`] and [`ChannelError::Refused`] when nothing was delivered, [`ChannelError::Unknown`]
-    /// when the message may have been delivered.
-    pub async fn send(&self, notification: &Notification) -> Result<(), ChannelError> {
-        let sent = match self {
-            Self::Resend(resend) => resend.send(notification).await,
-            Self::Expo(expo) => expo.send(notification).await,
-            Self::File(file) => file.send(notification).await,
+    /// [`ChannelError::Unavailable`], [`ChannelError::Refused`] and [`ChannelError::Unregistered`] when nothing was delivered,
+    /// [`ChannelError::Unknown`] when the message may have been delivered.
+    pub async fn send(&self, notification: &Notification, insist: bool) -> Result<(), ChannelError> {
+        if let Some(left) = self.breaker.refuses().filter(|_| !insist) {
+            let reason =
+                format!("it has failed again and again and is left alone for {} s", left.as_secs() + 1);
+            return Err(ChannelError::Unavailable { channel: self.name(), reason });
+        }
+        let sent = match &self.way {
+            Way::Resend(resend) => resend.send(notification).await,
+            Way::Expo(expo) => expo.send(notification).await,
+            Way::File(file) => file.send(notification).await,
         };
-        sent.map_err(|error| error.redacted(notification))
+        let sent = sent.map_err(|error| error.redacted(notification));
+        match &sent {
+            Err(error) if error.is_retryable() => self.breaker.failed(&error.to_string()),
+            _ => self.breaker.works(),
+        }
+        sent
+    }
+}
+
+impl Way {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Resend(_) => resend::NAME,
+            Self::Expo(_) => expo::NAME,
+            Self::File(_) => file::NAME,
+        }
+    }
+}
+
+/// What a user is told whom no channel reaches.
+pub const UNREACHABLE: &str =
+    "No notification can reach you yet: allow notifications in the app, or the reminder will not arrive.";
+
+impl Companion {
+    /// Returns whether a reminder can reach this user by any of the channels.
+    pub fn reaches(&self, user: &User) -> bool {
+        let people_can_be_reached = self.channels.iter().any(Channel::reaches_people);
+        self.channels.iter().any(|channel| {
+            (channel.reaches_people() || !people_can_be_reached)
+                && channel.reaches(&user.email, user.push_token.as_deref())
+        })
     }
 }
 

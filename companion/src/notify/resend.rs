@@ -7,7 +7,7 @@ use crate::settings::ResendSettings;
 pub(super) const NAME: &str = "resend";
 
 /// E-mail through Resend's HTTP interface (`POST /emails`).
-pub struct Resend {
+pub(super) struct Resend {
     settings: ResendSettings,
     client: Client,
 }

@@ -37,6 +37,7 @@ const USER_BY_EMAIL: &str =
 const INSERT_USER: &str = "INSERT INTO users (id, email, plan, current_persona_key, created_at) \
     VALUES ($1, $2, 'free', $3, $4) ON CONFLICT (email) DO NOTHING";
 const SET_PUSH_TOKEN: &str = "UPDATE users SET push_token = $2 WHERE id = $1";
+const FORGET_PUSH_TOKEN: &str = "UPDATE users SET push_token = NULL WHERE id = $1 AND push_token = $2";
 const ACTIVE_KEYS: &str = "SELECT user_id, prefix, key_hash FROM api_keys \
     WHERE prefix IN ($1, $2, $3, $4, $5, $6, $7, $8, $9) AND status = 'active'";
 const INSERT_KEY: &str = "INSERT INTO api_keys (id, user_id, prefix, key_hash, status, created_at, updated_at) \
@@ -46,6 +47,12 @@ impl Store {
     /// The user with this id.
     pub async fn user(&self, id: Uuid) -> Result<Option<User>, StoreError> {
         Ok(on_pool!(self, pool => sqlx::query_as(USER).bind(id).fetch_optional(pool).await)?)
+    }
+
+    /// Forgets the push token of a phone that does not take messages any more, unless the user has another one by now.
+    pub async fn forget_push_token(&self, user: Uuid, token: &str) -> Result<(), StoreError> {
+        on_pool!(self, pool => sqlx::query(FORGET_PUSH_TOKEN).bind(user).bind(token).execute(pool).await.map(drop))?;
+        Ok(())
     }
 
     /// The user with this address.

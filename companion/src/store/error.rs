@@ -1,4 +1,4 @@
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::DatabaseFault;
 
@@ -52,6 +52,12 @@ pub enum StoreError {
         /// Why not.
         source: std::io::Error,
     },
+    /// What several calls did together failed.
+    #[error(transparent)]
+    Shared(Arc<StoreError>),
+    /// The part of this process that writes for many has ended.
+    #[error("the service is stopping")]
+    Stopped,
 }
 
 fn hint(fault: &DatabaseFault) -> &'static str {
@@ -72,7 +78,8 @@ impl StoreError {
     /// Whether the same call may work later without anybody changing anything.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Unavailable(_) | Self::Connect { .. } | Self::Busy { .. } => true,
+            Self::Unavailable(_) | Self::Connect { .. } | Self::Busy { .. } | Self::Stopped => true,
+            Self::Shared(error) => error.is_retryable(),
             Self::Statement(_) | Self::NoRevision { .. } | Self::Folder { .. } => false,
         }
     }

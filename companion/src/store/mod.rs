@@ -7,39 +7,46 @@
 mod accounts;
 mod clock;
 mod counts;
+mod deliveries;
 mod error;
 mod events;
+mod failed_jobs;
 mod features;
 mod health;
 mod idempotency;
 mod migrate;
 mod migrations;
 mod notes;
+mod outbox;
 mod personas;
 mod postgres;
+mod queue;
 mod reminders;
 mod revisions;
 mod seed;
 mod sqlite;
+mod uncertain;
 
+use chrono::{DateTime, SubsecRound, Utc};
 use sqlx::{Sqlite, SqlitePool, Transaction};
 
 pub use accounts::{ApiKeyRow, User};
 pub(crate) use counts::Counts;
 pub use counts::Overdue;
+pub use deliveries::{Begun, ChannelDelivery, ChannelStatus, Ended, Outcome, Wanted};
 pub use error::StoreError;
 pub use events::{DailyMetrics, Turn};
+pub use failed_jobs::FailedJob;
 pub use features::FeatureFlag;
 pub use health::DatabaseFault;
 pub use idempotency::{Known, OnceKey};
 pub use migrate::Migrated;
 pub use notes::{MemoryType, Task};
 pub use personas::Persona;
-pub use reminders::{
-    ChannelDelivery, DueReminder, NewReminder, Reminder, ReminderPart, ReminderStatus, StatusCount,
-};
+pub use reminders::{DueReminder, NewReminder, Reminder, ReminderPart, ReminderStatus, StatusCount};
 pub use revisions::Revisions;
 pub use seed::{DEMO_API_KEY, DEMO_EMAIL, Demo, Seeded};
+pub use uncertain::UncertainDelivery;
 
 use crate::settings::{DatabaseUrl, Settings};
 
@@ -112,4 +119,9 @@ impl BeginWrite for SqlitePool {
     async fn begin_write(&self) -> Result<Self::Work, sqlx::Error> {
         self.begin_with("BEGIN IMMEDIATE").await
     }
+}
+
+/// The time now by this host's clock, which is that of an SQLite file as well.
+fn host_now() -> DateTime<Utc> {
+    Utc::now().trunc_subsecs(6)
 }

@@ -110,6 +110,11 @@ impl Link {
         self.pool.close().await;
     }
 
+    /// The connections themselves, for whoever sets a deadline of its own.
+    pub(super) fn pool(&self) -> PgPool {
+        self.pool.clone()
+    }
+
     async fn hold(&self) -> Result<Held, Error> {
         let connection = Some(self.pool.acquire().await?);
         let watch = Watch { deadline: self.deadline, lost: self.lost.clone(), is_settled: true };

@@ -39,10 +39,17 @@ pub(in crate::store) const POSTGRES: &[Migration] = &[
     migration!("postgres", "0003_embedding"),
     migration!("postgres", "0005_counts"),
     migration!("postgres", "0006_idempotency"),
+    migration!("postgres", "0007_outbox",
+        "ix_reminder_deliveries_uncertain" on "reminder_deliveries (started_at) WHERE uncertain_at IS NOT NULL",
+        "ix_failed_jobs_open" on "failed_jobs ((payload ->> 'reminder_id')) WHERE resolved_at IS NULL"
+    ),
+    Migration { name: "0008_outbox_messages", sql: celeriac_outbox::postgres::SCHEMA, indexes: &[] },
 ];
 
 pub(in crate::store) const SQLITE: &[Migration] = &[
     migration!("sqlite", "0001_contract"),
     migration!("sqlite", "0005_counts"),
     migration!("sqlite", "0006_idempotency"),
+    migration!("sqlite", "0007_outbox"),
+    Migration { name: "0008_outbox_messages", sql: celeriac_outbox::sqlite::SCHEMA, indexes: &[] },
 ];

@@ -32,6 +32,16 @@ enum Command {
     },
     /// Read all settings and name what is wrong with them.
     CheckSettings,
+    /// Decide about reminders that may have been delivered: a channel did not say, or the worker died.
+    Uncertain {
+        #[command(subcommand)]
+        command: Uncertain,
+    },
+    /// Jobs that were given up (the table `failed_jobs`).
+    FailedJobs {
+        #[command(subcommand)]
+        command: FailedJobs,
+    },
 }
 
 #[derive(Subcommand)]
@@ -57,6 +67,9 @@ enum WhenDemo {
     IfEmpty,
 }
 
+mod decide;
+use decide::{FailedJobs, Uncertain};
+
 fn main() -> ExitCode {
     match start(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
@@ -80,6 +93,8 @@ async fn run(command: Command, settings: Settings) -> anyhow::Result<()> {
             println!("{settings:#?}");
             return Ok(());
         }
+        Command::Uncertain { command } => command.run(settings).await?,
+        Command::FailedJobs { command } => command.run(settings).await?,
         Command::Migrate => {
             let store = Store::open(&settings)?;
             let migrated = store.migrate().await?;
