@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 use companion::{
     reminders,
     settings::Settings,
-    store::{DatabaseFault, Store, StoreError},
+    store::{DatabaseFault, Store, StoreError, Wanted},
 };
 use compat_tests::{PostgresServer, Proxy, eventually_async, secs};
 use sqlx::{Connection, PgConnection};
@@ -172,11 +172,16 @@ async fn claims_go_by_the_clock_of_the_database() {
     assert!((exported - TimeDelta::minutes(5)).abs() < TimeDelta::seconds(20), "{exported}");
     assert!(right.store.clock_skew().expect("it was read").abs() < TimeDelta::seconds(20));
 
-    let claimed =
-        reminders::claim_due(&ahead, ahead.store.now().await.expect("a time"), 10).await.expect("claim");
-    assert_eq!(claimed.len(), 1);
+    let wanted = Wanted {
+        reminder: id,
+        token: uuid::Uuid::new_v4(),
+        due_at: ahead.store.now().await.expect("a time"),
+        lease: secs(30),
+    };
+    let begun = ahead.store.begin_deliveries(&[wanted], &|_| Vec::new()).await.expect("begin");
+    assert_eq!(begun.len(), 1);
     let until = database.execute(&format!(
-        "SELECT claimed_until > pg_catalog.clock_timestamp() + interval '5 minutes' FROM reminders WHERE id = '{id}'"
+        "SELECT delivery_until > pg_catalog.clock_timestamp() + interval '5 minutes' FROM reminders WHERE id = '{id}'"
     ));
     assert_eq!(until.trim(), "t", "the lease begins by the database's clock");
 }

@@ -98,7 +98,67 @@ async fn a_push_message_whose_answer_is_lost_is_not_sent_again() {
         other => panic!("{other:?}"),
     }
     assert_eq!(expo.received().len(), 1);
-    assert_eq!(setup.companion.store.failed_jobs().await.expect("database"), 1);
+    assert_eq!(setup.companion.store.count_failed_jobs().await.expect("database"), 1);
+}
+
+#[tokio::test]
+async fn a_device_that_is_not_registered_any_more_is_forgotten() {
+    const GONE: &str = r#"{"data": [{"status": "error", "message": "\"ExponentPushToken[x]\" is not a registered push notification recipient",
+        "details": {"error": "DeviceNotRegistered"}}]}"#;
+    let expo = Peer::start(|_| Some((200, GONE))).await;
+    let setup = with_channels(None, Some(&expo)).await;
+    let id = setup.reminder("drink water", ago(5)).await;
+    match delivery(&setup, id).await {
+        Delivery::Retry { reason, .. } => assert!(reason.contains("DeviceNotRegistered"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(setup.demo_user().await.push_token, None);
+    match delivery(&setup, id).await {
+        Delivery::Retry { reason, .. } => assert!(reason.contains("no configured channel"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(expo.received().len(), 1, "nobody asks in vain");
+}
+
+#[tokio::test]
+async fn a_channel_that_does_not_work_is_left_alone_and_tried_for_a_last_attempt() {
+    let resend = Peer::start(|_| Some((503, "{}"))).await;
+    let setup = with_channels(Some(&resend), None).await;
+    let mut ids = Vec::new();
+    for number in 0..8 {
+        ids.push(setup.reminder(&format!("reminder {number}"), ago(5)).await);
+    }
+    let mut reasons = Vec::new();
+    for id in &ids {
+        match delivery(&setup, *id).await {
+            Delivery::Retry { attempt: 1, reason, .. } => reasons.push(reason),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(resend.received().len(), 5, "{reasons:?}");
+    assert!(reasons[7].contains("left alone"), "{reasons:?}");
+    let last = deliver(&setup.companion, ids[7], Utc::now(), 4).await.expect("deliver");
+    assert!(matches!(&last, Delivery::Failed { reason } if reason.contains("503")), "{last:?}");
+    assert_eq!(resend.received().len(), 6, "nothing is given up because of a channel that nobody tried");
+}
+
+#[tokio::test]
+async fn a_user_whom_no_channel_reaches_is_told_at_once() {
+    let expo = Peer::start(|_| Some((200, TAKEN))).await;
+    let setup = with_channels(None, Some(&expo)).await;
+    for (token, is_reached) in [(Some("ExponentPushToken[x]"), true), (Some(""), false), (None, false)] {
+        setup.companion.store.set_push_token(setup.demo_user().await.id, token).await.expect("token");
+        let user = setup.demo_user().await;
+        let message = "Remind me to sleep in 10 minutes";
+        let request = chat::Request { user: &user, message, persona_key: None, correlation_id: "c" };
+        let reply = chat::chat(&setup.companion, request).await.expect("an answer");
+        assert_eq!(reply.actions[0].result.get("warning").is_none(), is_reached, "{reply:?}");
+        assert_eq!(
+            !reply.assistant_message.contains("No notification can reach you"),
+            is_reached,
+            "{reply:?}"
+        );
+    }
 }
 
 #[tokio::test]

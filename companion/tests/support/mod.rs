@@ -21,6 +21,14 @@ pub(crate) enum On {
     Sqlite,
 }
 
+/// A message in the outbox.
+#[derive(Debug, sqlx::FromRow)]
+pub(crate) struct Message {
+    pub(crate) key: String,
+    pub(crate) eta: Option<DateTime<Utc>>,
+    pub(crate) publish_at: DateTime<Utc>,
+}
+
 pub(crate) struct Setup {
     pub(crate) companion: Companion,
     pub(crate) redis: RedisServer,
@@ -76,6 +84,30 @@ impl Setup {
             correlation_id: "test".to_owned(),
         };
         companion::reminders::create(&self.companion, &new).await.expect("a reminder")
+    }
+
+    /// Runs a statement on either database.
+    pub(crate) async fn sql(&self, sql: &'static str) {
+        match self.companion.store.outbox() {
+            celeriac_outbox::Pool::Postgres(pool) => sqlx::query(sql).execute(&pool).await.map(drop),
+            celeriac_outbox::Pool::Sqlite(pool) => sqlx::query(sql).execute(&pool).await.map(drop),
+        }
+        .expect("the statement is carried out");
+    }
+
+    /// The messages that are not settled.
+    pub(crate) async fn messages(&self) -> Vec<Message> {
+        const ALL: &str = "SELECT key, eta, publish_at FROM outbox_messages";
+        match self.companion.store.outbox() {
+            celeriac_outbox::Pool::Postgres(pool) => sqlx::query_as(ALL).fetch_all(&pool).await,
+            celeriac_outbox::Pool::Sqlite(pool) => sqlx::query_as(ALL).fetch_all(&pool).await,
+        }
+        .expect("the messages")
+    }
+
+    /// Leaves the reminders without the messages that deliver them.
+    pub(crate) async fn forget_messages(&self) {
+        self.sql("DELETE FROM outbox_messages").await;
     }
 
     /// The reminders in the outbox, in order.

@@ -20,10 +20,10 @@ const BEGIN: &str = concat!(
     free AS MATERIALIZED ( \
         SELECT reminders.id FROM reminders JOIN wanted ON wanted.id = reminders.id \
         WHERE status = 'scheduled' AND utc_ts <= wanted.due_at \
-          AND (delivery_until IS NULL OR delivery_until <= now()) \
+          AND (delivery_until IS NULL OR delivery_until <= clock_timestamp()) \
         ORDER BY reminders.id FOR UPDATE OF reminders) \
-    UPDATE reminders SET delivery_token = wanted.token, last_attempt_at = now(), \
-        delivery_until = now() + make_interval(secs => wanted.lease) \
+    UPDATE reminders SET delivery_token = wanted.token, last_attempt_at = clock_timestamp(), \
+        delivery_until = clock_timestamp() + make_interval(secs => wanted.lease) \
     FROM wanted, free, users \
     WHERE reminders.id = wanted.id AND reminders.id = free.id AND users.id = reminders.user_id RETURNING ",
     reminder_columns!("reminders."),
@@ -32,7 +32,7 @@ const BEGIN: &str = concat!(
 const BEFORE: &str = "SELECT reminder_id, channel, status, uncertain_at IS NOT NULL FROM reminder_deliveries \
     WHERE reminder_id = ANY($1)";
 const BEGIN_CHANNELS: &str = "INSERT INTO reminder_deliveries (reminder_id, channel, status, started_at, uncertain_at) \
-    SELECT id, channel, 'sending', now(), CASE WHEN uncertain THEN now() END \
+    SELECT id, channel, 'sending', clock_timestamp(), CASE WHEN uncertain THEN clock_timestamp() END \
     FROM unnest($1::uuid[], $2::text[], $3::bool[]) AS new (id, channel, uncertain) \
     ON CONFLICT (reminder_id, channel) DO UPDATE SET status = 'sending', finished_at = NULL, \
         uncertain_at = coalesce(reminder_deliveries.uncertain_at, excluded.uncertain_at), \
@@ -40,16 +40,16 @@ const BEGIN_CHANNELS: &str = "INSERT INTO reminder_deliveries (reminder_id, chan
             ELSE reminder_deliveries.started_at END \
     WHERE reminder_deliveries.status <> 'delivered'";
 const END_CHANNELS: &str = "UPDATE reminder_deliveries \
-    SET status = ended.status, finished_at = CASE WHEN ended.status <> 'sending' THEN now() END, \
-        uncertain_at = CASE WHEN ended.uncertain THEN now() END \
+    SET status = ended.status, finished_at = CASE WHEN ended.status <> 'sending' THEN clock_timestamp() END, \
+        uncertain_at = CASE WHEN ended.uncertain THEN clock_timestamp() END \
     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bool[]) AS ended (id, channel, status, uncertain) \
     WHERE reminder_deliveries.reminder_id = ended.id AND reminder_deliveries.channel = ended.channel \
       AND reminder_deliveries.status <> 'delivered'";
-const SENT: &str = "UPDATE reminders SET status = 'sent', sent_at = now(), delivery_until = NULL \
+const SENT: &str = "UPDATE reminders SET status = 'sent', sent_at = clock_timestamp(), delivery_until = NULL \
     FROM unnest($1::uuid[], $2::uuid[]) AS ended (id, token) \
     WHERE reminders.id = ended.id AND delivery_token = ended.token AND status = 'scheduled' RETURNING reminders.id";
 const RETRY: &str = "UPDATE reminders SET delivery_attempts = ended.attempts, delivery_token = NULL, \
-        delivery_until = NULL, claimed_until = now() + make_interval(secs => ended.seconds) \
+        delivery_until = NULL, claimed_until = clock_timestamp() + make_interval(secs => ended.seconds) \
     FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::float8[]) AS ended (id, token, attempts, seconds) \
     WHERE reminders.id = ended.id AND delivery_token = ended.token AND status = 'scheduled' \
     RETURNING reminders.id, claimed_until";
@@ -58,11 +58,11 @@ const FAILED: &str = "UPDATE reminders SET status = 'error', delivery_attempts =
     WHERE reminders.id = ended.id AND delivery_token = ended.token AND status = 'scheduled' RETURNING reminders.id";
 const INSERT_FAILED_JOB: &str = "INSERT INTO failed_jobs \
     (id, job_name, payload, error_message, attempts, last_error_at, created_at, updated_at) \
-    VALUES ($1, $2, $3, $4, $5, now(), now(), now())";
+    VALUES ($1, $2, $3, $4, $5, clock_timestamp(), clock_timestamp(), clock_timestamp())";
 const UPDATE_FAILED_JOB: &str = "UPDATE failed_jobs \
-    SET error_message = $2, attempts = attempts + $3, last_error_at = now(), updated_at = now() \
+    SET error_message = $2, attempts = attempts + $3, last_error_at = clock_timestamp(), updated_at = clock_timestamp() \
     WHERE resolved_at IS NULL AND payload ->> 'reminder_id' = $1";
-const CLOSE_FAILED_JOBS: &str = "UPDATE failed_jobs SET resolved_at = now(), resolution = 'sent', updated_at = now() \
+const CLOSE_FAILED_JOBS: &str = "UPDATE failed_jobs SET resolved_at = clock_timestamp(), resolution = 'sent', updated_at = clock_timestamp() \
     WHERE resolved_at IS NULL AND payload ->> 'reminder_id' = ANY($1)";
 
 pub(super) async fn begin(
@@ -110,7 +110,7 @@ pub(super) async fn begin(
 
 pub(super) async fn end(pool: &Link, ended: &[Ended]) -> Result<(Vec<Uuid>, DateTime<Utc>), sqlx::Error> {
     let mut tx = pool.begin_write().await?;
-    let at: DateTime<Utc> = sqlx::query_scalar("SELECT now()").fetch_one(&mut *tx).await?;
+    let at: DateTime<Utc> = sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&mut *tx).await?;
     let channels: Vec<(Uuid, &ChannelDelivery)> = ended
         .iter()
         .flat_map(|ended| ended.channels.iter().map(|channel| (ended.reminder, channel)))
