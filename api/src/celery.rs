@@ -9,9 +9,9 @@ use celeriac::{
         redis::{Endpoint, Link, Timing},
     },
     config::Config,
-    message::{Map, Signature, Value},
 };
 use celeriac_beat::{Listed, Publish, PublishError, RedisStore, ScheduleStore, StoreError};
+use celeriac_outbox::{CeleryPublisher, Pool, Relay};
 use companion::settings::Settings;
 
 const APP: &str = "ai_companion";
@@ -163,24 +163,13 @@ impl CeleryClient {
         Ok(lengths)
     }
 
-    /// Sends a task by its name to the queue of the service and returns its id. The correlation id goes along as the
-    /// header `x_request_id`.
+    /// Publishes what the outbox holds, as a worker would do within a moment.
     ///
     /// # Errors
-    /// When the broker does not answer.
-    pub async fn send_task(
-        &self,
-        name: &str,
-        kwargs: &[(&str, String)],
-        correlation_id: &str,
-    ) -> Result<String, CeleryError> {
-        let headers: Map = [("x_request_id".to_owned(), Value::from(correlation_id))].into_iter().collect();
-        let mut signature = Signature::new(name).option("queue", QUEUES[0]).option("headers", headers);
-        for (name, value) in kwargs {
-            signature = signature.kwarg(*name, value.as_str());
-        }
-        let sent = in_time(TIMEOUT, self.app.apply(signature)).await?;
-        Ok(sent.id().to_owned())
+    /// When the broker or the database does not answer; the messages stay in the outbox.
+    pub async fn publish(&self, outbox: Pool) -> Result<(), CeleryError> {
+        let publisher = CeleryPublisher::new(self.app.clone(), [QUEUES[0]]);
+        in_time(TIMEOUT, async { Relay::new(outbox, publisher).publish_once().await }).await
     }
 }
 

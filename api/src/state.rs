@@ -42,6 +42,13 @@ impl State {
         })
     }
 
+    /// Publishes what was just put into the outbox. If that fails, the workers do it.
+    pub(crate) async fn publish_outbox(&self) {
+        if let Err(error) = self.celery.publish(self.companion.store.outbox()).await {
+            log::warn!(error:% = error; "The outbox is left to the workers: {error}");
+        }
+    }
+
     /// From now on the service says that it is not ready.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);

@@ -370,14 +370,14 @@ async fn an_operator_queues_chosen_reminders_again(on: On) {
     let failed = deliver(&setup.companion, id, Utc::now(), 4).await.expect("deliver");
     assert!(matches!(failed, Delivery::Failed { .. }), "{failed:?}");
     let with_outbox = setup.another(&[]);
-    match reminders::requeue(&with_outbox, id).await.expect("requeue") {
+    match reminders::requeue(&with_outbox, id, None).await.expect("requeue") {
         Requeued::Queued(_) => {}
         other => panic!("{other:?}"),
     }
     assert_eq!(queue_due(&with_outbox, Utc::now(), None).await.expect("scan"), 0, "its delivery is queued");
     assert_eq!(deliver(&with_outbox, id, Utc::now(), 0).await.expect("deliver"), Delivery::Sent);
     for (id, expected) in [(id, "already sent"), (Uuid::new_v4(), "not found")] {
-        match reminders::requeue(&with_outbox, id).await.expect("requeue") {
+        match reminders::requeue(&with_outbox, id, None).await.expect("requeue") {
             Requeued::Skipped(reason) => assert_eq!(reason, expected),
             other => panic!("{other:?}"),
         }

@@ -41,4 +41,4 @@ pub use message::Message;
 pub use outgoing::Outgoing;
 pub use pool::Pool;
 pub use publish::{BrokerState, Publish, PublishError};
-pub use relay::Relay;
+pub use relay::{Relay, RelayError};

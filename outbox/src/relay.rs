@@ -43,9 +43,16 @@ enum Turn {
     Full,
 }
 
-enum Failure {
-    Database(sqlx::Error),
-    Broker(PublishError),
+/// Why a relay could not publish.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RelayError {
+    /// The database failed.
+    #[error("the database failed: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The broker failed.
+    #[error(transparent)]
+    Broker(#[from] PublishError),
 }
 
 impl<P: Publish> Relay<P> {
@@ -112,7 +119,15 @@ impl<P: Publish> Relay<P> {
         }
     }
 
-    async fn turn(&mut self) -> Result<Turn, Failure> {
+    /// Publishes one batch of what is to be published by now, for a caller that does not want to wait for a running relay.
+    ///
+    /// # Errors
+    /// [`RelayError`]; what was not published stays in the outbox.
+    pub async fn publish_once(&mut self) -> Result<(), RelayError> {
+        self.turn().await.map(drop)
+    }
+
+    async fn turn(&mut self) -> Result<Turn, RelayError> {
         self.record_published().await?;
         let BrokerState { waiting, is_marked } = self.publisher.look().await?;
         if !is_marked {
@@ -135,7 +150,7 @@ impl<P: Publish> Relay<P> {
         Ok(Turn::Published)
     }
 
-    async fn publish(&mut self, taken: &[Outgoing]) -> Result<(), Failure> {
+    async fn publish(&mut self, taken: &[Outgoing]) -> Result<(), RelayError> {
         match self.publish_in_time(taken).await {
             Ok(()) => self.unrecorded.extend(taken.iter().map(|message| message.id)),
             Err(PublishError::Refused(reason)) if taken.len() == 1 => {
@@ -164,7 +179,7 @@ impl<P: Publish> Relay<P> {
     }
 
     /// A message that cannot be published must not hold up the others.
-    async fn set_aside(&self, message: &Outgoing, reason: &str) -> Result<(), Failure> {
+    async fn set_aside(&self, message: &Outgoing, reason: &str) -> Result<(), RelayError> {
         let task = message.signature["task"].as_str().unwrap_or("?");
         log::error!(task_id:% = message.id, task, error = reason;
             "Message {} of task {task} cannot be published and waits for an hour: {reason}", message.id);
@@ -172,7 +187,7 @@ impl<P: Publish> Relay<P> {
     }
 
     /// Tells the database what the broker has taken; until it knows, nothing else is published.
-    async fn record_published(&mut self) -> Result<(), Failure> {
+    async fn record_published(&mut self) -> Result<(), RelayError> {
         if !self.unrecorded.is_empty() {
             self.pool.published(&self.unrecorded, self.republish_after).await?;
             self.unrecorded.clear();
@@ -180,10 +195,10 @@ impl<P: Publish> Relay<P> {
         Ok(())
     }
 
-    fn failed(&mut self, failure: &Failure) {
+    fn failed(&mut self, failure: &RelayError) {
         let (what, error) = match failure {
-            Failure::Database(error) => ("database", error.to_string()),
-            Failure::Broker(error) => ("broker", error.to_string()),
+            RelayError::Database(error) => ("database", error.to_string()),
+            RelayError::Broker(error) => ("broker", error.to_string()),
         };
         match &mut self.trouble {
             Some(trouble) if trouble.what == what => trouble.failures += 1,
@@ -198,17 +213,5 @@ impl<P: Publish> Relay<P> {
         if let Some(Trouble { what, failures }) = self.trouble.take() {
             log::info!(failures; "The outbox goes on, the {what} answers again");
         }
-    }
-}
-
-impl From<sqlx::Error> for Failure {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Database(error)
-    }
-}
-
-impl From<PublishError> for Failure {
-    fn from(error: PublishError) -> Self {
-        Self::Broker(error)
     }
 }

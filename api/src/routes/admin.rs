@@ -38,8 +38,7 @@ async fn queues(request: Request) -> Answer {
     let lengths = request.state.celery.queue_lengths().await?;
     let queues: Map<String, Value> =
         lengths.into_iter().map(|(queue, length)| (queue, json!(length))).collect();
-    let outbox = request.state.companion.store.overdue_messages().await?;
-    super::json(&json!({ "queues": queues, "outbox": outbox }))
+    super::json(&json!({ "queues": queues }))
 }
 
 async fn workers(request: Request) -> Answer {
@@ -67,9 +66,13 @@ async fn recent(request: Request) -> Answer {
         row
     });
     let failed_jobs = companion.store.count_failed_jobs().await?;
-    super::json(
-        &json!({ "reminders": rows.collect::<Vec<_>>(), "counts": counts, "failed_jobs": failed_jobs }),
-    )
+    let outbox = companion.store.overdue_messages().await?;
+    super::json(&json!({
+        "reminders": rows.collect::<Vec<_>>(),
+        "counts": counts,
+        "failed_jobs": failed_jobs,
+        "outbox": outbox,
+    }))
 }
 
 /// Queues the delivery of chosen reminders again, also of those that were given up.
@@ -81,11 +84,12 @@ async fn requeue(request: Request) -> Answer {
     fields.finish()?;
     let (mut queued, mut skipped) = (Vec::new(), Vec::new());
     for id in ids {
-        match reminders::requeue(&state.companion, id).await? {
+        match reminders::requeue(&state.companion, id, Some(&request_id)).await? {
             Requeued::Skipped(reason) => skipped.push(json!({ "id": id, "reason": reason })),
             Requeued::Queued(task) => queued.push(json!({ "id": id, "task_id": task })),
         }
     }
+    state.publish_outbox().await;
     log::info!(request_id, queued = queued.len(), skipped = skipped.len(); "Reminders were queued by hand");
     super::json(&json!({ "queued": queued, "skipped": skipped }))
 }

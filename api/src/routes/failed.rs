@@ -50,15 +50,17 @@ fn job(job: &FailedJob) -> Value {
 
 async fn requeue(request: Request) -> Answer {
     request.admin()?;
-    let companion = request.state.companion.clone();
+    let state = request.state.clone();
+    let companion = &state.companion;
     let (mut queued, mut closed, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
     for id in ids(request)? {
-        match reminders::requeue_failed_job(&companion, id).await? {
+        match reminders::requeue_failed_job(companion, id).await? {
             Closed::Queued(task) => queued.push(json!({ "id": id, "task_id": task })),
             Closed::Closed(reason) => closed.push(json!({ "id": id, "reason": reason })),
             Closed::Skipped(reason) => skipped.push(json!({ "id": id, "reason": reason })),
         }
     }
+    state.publish_outbox().await;
     super::json(&json!({ "queued": queued, "closed": closed, "skipped": skipped }))
 }
 
@@ -82,14 +84,16 @@ async fn uncertain(request: Request) -> Answer {
 /// Sends reminders again that may have been delivered.
 async fn resend(request: Request) -> Answer {
     request.admin()?;
-    let companion = request.state.companion.clone();
+    let state = request.state.clone();
+    let companion = &state.companion;
     let (mut queued, mut skipped) = (Vec::new(), Vec::new());
     for id in ids(request)? {
-        match reminders::resend_uncertain(&companion, id).await? {
+        match reminders::resend_uncertain(companion, id).await? {
             Requeued::Queued(task) => queued.push(json!({ "id": id, "task_id": task })),
             Requeued::Skipped(reason) => skipped.push(json!({ "id": id, "reason": reason })),
         }
     }
+    state.publish_outbox().await;
     super::json(&json!({ "queued": queued, "skipped": skipped }))
 }
 

@@ -31,7 +31,7 @@ pub async fn requeue_failed_job(companion: &Companion, id: Uuid) -> Result<Close
         return Ok(Closed::Skipped(format!("already closed: {resolution}")));
     }
     let Some(reminder) = job.reminder() else { return Ok(Closed::Skipped(unknown(&job))) };
-    Ok(match requeue(companion, reminder).await? {
+    Ok(match requeue(companion, reminder, None).await? {
         Requeued::Queued(task) => Closed::Queued(task),
         Requeued::Skipped(reason) if reason == "being delivered" => Closed::Skipped(reason),
         Requeued::Skipped(reason) => {
@@ -50,7 +50,7 @@ fn unknown(job: &FailedJob) -> String {
 /// # Errors
 /// [`StoreError`] when the database is not available.
 pub async fn resend_uncertain(companion: &Companion, reminder: Uuid) -> Result<Requeued, StoreError> {
-    requeue(companion, reminder).await
+    requeue(companion, reminder, None).await
 }
 
 /// Takes a reminder that may have been delivered for sent. Returns whether there was such a reminder that is not being

@@ -162,12 +162,21 @@ pub async fn cancel(companion: &Companion, user: &User, id: Uuid) -> Result<Canc
 }
 
 /// Queues a reminder that an operator has chosen again, also one that was given up. The operator decides about sendings of
-/// which nobody knows how they ended: they are forgotten, and made again.
+/// which nobody knows how they ended: they are forgotten, and made again. The delivery has the given correlation id, or that of
+/// the request that made the reminder.
 ///
 /// # Errors
 /// When the database is not available.
-pub async fn requeue(companion: &Companion, id: Uuid) -> Result<Requeued, StoreError> {
-    if let Some(task) = companion.store.requeue_reminder(id, |due| delivery(due, None)).await? {
+pub async fn requeue(
+    companion: &Companion,
+    id: Uuid,
+    correlation_id: Option<&str>,
+) -> Result<Requeued, StoreError> {
+    let message = |due: &DueReminder| match correlation_id {
+        None => delivery(due, None),
+        Some(request) => delivery(&DueReminder { correlation_id: request.to_owned(), ..due.clone() }, None),
+    };
+    if let Some(task) = companion.store.requeue_reminder(id, message).await? {
         return Ok(Requeued::Queued(task));
     }
     let reason = match companion.store.reminder(id).await? {

@@ -9,8 +9,9 @@ use serde_json::json;
 async fn reminders_are_queued_by_poetry_run_celery_call() {
     let stack = Stack::new(On::Sqlite);
     let (_api, _worker) = stack.start_api_and_worker().await;
-    let reminder = stack.remind("stretch in 1 second").await;
-    stack.await_due(&reminder).await;
+    stack.make_due(1);
+    let (_, list) = stack.get("/reminders").await;
+    let reminder = list[0]["id"].as_str().expect("the reminder").to_owned();
     let task = stack.exec(&format!("poetry run celery -A app.celery_app call {SEND_DUE}")).run().success();
     assert_eq!(
         stack.exec(&format!("poetry run celery -A app.celery_app result {task}")).run().success(),
@@ -23,8 +24,9 @@ async fn reminders_are_queued_by_poetry_run_celery_call() {
 async fn reminders_are_queued_by_python_m() {
     let stack = Stack::new(On::Sqlite);
     let (_api, _worker) = stack.start_api_and_worker().await;
-    let reminder = stack.remind("stretch in 1 second").await;
-    stack.await_due(&reminder).await;
+    stack.make_due(1);
+    let (_, list) = stack.get("/reminders").await;
+    let reminder = list[0]["id"].as_str().expect("the reminder").to_owned();
     stack.exec("python -m app.tasks.reminders.send_due_reminders").run().success();
     stack.await_status(&reminder, "sent").await;
 }
