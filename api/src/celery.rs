@@ -11,7 +11,7 @@ use celeriac::{
     config::Config,
 };
 use celeriac_beat::{Listed, Publish, PublishError, RedisStore, ScheduleStore, StoreError};
-use celeriac_outbox::{CeleryPublisher, Pool, Relay};
+use celeriac_outbox::{CeleryPublisher, Pool, Relay, RelayError};
 use companion::settings::Settings;
 
 const APP: &str = "ai_companion";
@@ -80,6 +80,12 @@ impl From<StoreError> for CeleryError {
 impl From<PublishError> for CeleryError {
     fn from(error: PublishError) -> Self {
         Self::Unavailable { error: error.to_string(), cause: "the run cannot be sent".to_owned() }
+    }
+}
+
+impl From<RelayError> for CeleryError {
+    fn from(error: RelayError) -> Self {
+        Self::Unavailable { error: error.to_string(), cause: "the outbox cannot be published".to_owned() }
     }
 }
 
