@@ -33,7 +33,7 @@ pub(crate) enum ReplyQueues {
 
 /// A queue for the answers to one request; removed also when its owner does not wait to the end.
 pub(crate) enum ReplyQueue {
-    Redis(redis::ReplyQueue),
+    Redis(Box<redis::ReplyQueue>),
     #[cfg(feature = "testing")]
     Memory(memory::ReplyQueue),
 }
@@ -55,7 +55,7 @@ impl ReplyQueues {
         match self {
             ReplyQueues::Redis(queues) => {
                 let (queue, listeners) = queues.ask(address, request).await?;
-                Ok((ReplyQueue::Redis(queue), listeners))
+                Ok((ReplyQueue::Redis(Box::new(queue)), listeners))
             }
             #[cfg(feature = "testing")]
             ReplyQueues::Memory(broker) => {

@@ -33,7 +33,7 @@ impl Receiver for Runtime {
         self.health.received_one();
         let parts = match message.and_then(|parts| self.upgraded(parts)) {
             Ok(parts) => parts,
-            Err(refused) => return self.refuse_soon(serial, refused),
+            Err(refused) => return self.refuse_soon(serial, *refused),
         };
         let name = parts.headers.task.as_deref();
         let Some(definition) = name.and_then(|name| self.registry.get(name)).cloned() else {
@@ -42,7 +42,7 @@ impl Receiver for Runtime {
         };
         let job = self.job(serial, queue, parts, definition);
         if let Err(error) = job.headers.eta(Timezone::UTC).and(job.headers.expires(Timezone::UTC)) {
-            return self.refuse_soon(serial, Box::new((error, job.parts())));
+            return self.refuse_soon(serial, (error, job.parts()));
         }
         if self.drop_if_unwanted(&job) {
             return Taken::Held;
@@ -71,8 +71,8 @@ impl Runtime {
         hooks::each(&self.hooks.worker_ready, |hook| hook());
     }
 
-    fn refuse_soon(self: &Arc<Self>, serial: u64, refused: Refused) -> Taken {
-        let (runtime, (error, parts)) = (Arc::clone(self), *refused);
+    fn refuse_soon(self: &Arc<Self>, serial: u64, (error, parts): (ProtocolError, Parts)) -> Taken {
+        let runtime = Arc::clone(self);
         self.life.background.spawn(async move { runtime.refuse(serial, false, parts, &error).await });
         Taken::Held
     }
