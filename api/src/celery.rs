@@ -21,8 +21,6 @@ const QUEUES: [&str; 2] = ["default", "celery"];
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the broker may take where somebody looks whether all is well.
 const LOOK_TIMEOUT: Duration = Duration::from_millis(950);
-/// The lock of RedBeat, which the beat that sends renews every second.
-const BEAT_LOCK: &str = "redbeat::lock";
 /// How long workers have to answer a ping; `celery inspect ping` waits for a second.
 const PING_TIMEOUT: Duration = Duration::from_millis(900);
 
@@ -32,6 +30,8 @@ pub struct CeleryClient {
     app: Celery,
     /// Where beat keeps its schedule.
     schedule: Link,
+    /// The lock of RedBeat there, which the beat that sends renews every second.
+    beat_lock: String,
 }
 
 /// What can go wrong on the way to the workers.
@@ -132,10 +132,15 @@ impl CeleryClient {
         }
         let config = config.load(None).map_err(|error| unusable(&error))?;
         let app = Celery::new(APP, config).map_err(|error| unusable(&error))?;
-        let url = app.config().write_url().ok_or_else(|| unusable(&"broker_url is missing"))?;
+        let Config { redbeat_key_prefix: prefix, redbeat_lock_key: lock, redbeat_redis_url, .. } =
+            app.config();
+        let beat_lock =
+            if lock.starts_with(prefix.as_str()) { lock.clone() } else { format!("{prefix}{lock}") };
+        let url = redbeat_redis_url.as_ref().or_else(|| app.config().write_url());
+        let url = url.ok_or_else(|| unusable(&"broker_url is missing"))?;
         let endpoint = Endpoint::broker(url, app.config()).map_err(|error| unusable(&error))?;
         let schedule = Link::new(endpoint, Timing::broker(app.config()));
-        Ok(Self { app, schedule })
+        Ok(Self { app, schedule, beat_lock })
     }
 
     /// The names of the workers that answer within a second.
@@ -152,7 +157,7 @@ impl CeleryClient {
     /// When the broker does not answer.
     pub async fn has_beat(&self) -> Result<bool, CeleryError> {
         let mut exists = redis::pipe();
-        exists.cmd("EXISTS").arg(BEAT_LOCK);
+        exists.cmd("EXISTS").arg(&self.beat_lock);
         let replies = in_time(LOOK_TIMEOUT, self.schedule.call(&mut exists)).await?;
         Ok(replies == [redis::Value::Int(1)])
     }

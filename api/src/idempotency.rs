@@ -1,4 +1,4 @@
-//! `Idempotency-Key`: a request that is repeated takes effect once, and gets the answer of the first time.
+//! `Idempotency-Key`: a `POST` that is repeated takes effect once, and gets the answer of the first time.
 //!
 //! Keys belong to a user, or to the operators, and are kept for a day. Only answers that say that it worked are kept: what
 //! failed may be repeated.
@@ -7,89 +7,79 @@ use companion::{
     auth,
     store::{Known, OnceKey},
 };
-use serde_json::Value;
-use warp::{http::HeaderValue, reply::Response};
+use warp::{
+    http::{HeaderValue, Method},
+    reply::Response,
+};
 
-use crate::{error::ApiError, request::Request, state::State};
+use crate::{error::ApiError, request::Request};
 
 const LONGEST_KEY: usize = 255;
+const ADMIN: &str = "/admin/";
 
-impl Request {
-    /// Returns the request's key as one of this owner; `None` without one.
-    pub(crate) fn once_key(&self, owner: impl ToString, path: &str) -> Result<Option<OnceKey>, ApiError> {
-        let Some(key) = self.header("idempotency-key") else { return Ok(None) };
-        let key = key.to_str().map(str::trim).unwrap_or_default();
-        if key.is_empty() || key.len() > LONGEST_KEY {
-            return Err(ApiError::IdempotencyKey);
+/// The JSON of an answer, beside its body, which can be read only once.
+#[derive(Clone)]
+pub(crate) struct Text(pub(crate) String);
+
+/// Gives a request to its handler; if it carries a key, once.
+///
+/// Such work goes on when the client leaves, since the client will ask again what came of it.
+pub(crate) async fn once<H, F>(request: Request, handler: H) -> Result<Response, ApiError>
+where
+    H: FnOnce(Request) -> F + Send + 'static,
+    F: Future<Output = Result<Response, ApiError>> + Send + 'static,
+{
+    let Some(key) = key(&request).await? else { return handler(request).await };
+    let store = request.state.companion.store.clone();
+    match store.begin_once(&key).await? {
+        Known::New => {}
+        Known::Answered(answer) => return Ok(replayed(answer)),
+        Known::Running => return Err(ApiError::StillRunning),
+        Known::Other => return Err(ApiError::KeyOfAnother),
+    }
+    let work = handler(request);
+    let finished = tokio::spawn(async move {
+        let answer = work.await;
+        let noted = match kept(&answer) {
+            Some(Text(text)) => store.keep_answer(&key, text).await,
+            None => store.forget_once(&key).await,
+        };
+        if let Err(error) = noted {
+            log::warn!(error:% = error; "The outcome of a request with an Idempotency-Key could not be kept");
         }
-        let request_hash = auth::hash(&format!("{path}\n{}", String::from_utf8_lossy(self.body())));
-        Ok(Some(OnceKey { owner: owner.to_string(), key: key.to_owned(), request_hash }))
+        answer
+    });
+    finished.await.unwrap_or_else(|_| Err(ApiError::Internal("a handler panicked".to_owned())))
+}
+
+/// Returns the request's key as one of its user, or of the operators; `None` without one.
+async fn key(request: &Request) -> Result<Option<OnceKey>, ApiError> {
+    let Some(key) = request.header("idempotency-key").filter(|_| request.method == Method::POST) else {
+        return Ok(None);
+    };
+    let key = key.to_str().map(str::trim).unwrap_or_default();
+    if key.is_empty() || key.len() > LONGEST_KEY {
+        return Err(ApiError::IdempotencyKey);
     }
+    let owner = if request.path.starts_with(ADMIN) {
+        request.admin()?;
+        "operators".to_owned()
+    } else {
+        request.user().await?.id.to_string()
+    };
+    let request_hash = auth::hash(&format!("{}\n{}", request.path, String::from_utf8_lossy(request.body())));
+    Ok(Some(OnceKey { owner, key: key.to_owned(), request_hash }))
 }
 
-/// What to do for a request.
-pub(crate) enum Begun {
-    /// Nothing: this is its answer.
-    Replay(Response),
-    /// The work.
-    Work(Box<Work>),
+fn kept(answer: &Result<Response, ApiError>) -> Option<&Text> {
+    let answer = answer.as_ref().ok().filter(|answer| answer.status().is_success())?;
+    answer.extensions().get::<Text>()
 }
 
-/// The work of a request, at most once for each key.
-pub(crate) struct Work {
-    state: State,
-    key: Option<OnceKey>,
-}
-
-/// Begins a request. Without a key there is always work.
-pub(crate) async fn begin(state: &State, key: Option<OnceKey>) -> Result<Begun, ApiError> {
-    if let Some(key) = &key {
-        match state.companion.store.begin_once(key).await? {
-            Known::New => {}
-            Known::Answered(answer) => return replayed(&answer).map(Begun::Replay),
-            Known::Running => return Err(ApiError::StillRunning),
-            Known::Other => return Err(ApiError::KeyOfAnother),
-        }
-    }
-    Ok(Begun::Work(Box::new(Work { state: state.clone(), key })))
-}
-
-impl Work {
-    /// Does the work and keeps its answer. With a key it goes on when the client leaves, who will ask again what came of it.
-    pub(crate) async fn finish<F>(self, work: F) -> Result<Value, ApiError>
-    where
-        F: Future<Output = Result<Value, ApiError>> + Send + 'static,
-    {
-        let Self { state, key: Some(key) } = self else { return work.await };
-        let finished = tokio::spawn(async move {
-            let answer = work.await;
-            let store = &state.companion.store;
-            let noted = match &answer {
-                Ok(answer) => store.keep_answer(&key, &answer.to_string()).await,
-                Err(_) => store.forget_once(&key).await,
-            };
-            if let Err(error) = noted {
-                log::warn!(error:% = error; "The outcome of a request with an Idempotency-Key could not be kept");
-            }
-            answer
-        });
-        finished.await.unwrap_or_else(|_| Err(ApiError::Internal("a handler panicked".to_owned())))
-    }
-
-    /// Leaves the work undone.
-    pub(crate) async fn leave(self) {
-        if let Some(key) = &self.key
-            && let Err(error) = self.state.companion.store.forget_once(key).await
-        {
-            log::warn!(error:% = error; "An Idempotency-Key could not be given up");
-        }
-    }
-}
-
-fn replayed(answer: &str) -> Result<Response, ApiError> {
-    let mut response = Response::new(answer.to_owned().into());
+fn replayed(answer: String) -> Response {
+    let mut response = Response::new(answer.into());
     let headers = response.headers_mut();
     headers.insert("content-type", HeaderValue::from_static("application/json"));
     headers.insert("idempotency-replayed", HeaderValue::from_static("true"));
-    Ok(response)
+    response
 }

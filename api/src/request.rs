@@ -8,7 +8,8 @@ use uuid::Uuid;
 use warp::{
     Filter,
     filters::BoxedFilter,
-    http::{HeaderMap, HeaderValue, header},
+    http::{HeaderMap, HeaderValue, Method, header},
+    path::FullPath,
 };
 
 use crate::{
@@ -30,6 +31,8 @@ pub(crate) struct Request {
     pub(crate) state: State,
     /// The correlation id.
     pub(crate) id: String,
+    pub(crate) method: Method,
+    pub(crate) path: String,
     headers: HeaderMap,
     client: Option<IpAddr>,
     body: Result<Bytes, ApiError>,
@@ -38,14 +41,17 @@ pub(crate) struct Request {
 /// Reads what every handler needs.
 pub(crate) fn request(state: &State) -> BoxedFilter<(Request,)> {
     let state = state.clone();
-    warp::header::headers_cloned()
+    warp::method()
+        .and(warp::path::full())
+        .and(headers())
         .and(warp::ext::optional::<Peer>())
         .and(warp::body::stream())
-        .then(move |headers: HeaderMap, peer: Option<Peer>, body| {
+        .then(move |method: Method, path: FullPath, headers: HeaderMap, peer: Option<Peer>, body| {
             let state = state.clone();
             async move {
                 let client = client_address(peer, &headers, &state.companion.settings.trusted_proxies);
-                Request { state, id: request_id(&headers), headers, client, body: read(body).await }
+                let (id, path) = (request_id(&headers), path.as_str().to_owned());
+                Request { state, id, method, path, headers, client, body: read(body).await }
             }
         })
         .boxed()

@@ -557,6 +557,22 @@ async fn a_repeated_request_takes_effect_once(on: On) {
     assert_eq!(answer.status(), 200);
     assert!(!answer.headers().contains_key("idempotency-replayed"));
 
+    // Every POST takes a key, an operator's too.
+    let admin = async |path: &str, body: Value| {
+        let request = post(path).header("x-admin-token", ADMIN).header("idempotency-key", "one");
+        api.send(request.json(&body)).await
+    };
+    let flag = json!({ "key": "voice_mode", "enabled": true });
+    let refused = api.send(post("/admin/features").header("idempotency-key", "one").json(&flag)).await;
+    assert_eq!(refused.status(), 401, "a key opens nothing");
+    let first = admin("/admin/features", flag.clone()).await;
+    assert_eq!(first.status(), 200);
+    let again = admin("/admin/features", flag).await;
+    assert_eq!(again.headers()["idempotency-replayed"], "true");
+    assert_eq!(parts(&again), parts(&first));
+    let ids = json!({ "ids": [api.get("/reminders").await.1[0]["id"].clone()] });
+    assert_eq!(admin("/admin/reminders/requeue", ids).await.status(), 422, "the key of another request");
+
     // What was refused may be repeated.
     let mut limited = 0;
     for number in 0..6 {

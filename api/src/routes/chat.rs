@@ -5,12 +5,7 @@ use companion::{
 use warp::{Filter, filters::BoxedFilter, reply::Response};
 
 use super::{Answer, handled};
-use crate::{
-    error::ApiError,
-    idempotency::{self, Begun},
-    request::Request,
-    state::State,
-};
+use crate::{error::ApiError, request::Request, state::State};
 
 const LONGEST_MESSAGE: usize = 8000;
 const LONGEST_PERSONA_KEY: usize = 64;
@@ -21,39 +16,29 @@ pub(super) fn routes(state: &State) -> BoxedFilter<(Response,)> {
 
 async fn chat(request: Request) -> Answer {
     let user = request.user().await?;
-    let (state, id) = (request.state.clone(), request.id.clone());
-    let once = request.once_key(user.id, "/chat")?;
+    let (companion, id) = (request.state.companion.clone(), request.id.clone());
     let mut fields = request.fields()?;
     let message = fields.text("message", 1, LONGEST_MESSAGE);
     let persona_key =
         fields.optional_text("persona_key", 0, LONGEST_PERSONA_KEY).filter(|key| !key.is_empty());
     fields.finish()?;
-    let work = match idempotency::begin(&state, once).await? {
-        Begun::Replay(response) => return Ok(response),
-        Begun::Work(work) => work,
-    };
-    let quota = match state.companion.rate_limiter.check(user.id).await {
+    let quota = match companion.rate_limiter.check(user.id).await {
         Decision::Allowed(quota) => Some(quota),
         Decision::Uncounted => None,
         Decision::Limited { retry_after_seconds, quota } => {
-            work.leave().await;
             log::info!(request_id = id, user:% = user.id, retry_after_seconds; "A chat request was rate limited");
             return Ok(with_quota(ApiError::RateLimited(retry_after_seconds).into_response(), Some(quota)));
         }
     };
-    let correlation_id = id.clone();
-    let answer = work.finish(async move {
-        let said = chat::Request {
-            user: &user,
-            message: &message,
-            persona_key: persona_key.as_deref(),
-            correlation_id: &correlation_id,
-        };
-        let reply = chat::chat(&state.companion, said).await?;
-        serde_json::to_value(&reply).map_err(|error| ApiError::Internal(error.to_string()))
-    });
+    let said = chat::Request {
+        user: &user,
+        message: &message,
+        persona_key: persona_key.as_deref(),
+        correlation_id: &id,
+    };
+    let answer = chat::chat(&companion, said).await.map_err(ApiError::from);
     let response =
-        answer.await.and_then(|reply| super::json(&reply)).unwrap_or_else(|error| super::refused(error, &id));
+        answer.and_then(|reply| super::json(&reply)).unwrap_or_else(|error| super::refused(error, &id));
     Ok(with_quota(response, quota))
 }
 

@@ -26,6 +26,7 @@ use crate::{
     access::Arrival,
     client_address::Peer,
     error::ApiError,
+    idempotency,
     request::{self, REQUEST_ID, Request},
     route::Route,
     state::State,
@@ -99,11 +100,11 @@ where
 /// Gives a request to its handler and makes a response of whatever comes of it.
 async fn answered<H, F>(request: Request, handler: H) -> Response
 where
-    H: FnOnce(Request) -> F,
-    F: Future<Output = Answer>,
+    H: FnOnce(Request) -> F + Send + 'static,
+    F: Future<Output = Answer> + Send + 'static,
 {
     let id = request.id.clone();
-    let answer = AssertUnwindSafe(handler(request)).catch_unwind().await;
+    let answer = AssertUnwindSafe(idempotency::once(request, handler)).catch_unwind().await;
     let answer = answer.unwrap_or_else(|_| Err(ApiError::Internal("a handler panicked".to_owned())));
     let mut response = answer.unwrap_or_else(|error| refused(error, &id));
     if let Ok(id) = HeaderValue::from_str(&id) {
@@ -131,7 +132,11 @@ async fn unmatched(rejection: Rejection) -> Result<Response, Infallible> {
 }
 
 fn json(body: &impl Serialize) -> Answer {
-    Ok(warp::reply::json(body).into_response())
+    let text = serde_json::to_string(body).map_err(|error| ApiError::Internal(error.to_string()))?;
+    let mut response = Response::new(text.clone().into());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.extensions_mut().insert(idempotency::Text(text));
+    Ok(response)
 }
 
 /// As [`json`], with a tag by which a client learns that it has this answer already.
