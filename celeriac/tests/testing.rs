@@ -271,3 +271,24 @@ async fn it_works_with_no_more_than_an_amqp_broker() {
         worker.run::<i64>(chord([price::s("tea".into()), price::s("gone".into())], total::signature())).await;
     assert!(failed.unwrap_err().to_string().contains("no such item"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_in_memory_answers_remote_control_and_sends_events() {
+    let mut config = celeriac::config::Config::default();
+    config.broker_url = Some("memory://remote-control".into());
+    config.result_backend = Some("memory://remote-control".into());
+    let app = Celery::new("shop", config).unwrap();
+    let mut events = app.events("worker.#").await;
+    let stop = celeriac::worker::CancellationToken::new();
+    let worker = worker_on(app.clone()).without_signals().hostname("one@host").stop_on(stop.clone());
+    let running = tokio::spawn(worker.run());
+    assert_eq!(events.next().await.unwrap().hostname(), Some("one@host"));
+    let begun = std::time::Instant::now();
+    let nodes = app.control().timeout(Duration::from_secs(60)).inspect().ping().await.unwrap();
+    assert_eq!(nodes, ["one@host"]);
+    assert!(begun.elapsed() < Duration::from_secs(60), "it is known that nobody else will answer");
+    let result = app.apply(add::s(1, 2)).await.unwrap();
+    assert_eq!(result.get_as::<i64>(Duration::from_secs(60)).await.unwrap(), 3);
+    stop.cancel();
+    running.await.unwrap().unwrap();
+}

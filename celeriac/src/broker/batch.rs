@@ -70,7 +70,7 @@ impl Answers {
             Self::Lost => true,
             Self::Redis(replies) => replies.were_allowed(),
             #[cfg(feature = "testing")]
-            Self::Memory(answers) => answers.first() != Some(&memory::Answer::Allowed(false)),
+            Self::Memory(answers) => !answers.first().is_some_and(memory::Answer::forbids),
         }
     }
 }

@@ -56,7 +56,7 @@ impl Broker {
         match &self.kind {
             Kind::Redis(queues) => queues.broadcast(message).await,
             #[cfg(feature = "testing")]
-            Kind::Memory(broker) => Ok(broker.broadcast(message)),
+            Kind::Memory(broker) => Ok(Some(broker.broadcast(message))),
         }
     }
 
@@ -67,7 +67,7 @@ impl Broker {
         match &self.kind {
             Kind::Redis(queues) => queues.subscribe(topics).await,
             #[cfg(feature = "testing")]
-            Kind::Memory(broker) => broker.listen(topics),
+            Kind::Memory(broker) => broker.subscribe(topics),
         }
     }
 
@@ -100,7 +100,7 @@ impl Broker {
         match &self.kind {
             Kind::Redis(queues) => Self { kind: Kind::Redis(queues.sibling()) },
             #[cfg(feature = "testing")]
-            Kind::Memory(broker) => Self { kind: Kind::Memory(broker.clone()) },
+            Kind::Memory(_) => self.clone(),
         }
     }
 }
@@ -142,7 +142,7 @@ impl Broker {
             #[cfg(feature = "testing")]
             Kind::Memory(broker) => {
                 broker.keep_revoked(ids, bounds);
-                Ok(broker.broadcast(request))
+                Ok(Some(broker.broadcast(request)))
             }
         }
     }
@@ -214,7 +214,7 @@ impl Broker {
         match &self.kind {
             Kind::Redis(queues) => queues.ping().await,
             #[cfg(feature = "testing")]
-            Kind::Memory(broker) => Ok(broker.ping()),
+            Kind::Memory(_) => Ok(Some(Duration::ZERO)),
         }
     }
 
@@ -239,7 +239,7 @@ impl Broker {
         match &self.kind {
             Kind::Redis(queues) => queues.trim_dead_letters().await,
             #[cfg(feature = "testing")]
-            Kind::Memory(broker) => Ok(broker.count_dead_letters()),
+            Kind::Memory(broker) => Ok(broker.dead_letter_count()),
         }
     }
 
@@ -278,7 +278,7 @@ impl Broker {
         match &self.kind {
             Kind::Redis(queues) => Self { kind: Kind::Redis(queues.under(prefix)) },
             #[cfg(feature = "testing")]
-            Kind::Memory(broker) => Self { kind: Kind::Memory(broker.clone()) },
+            Kind::Memory(_) => self.clone(),
         }
     }
 }

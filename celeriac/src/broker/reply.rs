@@ -59,8 +59,8 @@ impl ReplyQueues {
             }
             #[cfg(feature = "testing")]
             ReplyQueues::Memory(broker) => {
-                let (queue, listeners) = broker.ask(&address, request);
-                Ok((ReplyQueue::Memory(queue), listeners))
+                let (queue, listeners) = broker.ask(address, request);
+                Ok((ReplyQueue::Memory(queue), Some(listeners)))
             }
         }
     }
@@ -85,10 +85,9 @@ impl ReplyQueue {
     /// Removes the queue, and now and then those that crashed clients left behind.
     pub(crate) async fn close(self) {
         match self {
-            ReplyQueue::Redis(queue) => queue.close().await,
-            // It ends with its owner.
+            ReplyQueue::Redis(queue) => (*queue).close().await,
             #[cfg(feature = "testing")]
-            ReplyQueue::Memory(_) => {}
+            ReplyQueue::Memory(queue) => drop(queue),
         }
     }
 }

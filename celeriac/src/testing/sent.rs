@@ -155,7 +155,7 @@ pub fn results(app: &Celery) -> Vec<TaskMeta> {
     let Some(backend) = app.result_backend().and_then(Backend::memory) else {
         panic!("the result backend of {app:?} is not in memory");
     };
-    let mut ids = backend.server().read(|state| state.results.task_ids(state.now));
+    let mut ids = backend.read(|now, results| results.task_ids(now));
     ids.sort_unstable();
     ids.iter().filter_map(|id| backend.fetch(id).ok().flatten()).collect()
 }

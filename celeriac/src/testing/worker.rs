@@ -14,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::sent::server;
 use super::{Sent, sent};
 use crate::app::{AsyncResult, Celery, Error, Result};
+use crate::backend::Backend;
+use crate::backend::memory::MemoryBackend;
 use crate::broker::memory::Server;
 use crate::message::Signature;
 use crate::node::WorkerState;
@@ -50,6 +52,7 @@ type Work = Box<dyn FnOnce(&tokio::runtime::Runtime) + Send>;
 /// The worker that runs, and how it ended.
 struct Running {
     server: Arc<Server>,
+    backend: Option<MemoryBackend>,
     state: Arc<OnceLock<Arc<WorkerState>>>,
     stop: CancellationToken,
     ended: Mutex<Option<tokio::task::JoinHandle<Result<Stopped>>>>,
@@ -79,6 +82,7 @@ impl TestWorker {
         }
         let running = Arc::new(Running {
             server: Arc::clone(server(&app)),
+            backend: app.result_backend().and_then(Backend::memory).cloned(),
             state: Arc::default(),
             stop: CancellationToken::new(),
             ended: Mutex::default(),
@@ -257,7 +261,8 @@ impl Running {
 
     fn is_quiet(&self) -> bool {
         let holds_none = self.state.get().is_none_or(|state| state.requests().is_empty());
-        holds_none && self.server.read(|state| state.is_quiet())
+        let waits_for_none = self.backend.as_ref().is_none_or(|backend| backend.unsent_chords() == 0);
+        holds_none && waits_for_none && self.server.read(|state| state.is_quiet())
     }
 
     fn has_ended(&self) -> bool {

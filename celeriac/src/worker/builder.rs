@@ -57,6 +57,8 @@ pub(super) struct Parts {
     pub(super) without_gossip: bool,
     pub(super) without_mingle: bool,
     pub(super) without_heartbeat: bool,
+    /// Whether nothing runs beside the tasks: no remote control, events, heartbeats or probes.
+    pub(super) without_service: bool,
     pub(super) heartbeat_interval: Duration,
 }
 
@@ -75,6 +77,7 @@ impl Worker {
                 without_gossip: false,
                 without_mingle: false,
                 without_heartbeat: false,
+                without_service: false,
                 heartbeat_interval: Duration::from_secs(2),
             },
             commands: Commands::default(),

@@ -73,7 +73,7 @@ impl Loops {
         mut self,
         stop: CancellationToken,
         signals: Option<Signals>,
-        service: Service,
+        service: Option<Service>,
     ) -> Result<Stopped> {
         let runtime = &self.runtime;
         let leaving = async {
@@ -81,7 +81,9 @@ impl Loops {
             let parts = async {
                 shut_down(runtime, end.stopped.is_cold).await;
                 hooks::each(&runtime.hooks.worker_shutdown, |hook| hook());
-                service.stop().await;
+                if let Some(service) = service {
+                    service.stop().await;
+                }
             };
             if timeout_at(end.parts, parts).await.is_err() {
                 log::error!(worker = runtime.state.hostname.as_str(); "Work in the background did not end in time and is given up");

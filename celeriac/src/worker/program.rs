@@ -143,6 +143,7 @@ impl Worker {
             without_gossip: options.without_gossip,
             without_mingle: options.without_mingle,
             without_heartbeat: options.without_heartbeat,
+            without_service: false,
             heartbeat_interval: options
                 .heartbeat_interval
                 .filter(|interval| !interval.is_zero())

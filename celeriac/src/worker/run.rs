@@ -64,7 +64,10 @@ impl Worker {
         let assembled = assemble(self, plan)?;
         let runtime = Arc::clone(&assembled.runtime);
         let _end = EndOnDrop(runtime.life.clone());
-        let service = start_service(&runtime, &parts, commands).await?;
+        let service = match parts.without_service {
+            true => None,
+            false => Some(start_service(&runtime, &parts, commands).await?),
+        };
         let finish = runtime.life.finish.clone();
         if answers_signals && let Err(error) = signals::answer(Arc::downgrade(&runtime), finish) {
             log::warn!(error:% = error; "SIGUSR1 and SIGUSR2 are not answered: {error}");

@@ -23,6 +23,7 @@ impl Worker {
         self.parts.without_gossip = true;
         self.parts.without_mingle = true;
         self.parts.without_heartbeat = true;
+        self.parts.without_service = true;
         self.observer = observer;
         self.stop = stop;
         self

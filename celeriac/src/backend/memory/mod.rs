@@ -6,15 +6,16 @@ mod results;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chords::{Part, Times};
-pub(crate) use results::Results;
+use chords::{Chords, Part, Times};
+use chrono::{DateTime, Utc};
+use results::Results;
 
 use super::record::Records;
 use super::{
     Awaited, ChordPart, ExceptionInfo, GroupChange, PartAnswer, Reclaimed, ResultRef, Returned, TaskMeta,
     TaskState,
 };
-use crate::broker::memory::{Answer, Server, State, Write};
+use crate::broker::memory::{Answer, Server, Write};
 use crate::broker::{Answers, Batch, BrokerError};
 use crate::config::{Config, Url};
 use crate::message::{Value, json};
@@ -92,31 +93,37 @@ impl MemoryBackend {
         let expires = if status == TaskState::Failure { self.failure_expires } else { self.expires };
         let task_id = meta.task_id.clone();
         Write::new(move |state| {
-            let (now, how) = (state.now, (expires, fresh));
-            Answer::Allowed(state.results.store(now, &task_id, status.clone(), record.clone(), how))
+            let (now, results) = state.kept::<Results>();
+            let (status, record) = (status.clone(), record.clone());
+            Answer::Allowed(results.store(now, &task_id, status, record, (expires, fresh)))
         })
     }
 
     /// Returns the write that changes what is kept of a group.
     pub(crate) fn change_write(&self, change: &GroupChange) -> Write {
-        let times = self.times;
         match change {
-            GroupChange::Size { group_id, size } => {
-                let (group_id, size) = (group_id.clone(), *size as u64);
-                Write::doing(move |state| {
-                    state.results.chords.set_size(state.now, &group_id, size, times);
-                })
-            }
-            GroupChange::Grow { group_id, by } => {
-                let (group_id, by) = (group_id.clone(), *by as i64);
-                Write::doing(move |state| state.results.chords.grow(state.now, &group_id, by))
-            }
-            GroupChange::Failed { group_id } => {
-                let group_id = group_id.clone();
-                Write::doing(move |state| state.results.chords.fail(state.now, &group_id, times))
-            }
+            GroupChange::Size { group_id, size } => self.chord_size_write(group_id, *size as u64),
+            GroupChange::Grow { group_id, by } => self.chord_grow_write(group_id, *by as i64),
+            GroupChange::Failed { group_id } => self.chord_fail_write(group_id),
             GroupChange::Save(group) => self.save_group_write(group),
         }
+    }
+
+    /// Returns the write that sets a chord's size before its last header task is sent.
+    pub(crate) fn chord_size_write(&self, group_id: &str, size: u64) -> Write {
+        let times = self.times;
+        chords(group_id, move |chords, now, group_id| chords.set_size(now, group_id, size, times))
+    }
+
+    /// Returns the write that adds parts to a running chord.
+    pub(crate) fn chord_grow_write(&self, group_id: &str, by: i64) -> Write {
+        chords(group_id, move |chords, now, group_id| chords.grow(now, group_id, by))
+    }
+
+    /// Returns the write that ends a chord that failed.
+    pub(crate) fn chord_fail_write(&self, group_id: &str) -> Write {
+        let times = self.times;
+        chords(group_id, move |chords, now, group_id| chords.fail(now, group_id, times))
     }
 
     /// Returns the write that saves a group for [`MemoryBackend::restore_group`].
@@ -125,7 +132,10 @@ impl MemoryBackend {
         // Ids have a form everywhere.
         let record = self.records.encoding.encode(json::dumps(&record).into_bytes()).unwrap_or_default();
         let (group_id, expires) = (group.id.clone(), self.expires);
-        Write::doing(move |state| state.results.save_group(state.now, &group_id, record.clone(), expires))
+        Write::doing(move |state| {
+            let (now, results) = state.kept::<Results>();
+            results.save_group(now, &group_id, record.clone(), expires);
+        })
     }
 
     /// Returns the write that returns a part, and claims the chord if that completes it.
@@ -150,7 +160,8 @@ impl MemoryBackend {
                 completing: &completing,
                 redelivered,
             };
-            Answer::Part(state.results.chords.add_part(state.now, &group_id, &part, times))
+            let (now, results) = state.kept::<Results>();
+            Answer::Other(Arc::new(results.chords.add_part(now, &group_id, &part, times)))
         })
     }
 
@@ -158,7 +169,8 @@ impl MemoryBackend {
     pub(crate) fn keep_claim_write(&self, group_id: &str, token: &str) -> Write {
         let (group_id, token, times) = (group_id.to_owned(), token.to_owned(), self.times);
         Write::new(move |state| {
-            Answer::Allowed(state.results.chords.extend(state.now, &group_id, &token, times))
+            let (now, results) = state.kept::<Results>();
+            Answer::Allowed(results.chords.extend(now, &group_id, &token, times))
         })
     }
 
@@ -166,12 +178,25 @@ impl MemoryBackend {
     pub(crate) fn clean_chord_write(&self, group_id: &str, token: &str) -> Write {
         let (group_id, token, times) = (group_id.to_owned(), token.to_owned(), self.times);
         Write::new(move |state| {
-            Answer::Allowed(state.results.chords.clean(state.now, &group_id, &token, times))
+            let (now, results) = state.kept::<Results>();
+            Answer::Allowed(results.chords.clean(now, &group_id, &token, times))
         })
     }
 
-    fn read<T>(&self, read: impl FnOnce(&mut State) -> T) -> T {
-        self.server.read(read)
+    /// Reads something at this time.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(DateTime<Utc>, &mut Results) -> T) -> T {
+        self.server.read(|state| {
+            let (now, results) = state.kept();
+            read(now, results)
+        })
+    }
+
+    /// Changes something at this time.
+    fn change<T>(&self, change: impl FnOnce(DateTime<Utc>, &mut Results) -> T) -> T {
+        self.server.change(|state| {
+            let (now, results) = state.kept();
+            change(now, results)
+        })
     }
 
     /// Returns what is stored of a task; `None` when nothing is.
@@ -179,7 +204,7 @@ impl MemoryBackend {
     /// # Errors
     /// The record cannot be read.
     pub(crate) fn fetch(&self, task_id: &str) -> Result<Option<TaskMeta>, BrokerError> {
-        let record = self.read(|state| state.results.record(state.now, task_id).map(<[u8]>::to_vec));
+        let record = self.read(|now, results| results.record(now, task_id).map(<[u8]>::to_vec));
         let Some(record) = record else { return Ok(None) };
         Ok(Some(TaskMeta::from_value(task_id, self.records.encoding.decode(&record)?)?))
     }
@@ -210,8 +235,8 @@ impl MemoryBackend {
         let waiting = async {
             loop {
                 changes.borrow_and_update();
-                let states: Vec<TaskState> = self.read(|state| {
-                    task_ids.iter().map(|task_id| state.results.status(state.now, task_id)).collect()
+                let states: Vec<TaskState> = self.read(|now, results| {
+                    task_ids.iter().map(|task_id| results.status(now, task_id)).collect()
                 });
                 let failed = |state: &TaskState| state.is_ready() && *state != TaskState::Success;
                 if let Some(place) = states.iter().position(failed) {
@@ -241,7 +266,7 @@ impl MemoryBackend {
 
     /// Removes what is stored of a task.
     pub(crate) fn forget(&self, task_id: &str) {
-        self.server.change(|state| state.results.forget(task_id));
+        self.change(|_, results| results.forget(task_id));
     }
 
     /// Returns the group that was saved under that id.
@@ -249,14 +274,14 @@ impl MemoryBackend {
     /// # Errors
     /// The record cannot be read.
     pub(crate) fn restore_group(&self, group_id: &str) -> Result<Option<ResultRef>, BrokerError> {
-        let record = self.read(|state| state.results.group(state.now, group_id).map(<[u8]>::to_vec));
+        let record = self.read(|now, results| results.group(now, group_id).map(<[u8]>::to_vec));
         let Some(record) = record else { return Ok(None) };
         Ok(self.records.encoding.decode(&record)?.get("result").and_then(ResultRef::from_value))
     }
 
     /// Removes a saved group.
     pub(crate) fn delete_group(&self, group_id: &str) {
-        self.server.change(|state| state.results.delete_group(group_id));
+        self.change(|_, results| results.delete_group(group_id));
     }
 
     /// Returns the parts of a chord that have returned, in the order of its header.
@@ -264,7 +289,7 @@ impl MemoryBackend {
     /// # Errors
     /// A part cannot be read.
     pub(crate) fn returned_parts(&self, group_id: &str) -> Result<Vec<Returned>, BrokerError> {
-        let parts = self.read(|state| state.results.chords.parts(state.now, group_id));
+        let parts = self.read(|now, results| results.chords.parts(now, group_id));
         let mut returned = Vec::with_capacity(parts.len());
         for part in parts {
             let Value::List(fields) = self.records.encoding.decode(&part)? else { continue };
@@ -281,38 +306,37 @@ impl MemoryBackend {
 
     /// Keeps a claim for longer; `false` when another worker has it now.
     pub(crate) fn extend_claim(&self, group_id: &str, token: &str) -> bool {
-        self.server.change(|state| state.results.chords.extend(state.now, group_id, token, self.times))
+        self.change(|now, results| results.chords.extend(now, group_id, token, self.times))
     }
 
     /// Returns the registered chords whose claim has ended, or of whose size nothing was heard.
     pub(crate) fn overdue_chords(&self) -> Vec<String> {
-        self.read(|state| state.results.chords.overdue(state.now))
+        self.read(|now, results| results.chords.overdue(now))
     }
 
     /// Lets a registered chord be overdue only later.
     pub(crate) fn put_off_chord(&self, group_id: &str) {
-        self.server.change(|state| state.results.chords.put_off(state.now, group_id, PUT_OFF_SECONDS));
+        self.change(|now, results| results.chords.put_off(now, group_id, PUT_OFF_SECONDS));
     }
 
     /// Claims an overdue chord and returns what is known of it.
     pub(crate) fn reclaim_chord(&self, group_id: &str, token: &str) -> Option<Reclaimed> {
-        let reclaim =
-            |state: &mut State| state.results.chords.reclaim(state.now, group_id, token, self.times);
-        self.server.change(reclaim).map(|(completing, is_gone)| Reclaimed { completing, is_gone })
+        let reclaimed = self.change(|now, results| results.chords.reclaim(now, group_id, token, self.times));
+        reclaimed.map(|(completing, is_gone)| Reclaimed { completing, is_gone })
     }
 
     /// Keeps the counters of these chords from expiring.
     pub(crate) fn renew_chords(&self, group_ids: &[String]) {
-        self.server.change(|state| {
+        self.change(|now, results| {
             for group_id in group_ids {
-                state.results.chords.renew(state.now, group_id, self.times);
+                results.chords.renew(now, group_id, self.times);
             }
         });
     }
 
     /// Returns how many chords are registered: only a worker goes on with them.
     pub(crate) fn unsent_chords(&self) -> u64 {
-        self.read(|state| state.results.unsent_chords())
+        self.read(|_, results| results.unsent_chords())
     }
 
     /// Carries out writes, all or none.
@@ -327,9 +351,21 @@ impl MemoryBackend {
             _ => Vec::new(),
         };
         let first = answers.len().saturating_sub(count);
-        let read = |answer| if let Answer::Part(answer) = answer { Some(answer) } else { None };
+        let read = |answer| match answer {
+            Answer::Other(answer) => answer.downcast_ref::<PartAnswer>().cloned(),
+            Answer::Done | Answer::Allowed(_) => None,
+        };
         let mut read: Vec<_> = answers.into_iter().skip(first).map(read).collect();
         read.resize(count, None);
         read
     }
+}
+
+/// Returns a write on one of the chords.
+fn chords(group_id: &str, write: impl Fn(&mut Chords, DateTime<Utc>, &str) + Send + Sync + 'static) -> Write {
+    let group_id = group_id.to_owned();
+    Write::doing(move |state| {
+        let (now, results) = state.kept::<Results>();
+        write(&mut results.chords, now, &group_id);
+    })
 }

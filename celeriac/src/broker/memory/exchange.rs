@@ -37,6 +37,12 @@ struct Listener {
     messages: mpsc::Sender<Message>,
 }
 
+impl Listener {
+    fn hears(&self, routing_key: &str) -> bool {
+        self.pattern.is_empty() || matches(&self.pattern, routing_key)
+    }
+}
+
 impl Exchange {
     /// Returns the queues that a routing key leads to.
     pub(super) fn queues(&self, routing_key: &str) -> Vec<String> {
@@ -54,7 +60,7 @@ impl Exchange {
     pub(super) fn tell(&mut self, routing_key: &str, message: &Message) -> bool {
         let mut heard = false;
         self.listeners.retain(|listener| {
-            if !listener.pattern.is_empty() && !matches(&listener.pattern, routing_key) {
+            if !listener.hears(routing_key) {
                 return !listener.messages.is_closed();
             }
             heard = true;
@@ -76,12 +82,33 @@ impl State {
         self.exchanges.entry(exchange.to_owned()).or_default().bindings.insert(binding);
     }
 
-    /// Listens to an exchange for the routing keys of a pattern, an empty one for any, until the receiver is dropped.
-    pub(crate) fn subscribe(&mut self, exchange: &str, pattern: &str) -> mpsc::Receiver<Message> {
+    /// Listens to exchanges, each for the routing keys of a pattern, an empty one for any, until the receiver is dropped.
+    pub(crate) fn subscribe(&mut self, topics: &[(&str, &str)]) -> mpsc::Receiver<Message> {
         let (messages, receiver) = mpsc::channel(BUFFER);
-        let listener = Listener { pattern: pattern.to_owned(), messages };
-        self.exchanges.entry(exchange.to_owned()).or_default().listeners.push(listener);
+        for (exchange, pattern) in topics {
+            let listener = Listener { pattern: (*pattern).to_owned(), messages: messages.clone() };
+            self.exchanges.entry((*exchange).to_owned()).or_default().listeners.push(listener);
+        }
         receiver
+    }
+
+    /// Gives a message to those who listen to an exchange for a routing key.
+    pub(crate) fn tell(&mut self, exchange: &str, routing_key: &str, message: &Message) {
+        self.exchanges.entry(exchange.to_owned()).or_default().tell(routing_key, message);
+    }
+
+    /// Returns how many listen to an exchange for a routing key.
+    pub(crate) fn listeners(&mut self, exchange: &str, routing_key: &str) -> u64 {
+        self.forget_listeners(exchange);
+        let Some(exchange) = self.exchanges.get(exchange) else { return 0 };
+        exchange.listeners.iter().filter(|listener| listener.hears(routing_key)).count() as u64
+    }
+
+    /// Forgets who listens to an exchange no longer.
+    pub(crate) fn forget_listeners(&mut self, exchange: &str) {
+        if let Some(exchange) = self.exchanges.get_mut(exchange) {
+            exchange.listeners.retain(|listener| !listener.messages.is_closed());
+        }
     }
 }
 
@@ -124,7 +151,7 @@ mod tests {
     #[test]
     fn who_listens_hears_what_its_pattern_takes_until_it_leaves() {
         let mut state = State::new(chrono::Utc::now(), false);
-        let mut listener = state.subscribe("events", "task.#");
+        let mut listener = state.subscribe(&[("events", "task.#")]);
         let exchange = state.exchanges.get_mut("events").unwrap();
         assert!(exchange.tell("task.sent", &Message::default()));
         assert!(!exchange.tell("worker.online", &Message::default()));

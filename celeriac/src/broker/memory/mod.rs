@@ -17,7 +17,6 @@ pub(crate) use consumer::Consumer;
 pub(crate) use remote::ReplyQueue;
 pub(crate) use server::Server;
 pub(crate) use state::{Answer, Sent, State, Write};
-use tokio::sync::mpsc;
 
 use super::{Batch, DeadLetter, DeadReason, Start};
 use crate::config::{Config, Url};
@@ -104,7 +103,7 @@ impl MemoryBroker {
         let Some(guard) = guards.into_iter().next() else { return Batch::Memory(then) };
         let guarded = Write::new(move |state| {
             let answer = guard.apply(state);
-            if answer != Answer::Allowed(false) {
+            if !answer.forbids() {
                 then.iter().for_each(|write| drop(write.apply(state)));
             }
             answer
@@ -138,11 +137,6 @@ impl MemoryBroker {
         let most = usize::try_from(most).ok().filter(|most| *most > 0).unwrap_or(usize::MAX);
         let beyond = state.dead_letters.len().saturating_sub(most);
         state.dead_letters.drain(..beyond);
-    }
-
-    /// Listens to an exchange for a routing key: `#` stands for any.
-    pub(crate) fn subscribe(&self, exchange: &str, routing_key: &str) -> mpsc::Receiver<Message> {
-        self.server.change(|state| state.subscribe(exchange, routing_key))
     }
 }
 

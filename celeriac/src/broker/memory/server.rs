@@ -57,6 +57,11 @@ impl Server {
         &self.clock
     }
 
+    /// Returns its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Whether it has no more than an AMQP broker.
     pub(crate) fn has_limits_of_amqp(&self) -> bool {
         self.has_limits_of_amqp

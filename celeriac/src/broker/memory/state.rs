@@ -1,5 +1,6 @@
 //! What a server in memory keeps.
 
+use std::any::Any;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -8,9 +9,8 @@ use chrono::{DateTime, Utc};
 
 use super::exchange::Exchange;
 use super::queue::{Held, Queue};
-use crate::backend::PartAnswer;
-use crate::backend::memory::Results;
-use crate::broker::{DeadLetter, KeptRevocations, Start};
+use super::remote::Revoked;
+use crate::broker::{DeadLetter, Start};
 use crate::message::{Message, envelope};
 
 /// A change of the state, which may be repeated.
@@ -18,14 +18,21 @@ use crate::message::{Message, envelope};
 pub(crate) struct Write(Arc<dyn Fn(&mut State) -> Answer + Send + Sync>);
 
 /// The answer to a write.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Answer {
     /// It is done.
     Done,
     /// Whether it was allowed, and done.
     Allowed(bool),
-    /// The answer to a chord's part.
-    Part(PartAnswer),
+    /// Something that only the one who made the write can read.
+    Other(Arc<dyn Any + Send + Sync>),
+}
+
+impl Answer {
+    /// Whether a guard forbids what stands behind it.
+    pub(crate) fn forbids(&self) -> bool {
+        matches!(self, Self::Allowed(false))
+    }
 }
 
 impl Write {
@@ -77,8 +84,10 @@ pub(crate) struct State {
     pub(crate) starts: HashMap<String, Vec<Start>>,
     /// The chords of which the body was sent.
     pub(crate) marks: HashSet<String>,
-    pub(crate) revocations: KeptRevocations,
-    pub(crate) results: Results,
+    pub(crate) revoked: Revoked,
+    pub(crate) revoked_stamps: Revoked,
+    /// What a result backend keeps here, once there is one.
+    results: Option<Box<dyn Any + Send>>,
     pub(crate) sent: Vec<Sent>,
 }
 
@@ -94,8 +103,9 @@ impl State {
             dead_letters: Vec::new(),
             starts: HashMap::new(),
             marks: HashSet::new(),
-            revocations: KeptRevocations::default(),
-            results: Results::default(),
+            revoked: Revoked::default(),
+            revoked_stamps: Revoked::default(),
+            results: None,
             sent: Vec::new(),
         }
     }
@@ -151,9 +161,16 @@ impl State {
 
     /// Whether nothing waits, is held, or is put aside.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.queues.values().all(Queue::is_empty)
-            && self.channels.values().all(BTreeMap::is_empty)
-            && self.results.unsent_chords() == 0
+        self.queues.values().all(Queue::is_empty) && self.channels.values().all(BTreeMap::is_empty)
+    }
+
+    /// Returns the time, and what a result backend of that type keeps here; nothing is kept at first.
+    pub(crate) fn kept<T: Default + Send + 'static>(&mut self) -> (DateTime<Utc>, &mut T) {
+        if !self.results.as_ref().is_some_and(|results| results.is::<T>()) {
+            self.results = Some(Box::new(T::default()));
+        }
+        let results = self.results.as_mut().and_then(|results| results.downcast_mut());
+        (self.now, results.unwrap_or_else(|| unreachable!("it was put there in the lines above")))
     }
 }
 
