@@ -16,6 +16,23 @@ use crate::task::{States, Task};
 
 /// A worker that is being set up.
 ///
+/// # Effects on the process
+///
+/// A worker shares its process with the program around it. Beyond tasks of the runtime and connections it has these
+/// effects, each of which a program can leave out:
+///
+/// - Handlers of the signals TERM, INT, QUIT, HUP, USR1 and USR2, which stay when the worker has ended, and a thread for
+///   the last two; HUP starts the program again. [`Worker::without_signals`] leaves all of them out.
+/// - A hook in front of the program's panic hook: [`Worker::without_panic_hook`].
+/// - Child processes, and a handler of CHLD, if a task asks for the pool `process` or the setting `worker_pool` does.
+///   Only such a child ends with `exit`, together with its worker.
+/// - Threads: one for remote control and events, and one for each task that is an `fn` while it runs.
+/// - A port, if `celeriac_probe_address` is set, and a file, if `worker_state_db` is.
+/// - Only with [`Worker::from_args`]: pid and log file, logger, working directory, umask, user and group, and `exit` when
+///   the command line cannot be used.
+///
+/// It never changes environment variables.
+///
 /// ```no_run
 /// use celeriac::prelude::*;
 ///

@@ -58,6 +58,12 @@ pub enum WorkerError {
         /// What the system says.
         reason: String,
     },
+    /// The runtime has ended, and the worker with it.
+    #[error("the worker ended with its runtime: {reason}")]
+    Runtime {
+        /// How it ended.
+        reason: String,
+    },
     /// A child process lost the connection to its worker.
     #[error("a child process lost its worker: {reason}")]
     LostWorker {

@@ -1,10 +1,14 @@
 //! The stages of a worker's end, and the work that it waits for.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use super::error::WorkerError;
+use crate::app::Result;
 
 /// How far a worker has come to its end; cheap to clone.
 #[derive(Clone, Default)]
@@ -38,6 +42,27 @@ impl Lifetime {
         for stage in [&self.stopping, &self.abort, &self.hurry, &self.finish] {
             stage.cancel();
         }
+    }
+}
+
+/// Runs something in a task of its own. When the future that this returns is dropped, the token is cancelled, and the
+/// task goes on until it has ended in its own way: no step of it is left half done.
+///
+/// # Errors
+/// Those of the task, and [`WorkerError::Runtime`] when the runtime ends it.
+pub(super) async fn outlive<T, F>(run: impl FnOnce(CancellationToken) -> F) -> Result<T>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T>> + Send + 'static,
+{
+    let abandoned = CancellationToken::new();
+    let _guard = abandoned.clone().drop_guard();
+    match tokio::spawn(run(abandoned)).await {
+        Ok(outcome) => outcome,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            Err(error) => Err(WorkerError::Runtime { reason: error.to_string() }.into()),
+        },
     }
 }
 

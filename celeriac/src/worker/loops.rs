@@ -73,11 +73,12 @@ impl Loops {
         mut self,
         stop: CancellationToken,
         signals: Option<Signals>,
+        abandoned: CancellationToken,
         service: Option<Service>,
     ) -> Result<Stopped> {
         let runtime = &self.runtime;
         let leaving = async {
-            let end = wait_for_end(runtime, stop, signals).await;
+            let end = wait_for_end(runtime, stop, signals, abandoned).await;
             let parts = async {
                 shut_down(runtime, end.stopped.is_cold).await;
                 hooks::each(&runtime.hooks.worker_shutdown, |hook| hook());

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use super::assembly::{Plan, assemble};
 #[cfg(feature = "cli")]
 use super::banner;
 use super::builder::{Parts, Worker};
 use super::error::WorkerError;
-use super::lifetime::EndOnDrop;
+use super::lifetime::{EndOnDrop, outlive};
 use super::loops::Loops;
 use super::port::Port;
 use super::processes::{Child, is_child};
@@ -31,14 +33,20 @@ impl Worker {
     /// the places for what is to be done only in the worker, or only in its children.
     ///
     /// # Cancellation
-    /// A worker whose future is dropped takes no further message and answers no remote control. Tasks that run are ended
-    /// as by a cold shutdown; messages that are not acknowledged come back when its lease has ended.
+    /// Dropping the future shuts the worker down cold, as QUIT does: it takes no more messages, ends what runs, gives
+    /// back what it holds and leaves. This goes on in the runtime in which the worker ran. If that runtime ends too,
+    /// other workers bring the messages back when the worker's lease is over, within 40 s.
     ///
     /// # Errors
     /// [`Error::Worker`](crate::Error::Worker) when the worker cannot start as it was built. A broker that is away is waited for as long as
     /// `broker_connection_retry`, `broker_connection_retry_on_startup` and `broker_connection_max_retries` say, by default
     /// for ever; then it is [`BrokerError::GaveUp`](crate::broker::BrokerError::GaveUp).
-    pub async fn run(mut self) -> Result<Stopped> {
+    pub async fn run(self) -> Result<Stopped> {
+        outlive(|abandoned| self.run_unless(abandoned)).await
+    }
+
+    /// Runs until it is shut down, which happens at once when it is abandoned.
+    async fn run_unless(mut self, abandoned: CancellationToken) -> Result<Stopped> {
         if self.hooks_panics {
             panics::install();
         }
@@ -82,7 +90,7 @@ impl Worker {
         let purges = false;
         let purged = if purges { queues } else { Vec::new() };
         let loops = Loops::start(assembled, &parts, declared, purged);
-        let stopped = loops.run(stop, signals, service).await?;
+        let stopped = loops.run(stop, signals, abandoned, service).await?;
         log::info!(worker = runtime.state.hostname.as_str(); "{} stopped", runtime.state.hostname);
         if stopped.is_hangup {
             let error = daemon::replace();

@@ -36,10 +36,12 @@ pub(super) struct End {
 pub(super) async fn wait_for_end(
     runtime: &Arc<Runtime>,
     stop: CancellationToken,
-    mut signals: Option<Signals>,
+    signals: Option<Signals>,
+    abandoned: CancellationToken,
 ) -> End {
+    let mut wishes = Wishes { signals, abandoned };
     let first = tokio::select! {
-        shutdown = next(&mut signals) => shutdown,
+        shutdown = wishes.next() => shutdown,
         () = stop.cancelled() => Shutdown::Warm,
         () = runtime.life.stopping.cancelled() => Shutdown::Warm,
     };
@@ -50,8 +52,10 @@ pub(super) async fn wait_for_end(
     let patience = if grace.is_zero() { begun + PATIENCE } else { deadline };
     let hurry = runtime.life.hurry.clone();
     tokio::spawn(async move {
-        sleep_until(patience).await;
-        hurry.cancel();
+        tokio::select! {
+            () = sleep_until(patience) => hurry.cancel(),
+            () = hurry.cancelled() => {}
+        }
     });
     log::info!(worker = runtime.state.hostname.as_str(); "{} shutdown: {}", if first == Shutdown::Cold { "Cold" } else { "Warm" }, runtime.state.hostname);
     hand_back_waiting(runtime).await;
@@ -62,11 +66,11 @@ pub(super) async fn wait_for_end(
         Shutdown::Cold => tokio::select! {
             () = runtime.slots.idle(), if !also_idle => false,
             () = tokio::time::sleep(soft) => true,
-            () = asked_to_end(&mut signals) => true,
+            () = wishes.cold() => true,
         },
         Shutdown::Warm => tokio::select! {
             () = runtime.slots.idle() => false,
-            () = asked_to_end(&mut signals) => true,
+            () = wishes.cold() => true,
             () = sleep_until(deadline), if !grace.is_zero() => {
                 log::warn!(worker = runtime.state.hostname.as_str(); "The grace of {}s ends: what runs still goes back to its queue", grace.as_secs_f64());
                 runtime.life.give_back_all();
@@ -77,8 +81,8 @@ pub(super) async fn wait_for_end(
     if is_cold {
         runtime.life.hurry.cancel();
     }
-    let is_interrupted = signals.as_ref().is_some_and(Signals::is_interrupted);
-    let is_hangup = signals.as_ref().is_some_and(Signals::restarts);
+    let is_interrupted = wishes.signals.as_ref().is_some_and(Signals::is_interrupted);
+    let is_hangup = wishes.signals.as_ref().is_some_and(Signals::restarts);
     let now = Instant::now();
     let (parts, all) = match grace.is_zero() {
         true => (now + LEAVING, now + LEAVING + LAST_CHANCE),
@@ -90,16 +94,31 @@ pub(super) async fn wait_for_end(
     End { stopped: Stopped { is_cold, is_interrupted, is_hangup }, parts, all }
 }
 
-/// Returns when a cold shutdown is asked for.
-async fn asked_to_end(signals: &mut Option<Signals>) {
-    while next(signals).await != Shutdown::Cold {}
+/// The ways in which a worker is asked to end more than once.
+struct Wishes {
+    signals: Option<Signals>,
+    /// Cancelled when nobody waits for the worker any more.
+    abandoned: CancellationToken,
 }
 
-/// The next wish to end, if the worker listens to signals.
-async fn next(signals: &mut Option<Signals>) -> Shutdown {
-    match signals {
-        Some(signals) => signals.next().await,
-        None => std::future::pending().await,
+impl Wishes {
+    /// Returns when a cold shutdown is asked for.
+    async fn cold(&mut self) {
+        while self.next().await != Shutdown::Cold {}
+    }
+
+    /// Returns the next wish.
+    async fn next(&mut self) -> Shutdown {
+        let signal = async {
+            match &mut self.signals {
+                Some(signals) => signals.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            shutdown = signal => shutdown,
+            () = self.abandoned.cancelled() => Shutdown::Cold,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The worker with real Python Celery as its client, against what Celery's own worker was seen to do.
 
 mod calls;
+mod dropped;
 mod errbacks;
 mod poison;
 mod results;
