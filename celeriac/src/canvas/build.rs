@@ -1,11 +1,9 @@
 //! Building canvases: `chain`, `group`, `chord`, `map`, links, stamps, and `|`.
 
 use std::ops::BitOr;
-use std::time::Duration;
-
-use chrono::{DateTime, Utc};
 
 use super::node::Node;
+use super::options::sending_options;
 use crate::message::{Map, Signature, Value};
 
 /// Tasks that run one after the other, each with the result of the one before as its first argument.
@@ -86,41 +84,7 @@ impl Signature {
         self.edit(|node| node.stamp(&stamps))
     }
 
-    /// Sends to that queue.
-    #[must_use]
-    pub fn queue(self, queue: impl Into<String>) -> Self {
-        self.option("queue", queue.into())
-    }
-
-    /// Runs after that time.
-    #[must_use]
-    pub fn countdown(self, countdown: Duration) -> Self {
-        self.option("countdown", countdown.as_secs_f64())
-    }
-
-    /// Runs at that time.
-    #[must_use]
-    pub fn eta(self, eta: DateTime<Utc>) -> Self {
-        self.option("eta", eta)
-    }
-
-    /// Does not start after that time from now.
-    #[must_use]
-    pub fn expires(self, expires: Duration) -> Self {
-        self.option("expires", expires.as_secs_f64())
-    }
-
-    /// Sends with that priority, 0 to 9; on Redis the lower is served first.
-    #[must_use]
-    pub fn priority(self, priority: u8) -> Self {
-        self.option("priority", priority)
-    }
-
-    /// Runs under that id; the last task of a chain, the body of a chord.
-    #[must_use]
-    pub fn task_id(self, id: impl Into<String>) -> Self {
-        self.option("task_id", id.into())
-    }
+    sending_options!(#[must_use]);
 
     fn edit(self, change: impl FnOnce(&mut Node)) -> Self {
         match Node::from_signature(self.clone()) {

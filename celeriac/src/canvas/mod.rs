@@ -16,6 +16,7 @@ mod failure;
 mod freeze;
 mod link;
 mod node;
+mod options;
 mod outcome;
 mod replace;
 mod retry;
@@ -36,6 +37,7 @@ pub use error::CanvasError;
 pub use failure::{
     BodyErrback, ErrbackStyle, Errbacks, chord_error, dependency_error, join_error, never_completes,
 };
+pub(crate) use options::sending_options;
 pub use replace::{add_to_chord, replace};
 pub(crate) use retry::retry_in_place;
 pub use retry::{RetryError, autoretry, retry};

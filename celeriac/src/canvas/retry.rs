@@ -142,12 +142,8 @@ pub fn autoretry(request: &Request, exception: &ExceptionInfo, task: &TaskOption
     if !is_named(&task.autoretry_for) || is_named(&task.dont_autoretry_for) {
         return None;
     }
-    let countdown = task.retry_backoff.filter(|factor| *factor > 0.0).map(|factor| {
-        let factor = factor.max(1.0).floor();
-        let exponent = request.retries().min(64) as i32;
-        let countdown = (factor * 2f64.powi(exponent)).min(task.retry_backoff_max.floor()).max(0.0);
-        if task.retry_jitter { rand::random_range(0..=countdown as u64) as f64 } else { countdown }
-    });
+    let backs_off = task.retry_backoff.is_some_and(|factor| factor > 0.0);
+    let countdown = backs_off.then(|| task.backoff_delay(request.retries()));
     Some(Retry { countdown, exception: Some(exception.clone()), ..Retry::default() })
 }
 

@@ -70,7 +70,7 @@ impl TaskOptions {
     pub fn backoff_delay(&self, retries: u32) -> f64 {
         let factor = self.retry_backoff.unwrap_or(1.0).max(1.0).trunc();
         let exponent = i32::try_from(retries).unwrap_or(i32::MAX);
-        let longest = (factor * 2f64.powi(exponent)).min(self.retry_backoff_max).max(0.0);
+        let longest = (factor * 2f64.powi(exponent)).min(self.retry_backoff_max.floor()).max(0.0);
         let delay = if self.retry_jitter { rand::random_range(0..=longest as u64) as f64 } else { longest };
         delay.max(self.retry_backoff_min)
     }

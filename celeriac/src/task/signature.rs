@@ -3,11 +3,12 @@
 use std::any::type_name;
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::BitOr;
 
-use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::Seconds;
+use crate::canvas::sending_options;
 use crate::message::{Signature, Value, to_value};
 
 /// A call of a task that returns an `R`, ready to be sent, linked or made part of a canvas.
@@ -76,65 +77,7 @@ impl<R> TaskSignature<R> {
         })
     }
 
-    /// Run after that time.
-    pub fn countdown(self, countdown: impl Into<Seconds>) -> Self {
-        self.option("countdown", countdown.into().into_value())
-    }
-
-    /// Run at that time.
-    pub fn eta(self, eta: DateTime<Utc>) -> Self {
-        self.option("eta", eta)
-    }
-
-    /// Do not run when this time has passed since sending.
-    pub fn expires(self, expires: impl Into<Seconds>) -> Self {
-        self.option("expires", expires.into().into_value())
-    }
-
-    /// Do not run after that time.
-    pub fn expires_at(self, expires: DateTime<Utc>) -> Self {
-        self.option("expires", expires)
-    }
-
-    /// End the task after that time.
-    pub fn time_limit(self, limit: impl Into<Seconds>) -> Self {
-        self.option("time_limit", limit.into().into_value())
-    }
-
-    /// Tell the task to end after that time.
-    pub fn soft_time_limit(self, limit: impl Into<Seconds>) -> Self {
-        self.option("soft_time_limit", limit.into().into_value())
-    }
-
-    /// Send to that queue.
-    pub fn queue(self, queue: impl Into<String>) -> Self {
-        self.option("queue", queue.into())
-    }
-
-    /// Send with that routing key.
-    pub fn routing_key(self, routing_key: impl Into<String>) -> Self {
-        self.option("routing_key", routing_key.into())
-    }
-
-    /// Send with that priority, 0 to 9.
-    pub fn priority(self, priority: u8) -> Self {
-        self.option("priority", priority)
-    }
-
-    /// Send with that task id.
-    pub fn task_id(self, id: impl Into<String>) -> Self {
-        self.option("task_id", id.into())
-    }
-
-    /// Show that name instead of the task's in logs and events.
-    pub fn shadow(self, name: impl Into<String>) -> Self {
-        self.option("shadow", name.into())
-    }
-
-    /// Drop the result, or keep it although the task drops it.
-    pub fn ignore_result(self, ignore: bool) -> Self {
-        self.option("ignore_result", ignore)
-    }
+    sending_options!();
 
     /// Any option of Celery's `apply_async`, by its name.
     pub fn option(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
@@ -142,29 +85,33 @@ impl<R> TaskSignature<R> {
         self
     }
 
-    /// Call that one with the result when this one succeeds.
+    /// Calls that one with the result when this one succeeds.
     pub fn link(self, callback: impl Into<Signature>) -> Self {
-        self.append("link", callback.into())
+        Self::from_signature(self.signature.link(callback))
     }
 
-    /// Call that one when this one fails.
+    /// Calls that one when this one fails.
     pub fn link_error(self, errback: impl Into<Signature>) -> Self {
-        self.append("link_error", errback.into())
+        Self::from_signature(self.signature.link_error(errback))
     }
 
-    /// Take no arguments from whatever calls this, as Celery's `si`.
-    pub fn immutable(mut self) -> Self {
-        self.signature.immutable = true;
-        self
+    /// Adds values that travel in the headers of its message and those of its links.
+    pub fn stamp(self, stamps: impl IntoIterator<Item = (impl Into<String>, impl Into<Value>)>) -> Self {
+        Self::from_signature(self.signature.stamp(stamps))
     }
 
-    fn append(mut self, option: &str, signature: Signature) -> Self {
-        let linked =
-            self.signature.options.entry(option.to_owned()).or_insert_with(|| Value::List(Vec::new()));
-        if let Value::List(signatures) = linked {
-            signatures.push(signature.into());
-        }
-        self
+    /// Takes no arguments from whatever calls this, as Celery's `si`.
+    pub fn immutable(self) -> Self {
+        Self::from_signature(self.signature.immutable(true))
+    }
+}
+
+impl<R, S: Into<Signature>> BitOr<S> for TaskSignature<R> {
+    type Output = Signature;
+
+    /// Celery's `|`: the other task after this one.
+    fn bitor(self, other: S) -> Signature {
+        self.signature | other
     }
 }
 
@@ -217,7 +164,7 @@ impl<R> CallBuilder<R> {
 
 impl Seconds {
     /// A whole number of seconds goes out as an integer, as Python's callers write it.
-    fn into_value(self) -> Value {
+    pub(crate) fn into_value(self) -> Value {
         if self.0.fract() == 0.0 && self.0.abs() < 1e15 {
             Value::Int(self.0 as i64)
         } else {
