@@ -25,6 +25,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Ticks until `shutdown` is ready, then gives the lock back. A tick in progress is brought to an end: what it has recorded
 /// is sent.
 ///
+/// Cancel safe, but for the lock of the schedule, which then is free only when it ends by itself; `shutdown` gives it back.
+///
 /// # Errors
 /// When the store fails in a way that does not pass by itself.
 pub async fn run<S: ScheduleStore, P: Publish>(
@@ -36,6 +38,8 @@ pub async fn run<S: ScheduleStore, P: Publish>(
 }
 
 /// As [`run`], and takes other configured entries whenever some come.
+///
+/// Cancel safe, but for the lock of the schedule, which then is free only when it ends by itself; `shutdown` gives it back.
 ///
 /// # Errors
 /// Those of [`run`].

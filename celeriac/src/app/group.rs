@@ -13,6 +13,8 @@ use crate::message::Value;
 impl AsyncResult {
     /// Whether the task, or each member of the group, has ended.
     ///
+    /// Cancel safe: it only asks.
+    ///
     /// # Errors
     /// Those of [`AsyncResult::meta`].
     pub async fn is_ready(&self) -> Result<bool> {
@@ -20,6 +22,8 @@ impl AsyncResult {
     }
 
     /// Whether the task, or each member of the group, has succeeded.
+    ///
+    /// Cancel safe: it only asks.
     ///
     /// # Errors
     /// Those of [`AsyncResult::meta`].
@@ -29,6 +33,8 @@ impl AsyncResult {
 
     /// Whether the task, or any member of the group, has failed; one that was revoked has not.
     ///
+    /// Cancel safe: it only asks.
+    ///
     /// # Errors
     /// Those of [`AsyncResult::meta`].
     pub async fn is_failed(&self) -> Result<bool> {
@@ -36,6 +42,8 @@ impl AsyncResult {
     }
 
     /// How many members of the group have succeeded.
+    ///
+    /// Cancel safe: it only asks.
     ///
     /// # Errors
     /// Those of [`AsyncResult::meta`].
@@ -68,6 +76,8 @@ impl AsyncResult {
 
     /// Tells all workers not to run the task, or the members of the group; one that runs already goes on.
     ///
+    /// If it is cancelled, workers may carry the command out all the same.
+    ///
     /// # Errors
     /// Those of the broker.
     pub async fn revoke(&self) -> Result<()> {
@@ -75,6 +85,8 @@ impl AsyncResult {
     }
 
     /// Keeps the shape of the group under its id, for [`Celery::restore_group`] in another program.
+    ///
+    /// If it is cancelled, it may take effect all the same.
     ///
     /// # Errors
     /// [`Error::NoBackend`](super::Error::NoBackend) and those of the backend.
@@ -93,6 +105,8 @@ impl AsyncResult {
 
 impl Celery {
     /// The results of a group that was saved, here or by Python's `GroupResult.save`; `None` when there is none.
+    ///
+    /// Cancel safe: it only asks.
     ///
     /// # Errors
     /// [`Error::NoBackend`](super::Error::NoBackend) and those of the backend.

@@ -208,6 +208,8 @@ impl Celery {
     /// The events of workers and clients on this broker: those of a routing key, `#` for all, `task.#`, `worker.#`.
     ///
     /// Workers are asked for a heartbeat, so that they are known at once.
+    ///
+    /// Cancel safe: what was subscribed to is given up.
     pub async fn events(&self, routing_key: &str) -> Receiver {
         let DispatcherOptions { exchange, clock, .. } = self.shared.events.options();
         let receiver = Receiver::open(self.broker(), exchange, routing_key, clock.clone()).await;
@@ -258,6 +260,8 @@ impl Celery {
 
     /// Applies a signature: a task, chain, group or chord.
     ///
+    /// If it is cancelled, all of it may have been sent all the same, or nothing: what one signature sends is one step.
+    ///
     /// # Errors
     /// [`Error::Canvas`] when it cannot be applied, [`Error::Broker`] when it could not be sent.
     pub async fn apply(&self, signature: impl Into<Signature>) -> Result<AsyncResult> {
@@ -284,6 +288,8 @@ impl Celery {
     }
 
     /// Sends a task by its name; no definition of it is needed here.
+    ///
+    /// If it is cancelled, the message may have been sent all the same.
     ///
     /// # Errors
     /// Those of [`Celery::apply`].

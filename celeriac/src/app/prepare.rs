@@ -8,6 +8,8 @@ impl Celery {
     /// Makes the Redis commands that would send a task to the broker, each as its arguments, and sends nothing: for a
     /// program that keeps its own records in the broker's database and writes them in the same transaction.
     ///
+    /// Cancel safe: it sends nothing.
+    ///
     /// # Errors
     /// [`Error::Canvas`](super::Error::Canvas) when the task cannot be applied, and
     /// [`Error::Broker`](super::Error::Broker) when the bindings of an exchange cannot be read, or a queue's key holds

@@ -31,6 +31,8 @@ impl Celery {
     /// Safe beside running workers of any kind: what a living worker holds is renewed, and stays. Not safe within 40 s
     /// after the broker was away for all of them, when nobody has renewed yet.
     ///
+    /// If it is cancelled, some messages may be back already; the others stay where they are.
+    ///
     /// # Errors
     /// [`Error::Broker`](super::Error::Broker) when the broker cannot be reached or refuses everything for now.
     pub async fn recover(&self) -> Result<Recovered> {

@@ -59,6 +59,8 @@ impl AsyncResult {
 
     /// Everything that is stored; a pending record when nothing is.
     ///
+    /// Cancel safe: it only asks.
+    ///
     /// # Errors
     /// [`Error::NoBackend`] and those of the backend.
     pub async fn meta(&self) -> Result<TaskMeta> {
@@ -68,6 +70,8 @@ impl AsyncResult {
 
     /// The state; pending also for a task that nobody knows.
     ///
+    /// Cancel safe: it only asks.
+    ///
     /// # Errors
     /// Those of [`AsyncResult::meta`].
     pub async fn state(&self) -> Result<TaskState> {
@@ -75,6 +79,8 @@ impl AsyncResult {
     }
 
     /// Waits for the return value; a group gives the list of its members' values.
+    ///
+    /// Cancel safe: the result stays, and can be waited for again.
     ///
     /// # Errors
     /// [`Error::Task`] as soon as the task, or a member of the group, has failed or was revoked, [`Error::Timeout`] if not
@@ -98,6 +104,8 @@ impl AsyncResult {
 
     /// As [`AsyncResult::get`], as a type of yours.
     ///
+    /// Cancel safe: the result stays, and can be waited for again.
+    ///
     /// # Errors
     /// Those of [`AsyncResult::get`], and [`Error::ResultType`].
     pub async fn get_as<T: DeserializeOwned>(&self, deadline: Duration) -> Result<T> {
@@ -107,6 +115,8 @@ impl AsyncResult {
     }
 
     /// Removes what is stored of the task, or of all members of the group.
+    ///
+    /// If it is cancelled, it may take effect all the same.
     ///
     /// # Errors
     /// [`Error::NoBackend`] and those of the backend.

@@ -206,6 +206,8 @@ impl Backend {
 
     /// Stores a state at once, unless a success is stored already.
     ///
+    /// If it is cancelled, it may take effect all the same.
+    ///
     /// # Errors
     /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].
     pub async fn store(&self, meta: &TaskMeta) -> Result<(), BrokerError> {
@@ -220,6 +222,8 @@ impl Backend {
     }
 
     /// Returns the record of a task; `None` when nothing is stored of it.
+    ///
+    /// Cancel safe: it only asks.
     ///
     /// # Errors
     /// [`BrokerError::Connection`], [`BrokerError::Timeout`], [`BrokerError::Refused`], and [`BrokerError::Protocol`] when
@@ -250,6 +254,8 @@ impl Backend {
     }
 
     /// Waits until a task is ready; subscribed, not polled. A server that is away meanwhile is waited for.
+    ///
+    /// Cancel safe: the result stays, and can be waited for again.
     ///
     /// # Errors
     /// [`BrokerError::Timeout`] after `timeout`, or why the server could not be asked then, and
@@ -282,6 +288,8 @@ impl Backend {
 
     /// Removes the record of a task.
     ///
+    /// If it is cancelled, it may take effect all the same.
+    ///
     /// # Errors
     /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].
     pub async fn forget(&self, task_id: &str) -> Result<(), BrokerError> {
@@ -297,6 +305,8 @@ impl Backend {
 
     /// Returns the group that was saved under that id.
     ///
+    /// Cancel safe: it only asks.
+    ///
     /// # Errors
     /// [`BrokerError::Connection`], [`BrokerError::Timeout`], [`BrokerError::Refused`], and [`BrokerError::Protocol`] when
     /// the record cannot be read.
@@ -309,6 +319,8 @@ impl Backend {
     }
 
     /// Removes a saved group.
+    ///
+    /// If it is cancelled, it may take effect all the same.
     ///
     /// # Errors
     /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].

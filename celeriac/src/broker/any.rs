@@ -98,6 +98,8 @@ impl Broker {
 
     /// Publishes messages, each to where its `delivery_info` says, all or none.
     ///
+    /// If it is cancelled, all messages may have been sent all the same, or none.
+    ///
     /// # Errors
     /// [`BrokerError::Connection`] and [`BrokerError::Timeout`] (then it is unknown whether they were published), and
     /// [`BrokerError::Refused`].
@@ -154,6 +156,8 @@ impl Broker {
 
     /// Binds a queue to an exchange for good, as kombu 5.7 does when it declares a queue.
     ///
+    /// If it is cancelled, it may take effect all the same.
+    ///
     /// # Errors
     /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].
     pub async fn bind(
@@ -175,6 +179,8 @@ impl Broker {
 
     /// Returns how many messages wait in a queue, over all priorities.
     ///
+    /// Cancel safe: it only asks.
+    ///
     /// # Errors
     /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].
     pub async fn length(&self, queue: &str) -> Result<u64, BrokerError> {
@@ -186,6 +192,8 @@ impl Broker {
     }
 
     /// Removes all messages that wait in a queue and returns how many there were.
+    ///
+    /// If it is cancelled, it may take effect all the same.
     ///
     /// # Errors
     /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].

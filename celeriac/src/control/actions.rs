@@ -9,6 +9,8 @@ use crate::message::{Map, Signature, Value};
 impl Control {
     /// Keeps tasks from running on any worker, also on workers in Rust that are started later.
     ///
+    /// If it is cancelled, workers may carry the command out all the same.
+    ///
     /// # Errors
     /// Those of the broker.
     pub async fn revoke(&self, ids: impl IntoIterator<Item = impl Into<String>>) -> Result<(), BrokerError> {
@@ -16,6 +18,8 @@ impl Control {
     }
 
     /// Keeps tasks from running, and ends those that run with a signal such as `SIGTERM`.
+    ///
+    /// If it is cancelled, workers may carry the command out all the same.
     ///
     /// # Errors
     /// Those of the broker.
@@ -28,6 +32,8 @@ impl Control {
     }
 
     /// Keeps tasks with one of these values of a stamp from running, and ends those that run if a signal is given.
+    ///
+    /// If it is cancelled, workers may carry the command out all the same.
     ///
     /// # Errors
     /// Those of the broker.
@@ -42,6 +48,8 @@ impl Control {
 
     /// Asks for a warm shutdown; nobody answers.
     ///
+    /// If it is cancelled, workers may carry the command out all the same.
+    ///
     /// # Errors
     /// Those of the broker.
     pub async fn shutdown(&self) -> Result<(), BrokerError> {
@@ -49,6 +57,8 @@ impl Control {
     }
 
     /// Sets how often a task may start on each worker (`10/m`; `0` for no limit).
+    ///
+    /// If it is cancelled, workers may carry the command out all the same.
     ///
     /// # Errors
     /// Those of the broker.
@@ -58,6 +68,8 @@ impl Control {
     }
 
     /// Sets how many seconds a task may run.
+    ///
+    /// If it is cancelled, workers may carry the command out all the same.
     ///
     /// # Errors
     /// Those of the broker.
@@ -73,6 +85,8 @@ impl Control {
 
     /// Makes workers consume a queue.
     ///
+    /// If it is cancelled, workers may carry the command out all the same.
+    ///
     /// # Errors
     /// Those of the broker.
     pub async fn add_consumer(&self, queue: &str) -> Result<Answers<String>, BrokerError> {
@@ -80,6 +94,8 @@ impl Control {
     }
 
     /// Makes workers stop consuming a queue.
+    ///
+    /// If it is cancelled, workers may carry the command out all the same.
     ///
     /// # Errors
     /// Those of the broker.
@@ -89,6 +105,8 @@ impl Control {
 
     /// Lets workers run so many tasks more at a time.
     ///
+    /// If it is cancelled, workers may carry the command out all the same.
+    ///
     /// # Errors
     /// Those of the broker.
     pub async fn pool_grow(&self, slots: usize) -> Result<Answers<String>, BrokerError> {
@@ -96,6 +114,8 @@ impl Control {
     }
 
     /// Lets workers run so many tasks fewer at a time.
+    ///
+    /// If it is cancelled, workers may carry the command out all the same.
     ///
     /// # Errors
     /// Those of the broker.
@@ -105,6 +125,8 @@ impl Control {
 
     /// Replaces the processes that run tasks; needs `worker_pool_restarts`.
     ///
+    /// If it is cancelled, workers may carry the command out all the same.
+    ///
     /// # Errors
     /// Those of the broker.
     pub async fn pool_restart(&self) -> Result<Answers<String>, BrokerError> {
@@ -112,6 +134,8 @@ impl Control {
     }
 
     /// Sets the bounds between which a worker that scales keeps the number of its slots.
+    ///
+    /// If it is cancelled, workers may carry the command out all the same.
     ///
     /// # Errors
     /// Those of the broker.
@@ -121,6 +145,8 @@ impl Control {
 
     /// Switches events of tasks on.
     ///
+    /// If it is cancelled, workers may carry the command out all the same.
+    ///
     /// # Errors
     /// Those of the broker.
     pub async fn enable_events(&self) -> Result<Answers<String>, BrokerError> {
@@ -129,6 +155,8 @@ impl Control {
 
     /// Switches events of tasks off.
     ///
+    /// If it is cancelled, workers may carry the command out all the same.
+    ///
     /// # Errors
     /// Those of the broker.
     pub async fn disable_events(&self) -> Result<Answers<String>, BrokerError> {
@@ -136,6 +164,8 @@ impl Control {
     }
 
     /// Asks for a heartbeat at once; nobody answers.
+    ///
+    /// If it is cancelled, workers may carry the command out all the same.
     ///
     /// # Errors
     /// Those of the broker.
@@ -147,6 +177,8 @@ impl Control {
     ///
     /// Not for a fleet of one Python worker: Celery 5.7's worker ends when it stands alone for election.
     ///
+    /// If it is cancelled, workers may carry the command out all the same.
+    ///
     /// # Errors
     /// Those of the broker.
     pub async fn election(&self, id: &str, task: &Signature) -> Result<(), BrokerError> {
@@ -155,6 +187,8 @@ impl Control {
     }
 
     /// Any command, with the answers as texts.
+    ///
+    /// If it is cancelled, workers may carry the command out all the same.
     ///
     /// # Errors
     /// Those of the broker.

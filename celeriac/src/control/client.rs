@@ -198,6 +198,8 @@ impl Control {
     /// Sends a command and waits for no answer; returns how many listen, or the largest number where that is not known
     /// (in a Redis Cluster).
     ///
+    /// If it is cancelled, workers may carry the command out all the same.
+    ///
     /// # Errors
     /// [`BrokerError`] when the broker cannot be reached or refuses.
     pub async fn cast(&self, broadcast: &Broadcast) -> Result<u64, BrokerError> {
@@ -216,6 +218,8 @@ impl Control {
     }
 
     /// Sends a command and collects the answers: until all have answered who listen, or the time is over.
+    ///
+    /// If it is cancelled, workers may carry the command out all the same.
     ///
     /// # Errors
     /// Those of the broker.

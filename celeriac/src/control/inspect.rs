@@ -54,6 +54,8 @@ impl Inspect {
 
     /// The node names of the workers that answer a ping.
     ///
+    /// Cancel safe: it only asks, and removes its reply queue all the same.
+    ///
     /// # Errors
     /// Those of the broker.
     pub async fn ping(&self) -> Result<Vec<String>, BrokerError> {
@@ -64,6 +66,8 @@ impl Inspect {
 
     /// The tasks that run.
     ///
+    /// Cancel safe: it only asks, and removes its reply queue all the same.
+    ///
     /// # Errors
     /// Those of the broker.
     pub async fn active(&self) -> Result<Answers<Vec<TaskInfo>>, BrokerError> {
@@ -71,6 +75,8 @@ impl Inspect {
     }
 
     /// The tasks that wait for a slot.
+    ///
+    /// Cancel safe: it only asks, and removes its reply queue all the same.
     ///
     /// # Errors
     /// Those of the broker.
@@ -80,6 +86,8 @@ impl Inspect {
 
     /// The tasks that wait for their eta.
     ///
+    /// Cancel safe: it only asks, and removes its reply queue all the same.
+    ///
     /// # Errors
     /// Those of the broker.
     pub async fn scheduled(&self) -> Result<Answers<Vec<ScheduledTask>>, BrokerError> {
@@ -88,6 +96,8 @@ impl Inspect {
 
     /// The ids that are revoked.
     ///
+    /// Cancel safe: it only asks, and removes its reply queue all the same.
+    ///
     /// # Errors
     /// Those of the broker.
     pub async fn revoked(&self) -> Result<Answers<Vec<String>>, BrokerError> {
@@ -95,6 +105,8 @@ impl Inspect {
     }
 
     /// The names of the registered tasks, each with the attributes that are asked for: `name [rate_limit=1/s]`.
+    ///
+    /// Cancel safe: it only asks, and removes its reply queue all the same.
     ///
     /// # Errors
     /// Those of the broker.
@@ -105,6 +117,8 @@ impl Inspect {
 
     /// What the registered tasks take and return. Only celeriac's workers tell.
     ///
+    /// Cancel safe: it only asks, and removes its reply queue all the same.
+    ///
     /// # Errors
     /// Those of the broker.
     pub async fn schema(&self) -> Result<Answers<Schemas>, BrokerError> {
@@ -112,6 +126,8 @@ impl Inspect {
     }
 
     /// How the workers are doing.
+    ///
+    /// Cancel safe: it only asks, and removes its reply queue all the same.
     ///
     /// # Errors
     /// Those of the broker.
@@ -121,6 +137,8 @@ impl Inspect {
 
     /// The queues that are consumed.
     ///
+    /// Cancel safe: it only asks, and removes its reply queue all the same.
+    ///
     /// # Errors
     /// Those of the broker.
     pub async fn active_queues(&self) -> Result<Answers<Vec<QueueInfo>>, BrokerError> {
@@ -129,6 +147,8 @@ impl Inspect {
 
     /// The settings that differ from their defaults, or all; secrets are masked.
     ///
+    /// Cancel safe: it only asks, and removes its reply queue all the same.
+    ///
     /// # Errors
     /// Those of the broker.
     pub async fn conf(&self, with_defaults: bool) -> Result<Answers<Map>, BrokerError> {
@@ -136,6 +156,8 @@ impl Inspect {
     }
 
     /// What the workers know of tasks, by task id.
+    ///
+    /// Cancel safe: it only asks, and removes its reply queue all the same.
     ///
     /// # Errors
     /// Those of the broker.
@@ -149,6 +171,8 @@ impl Inspect {
 
     /// The workers' logical clocks.
     ///
+    /// Cancel safe: it only asks, and removes its reply queue all the same.
+    ///
     /// # Errors
     /// Those of the broker.
     pub async fn clock(&self) -> Result<Answers<u64>, BrokerError> {
@@ -158,6 +182,8 @@ impl Inspect {
     }
 
     /// A page about each worker for bug reports.
+    ///
+    /// Cancel safe: it only asks, and removes its reply queue all the same.
     ///
     /// # Errors
     /// Those of the broker.
@@ -169,6 +195,8 @@ impl Inspect {
 
     /// The memory that the workers use now, such as `61.6MB`; none where it is not known. `memdump` tells of all samples.
     ///
+    /// Cancel safe: it only asks, and removes its reply queue all the same.
+    ///
     /// # Errors
     /// Those of the broker.
     pub async fn memsample(&self) -> Result<Answers<Option<String>>, BrokerError> {
@@ -176,6 +204,8 @@ impl Inspect {
     }
 
     /// The samples that `memsample` took since this was asked last, at most so many of them, and the memory now.
+    ///
+    /// Cancel safe: it only asks, and removes its reply queue all the same.
     ///
     /// # Errors
     /// Those of the broker.
@@ -185,6 +215,8 @@ impl Inspect {
 
     /// Draws a graph of objects of a Python class in the workers, and returns the name of its file there. Only Celery's
     /// workers can, and only with the package `objgraph`; others answer an error.
+    ///
+    /// Cancel safe: it only asks, and removes its reply queue all the same.
     ///
     /// # Errors
     /// Those of the broker.
@@ -208,6 +240,8 @@ impl Inspect {
     }
 
     /// Any question.
+    ///
+    /// Cancel safe: it only asks, and removes its reply queue all the same.
     ///
     /// # Errors
     /// Those of the broker.

@@ -23,6 +23,8 @@ impl Receiver {
     /// `task.#`.
     ///
     /// Returns once the server has confirmed it, or after the first attempt that failed.
+    ///
+    /// Cancel safe: what was subscribed to is given up.
     pub async fn open(broker: &Broker, exchange: &str, routing_key: &str, clock: LogicalClock) -> Self {
         let subscription = broker.subscribe(&[(exchange, routing_key)]).await;
         Self { subscription, accept: Accept::all(), clock, ready: VecDeque::new() }

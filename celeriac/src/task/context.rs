@@ -181,6 +181,8 @@ impl Context {
 
     /// Sends a task, chain, group or chord on behalf of this task: they share its root, and become its children.
     ///
+    /// If it is cancelled, the message may have been sent all the same.
+    ///
     /// # Errors
     /// Fails the task when the signature cannot be applied or sent.
     pub async fn send(&self, signature: impl Into<Signature>) -> TaskResult<AsyncResult> {
@@ -196,6 +198,8 @@ impl Context {
     }
 
     /// Adds a signature to the chord whose header this task is in.
+    ///
+    /// If it is cancelled, the message may have been sent all the same.
     ///
     /// # Errors
     /// Fails the task when it is in no chord, or the signature cannot be sent.
@@ -213,6 +217,8 @@ impl Context {
 
     /// Stores a state of your own, such as `PROGRESS`, with what is to be known of it.
     ///
+    /// If it is cancelled, it may take effect all the same.
+    ///
     /// # Errors
     /// Fails the task when the result backend does.
     pub async fn update_state(&self, state: &str, meta: Value) -> TaskResult<()> {
@@ -229,6 +235,8 @@ impl Context {
 
     /// Tells monitors something about this task, such as `task-progressed` with `{"percent": 50}`, whether the worker sends
     /// events or not; what comes after the dash becomes the state that monitors show.
+    ///
+    /// If it is cancelled, the message may have been sent all the same.
     ///
     /// # Errors
     /// Fails the task when the broker does.

@@ -109,6 +109,8 @@ pub fn app(name: &str) -> Celery {
 
 /// Runs one call of a task to its end, with its retries, and returns what it returned.
 ///
+/// Cancel safe: the worker ends, and the task with it.
+///
 /// # Errors
 /// Those of [`TestWorker::start`] and [`TestWorker::run`].
 pub async fn eager<R: DeserializeOwned + Send + 'static>(

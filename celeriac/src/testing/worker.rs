@@ -61,6 +61,8 @@ struct Running {
 impl TestWorker {
     /// Starts a worker on a paused clock.
     ///
+    /// Cancel safe: the worker ends.
+    ///
     /// # Errors
     /// [`Error::Worker`] when its application is not in memory, and those of [`Worker::run`].
     pub async fn start(worker: Worker) -> Result<Self> {
@@ -68,6 +70,8 @@ impl TestWorker {
     }
 
     /// Starts a worker for which time passes as everywhere else.
+    ///
+    /// Cancel safe: the worker ends.
     ///
     /// # Errors
     /// Those of [`TestWorker::start`].
@@ -134,6 +138,8 @@ impl TestWorker {
 
     /// Sends a task, chain, group or chord, runs everything to the end, and returns the result.
     ///
+    /// If it is cancelled, the task may run all the same.
+    ///
     /// # Errors
     /// [`Error::Task`] when it failed, [`Error::Timeout`] when nothing is left to do and there is no result (its task
     /// ignores it, for example) or a week of the test has passed, and those of [`Celery::apply`] and
@@ -151,6 +157,8 @@ impl TestWorker {
 
     /// Returns the result of something that was sent, running everything to the end first.
     ///
+    /// Cancel safe: the result stays, and can be waited for again.
+    ///
     /// # Errors
     /// Those of [`TestWorker::run`].
     pub async fn wait<T: DeserializeOwned + Send + 'static>(&self, result: &AsyncResult) -> Result<T> {
@@ -165,6 +173,8 @@ impl TestWorker {
 
     /// Runs everything that was sent to the queues of the worker, and what follows from it, until nothing is left to do;
     /// also what is to start later.
+    ///
+    /// Cancel safe: it only waits.
     ///
     /// # Errors
     /// [`Error::Timeout`] after a week of the test, [`Error::Worker`] when the worker has ended.
@@ -183,6 +193,8 @@ impl TestWorker {
 
     /// Lets time pass, in which the worker does what is due.
     ///
+    /// If it is cancelled, some of the time may have passed.
+    ///
     /// # Errors
     /// [`Error::Worker`] when the worker has ended.
     pub async fn advance(&self, time: Duration) -> Result<()> {
@@ -194,6 +206,8 @@ impl TestWorker {
     }
 
     /// Shuts the worker down warm: what runs is finished, what waits stays in its queue.
+    ///
+    /// If it is cancelled, the worker ends cold.
     ///
     /// # Errors
     /// Those of [`Worker::run`].

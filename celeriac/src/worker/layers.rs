@@ -77,6 +77,8 @@ pub struct Next {
 impl Next {
     /// Goes on, and returns what comes back.
     ///
+    /// Cancelling it ends the run, as happens when a task is terminated or its time is over.
+    ///
     /// # Errors
     /// What the task, or a layer within, ends with instead of a value; a panic is a failure like any other.
     pub async fn run(mut self, context: Context) -> TaskResult<Value> {

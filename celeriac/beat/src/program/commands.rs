@@ -81,6 +81,8 @@ pub enum BeatCommand {
 impl BeatCommand {
     /// Carries the command out, on the store that options and settings name, whichever beat runs or none.
     ///
+    /// If it is cancelled, the command may have taken effect.
+    ///
     /// # Errors
     /// When there is no such entry, the store cannot be reached, or a run cannot be sent.
     pub async fn carry_out(

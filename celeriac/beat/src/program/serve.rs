@@ -52,6 +52,8 @@ impl BeatOptions {
 
     /// Runs beat until SIGTERM or SIGINT; SIGHUP reads the entries again.
     ///
+    /// Cancel safe, but for the lock of the schedule, which then is free only when it ends by itself.
+    ///
     /// # Errors
     /// When the entries are not valid, or the store fails in a way that does not pass by itself.
     pub async fn run(&self, app: Celery, source: Source) -> Result<(), BeatError> {

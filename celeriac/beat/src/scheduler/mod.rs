@@ -109,6 +109,8 @@ impl<S: ScheduleStore, P: Publish> Scheduler<S, P> {
 
     /// Sends all that is due at `now`, if this beat leads. Returns the time until the next tick.
     ///
+    /// Cancel safe: what is recorded and not sent, the next tick or the next beat sends.
+    ///
     /// # Errors
     /// When the store fails. Nothing is lost: what was not recorded is still due, what was recorded is still pending.
     pub async fn tick(&mut self, now: DateTime<Utc>) -> Result<Duration, StoreError> {
@@ -124,6 +126,8 @@ impl<S: ScheduleStore, P: Publish> Scheduler<S, P> {
     }
 
     /// Ends: gives the lock back.
+    ///
+    /// If it is cancelled, it may take effect all the same.
     ///
     /// # Errors
     /// When the store cannot be reached.

@@ -165,6 +165,8 @@ impl RedisBackend {
 
     /// Stores a state at once.
     ///
+    /// If it is cancelled, it may take effect all the same.
+    ///
     /// # Errors
     /// [`BrokerError`] when the server cannot be reached or refuses the command.
     pub async fn store(&self, meta: &TaskMeta) -> Result<(), BrokerError> {
@@ -173,6 +175,8 @@ impl RedisBackend {
     }
 
     /// Removes what is stored of a task.
+    ///
+    /// If it is cancelled, it may take effect all the same.
     ///
     /// # Errors
     /// [`BrokerError`] when the server cannot be reached or refuses the command.
@@ -194,6 +198,8 @@ impl RedisBackend {
 
     /// The group that was saved under that id.
     ///
+    /// Cancel safe: it only asks.
+    ///
     /// # Errors
     /// [`BrokerError`] when the server cannot be reached or refuses the command, [`BrokerError::Protocol`] when the record cannot be read.
     pub async fn restore_group(&self, group_id: &str) -> Result<Option<ResultRef>, BrokerError> {
@@ -207,6 +213,8 @@ impl RedisBackend {
     }
 
     /// Removes a saved group.
+    ///
+    /// If it is cancelled, it may take effect all the same.
     ///
     /// # Errors
     /// [`BrokerError`] when the server cannot be reached or refuses the command.

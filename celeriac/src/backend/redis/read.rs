@@ -16,6 +16,8 @@ const BATCH: usize = 500;
 impl RedisBackend {
     /// What is stored of a task; `None` when nothing is.
     ///
+    /// Cancel safe: it only asks.
+    ///
     /// # Errors
     /// [`BrokerError`] when the server cannot be reached or refuses the command, [`BrokerError::Protocol`] when the record cannot be read.
     pub async fn fetch(&self, task_id: &str) -> Result<Option<TaskMeta>, BrokerError> {
@@ -51,6 +53,8 @@ impl RedisBackend {
     }
 
     /// Waits until a task is ready; subscribed, not polled. A server that is away meanwhile is waited for.
+    ///
+    /// Cancel safe: the result stays, and can be waited for again.
     ///
     /// # Errors
     /// [`BrokerError::Timeout`] after `deadline`, or why the server could not be asked then; and those of the server.

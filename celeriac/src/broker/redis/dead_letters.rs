@@ -177,6 +177,8 @@ impl DeadLetters {
 
     /// All of them, the newest first.
     ///
+    /// Cancel safe: it only asks.
+    ///
     /// # Errors
     /// [`BrokerError`] when the server cannot be reached or refuses the command.
     pub async fn list(&self) -> Result<Vec<DeadLetter>, BrokerError> {
@@ -184,6 +186,8 @@ impl DeadLetters {
     }
 
     /// How many records the list has.
+    ///
+    /// Cancel safe: it only asks.
     ///
     /// # Errors
     /// [`BrokerError`] when the server cannot be reached or refuses the command.
@@ -198,6 +202,8 @@ impl DeadLetters {
     /// Puts one message back where it came from, byte by byte as it was delivered; `false` when it is not there or was too
     /// large to be kept. For several, see [`DeadLetters::sift`].
     ///
+    /// If it is cancelled, it may take effect all the same.
+    ///
     /// # Errors
     /// [`BrokerError`] when the server cannot be reached or refuses the command.
     pub async fn requeue(&self, id: &str) -> Result<bool, BrokerError> {
@@ -210,6 +216,8 @@ impl DeadLetters {
     }
 
     /// Removes one message for good; `false` when it is not there. For several, see [`DeadLetters::sift`].
+    ///
+    /// If it is cancelled, it may take effect all the same.
     ///
     /// # Errors
     /// [`BrokerError`] when the server cannot be reached or refuses the command.

@@ -71,6 +71,8 @@ impl Link {
     /// It takes no longer than connecting may take (`broker_connection_timeout` for each alternative), and then than the
     /// server may be silent; whoever sends while a connection is made waits for that one attempt.
     ///
+    /// If it is cancelled, the commands may be carried out all the same.
+    ///
     /// # Errors
     /// [`BrokerError::Connection`] when the server cannot be reached or the connection broke on the way, and
     /// [`BrokerError::Timeout`] when the server is silent; whether the commands were carried out is then unknown.
@@ -143,6 +145,8 @@ impl Link {
     }
 
     /// As [`Link::send`], but a reply that is an error of the server fails the call.
+    ///
+    /// If it is cancelled, the commands may be carried out all the same.
     ///
     /// # Errors
     /// Those of [`Link::send`], and [`BrokerError::Refused`].

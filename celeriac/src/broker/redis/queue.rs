@@ -96,6 +96,8 @@ impl Queues {
 
     /// Publishes messages, each to where its `delivery_info` says, in one transaction.
     ///
+    /// If it is cancelled, all messages may have been sent all the same, or none.
+    ///
     /// # Errors
     /// [`BrokerError::Connection`] (then it is unknown whether they were published) and [`BrokerError::Refused`].
     pub async fn publish(&self, messages: &[Message]) -> Result<(), BrokerError> {
@@ -205,6 +207,8 @@ impl Queues {
 
     /// Binds a queue to an exchange for good, as kombu 5.7 does when it declares a queue.
     ///
+    /// If it is cancelled, it may take effect all the same.
+    ///
     /// # Errors
     /// [`BrokerError`] when the server cannot be reached or refuses the command.
     pub async fn bind(
@@ -224,6 +228,8 @@ impl Queues {
 
     /// How many messages wait in a queue, over all priorities.
     ///
+    /// Cancel safe: it only asks.
+    ///
     /// # Errors
     /// [`BrokerError`] when the server cannot be reached or refuses the command.
     pub async fn length(&self, queue: &str) -> Result<u64, BrokerError> {
@@ -235,6 +241,8 @@ impl Queues {
     }
 
     /// Removes all messages that wait in a queue and returns how many there were.
+    ///
+    /// If it is cancelled, it may take effect all the same.
     ///
     /// # Errors
     /// [`BrokerError`] when the server cannot be reached or refuses the command.

@@ -24,6 +24,8 @@ impl BuiltIns {
 
     /// Carries out a built-in command, such as `add_consumer` with `{"queue": "images"}`, and returns its answer.
     ///
+    /// If it is cancelled, the command may have taken effect in part.
+    ///
     /// # Errors
     /// Those of the command; `KeyError` when there is none of that name.
     pub async fn call(&self, command: &str, arguments: Value) -> Result<Value, Failed> {
