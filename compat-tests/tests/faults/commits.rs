@@ -202,7 +202,7 @@ fn a_chord_fails_whatever_the_server_refuses_of_its_end() {
     let _worker = stage.worker_at(&url, "one", 4);
     let errback = step(77).immutable(true).option("queue", "forbidden");
     let inner = chord([failing(), late(1, 0.0)], Signature::new("faults.sum").link_error(errback));
-    let whole = stage.apply(chord([inner, late(2, 0.0).into()], Signature::new("faults.sum")));
+    let whole = stage.apply(chord([inner, late(2, 0.0)], Signature::new("faults.sum")));
     assert_eq!(stage.failure(&whole).exc_type, "ChordError");
     eventually("the errback is among the dead letters", REPAIRED, || {
         stage.ask(&["LLEN", "celeriac.dead"]) == 1
@@ -218,7 +218,7 @@ fn a_chord_fails_whatever_the_server_refuses_of_its_end() {
     path.inject(Rule { command: "EVAL".to_owned(), argument, times: None, fault: Fault::Error(text) });
     let body = Signature::new("faults.sum").task_id("unstorable");
     let inner = chord([failing(), late(1, 0.0)], body);
-    let whole = stage.apply(chord([inner, late(2, 0.0).into()], Signature::new("faults.sum")));
+    let whole = stage.apply(chord([inner, late(2, 0.0)], Signature::new("faults.sum")));
     assert_eq!(stage.failure(&whole).exc_type, "ChordError");
     stage.await_empty();
 }
