@@ -99,7 +99,10 @@ impl Celery {
         let config = self.config();
         let policy = config.task_publish_retry.then_some(&config.task_publish_retry_policy);
         for retry in 0.. {
+            let together = self.commits_together();
             let error = match self.commit_once(effects.clone()).await {
+                // The server does not allow it in one step any more.
+                Err(_) if together && !self.commits_together() => continue,
                 Err(error) if error.is_retryable() => error,
                 outcome => return outcome,
             };
@@ -114,7 +117,12 @@ impl Celery {
     async fn commit_once(&self, effects: Vec<Effect>) -> Result<(), BrokerError> {
         let Steps { prepare, publish, results, .. } = self.steps(effects).await?;
         let stored = prepare.and(results);
-        if self.commits_together() {
+        let together = match self.result_backend() {
+            None => true,
+            Some(backend) if stored.is_empty() || publish.is_empty() => self.broker().holds_results(backend),
+            Some(backend) => self.broker().asks_to_join(backend).await,
+        };
+        if together {
             return self.broker().carry_out(stored.and(publish)).await.map(drop);
         }
         if let Some(backend) = self.result_backend() {

@@ -54,7 +54,6 @@ struct Shared {
     broker: Broker,
     clock: Clock,
     backend: Option<Backend>,
-    commits_together: bool,
     origin: String,
     reply_to: String,
     codecs: Codecs,
@@ -101,9 +100,8 @@ impl Celery {
         Ok(Self {
             shared: Arc::new(Shared {
                 name: name.to_owned(),
-                commits_together: backend.as_ref().is_none_or(|backend| broker.joins(backend)),
                 clock: broker.clock(),
-                broker,
+                broker: broker.beside(backend.as_ref()),
                 backend,
                 reply_to: uuid::Uuid::new_v4().to_string(),
                 events: Dispatcher::new(
@@ -245,9 +243,9 @@ impl Celery {
         self.shared.backend.as_ref()
     }
 
-    /// Whether one step can hold what is written to broker and result backend.
+    /// Whether one step can hold what is written to broker and result backend now.
     pub(crate) fn commits_together(&self) -> bool {
-        self.shared.commits_together
+        self.shared.backend.as_ref().is_none_or(|backend| self.shared.broker.joins(backend))
     }
 
     /// The result backend.

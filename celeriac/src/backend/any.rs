@@ -67,7 +67,7 @@ impl Backend {
     /// overwrite a success. A state that cannot be stored becomes a failure.
     pub(crate) fn storing(&self, meta: &TaskMeta, fresh: bool) -> Batch {
         match &self.kind {
-            Kind::Redis(backend) => backend.store_commands(meta, fresh).into(),
+            Kind::Redis(backend) => Batch::of_results(backend.store_commands(meta, fresh)),
             #[cfg(feature = "testing")]
             Kind::Memory(backend) => backend.store_write(meta, fresh).into(),
         }
@@ -76,7 +76,7 @@ impl Backend {
     /// Returns the writes of [`Backend::storing`], or the exception with which the task fails instead, as in Celery.
     pub(crate) fn try_storing(&self, meta: &TaskMeta, fresh: bool) -> Result<Batch, ExceptionInfo> {
         match &self.kind {
-            Kind::Redis(backend) => backend.try_store_commands(meta, fresh).map(Batch::from),
+            Kind::Redis(backend) => backend.try_store_commands(meta, fresh).map(Batch::of_results),
             #[cfg(feature = "testing")]
             Kind::Memory(backend) => backend.try_store_write(meta, fresh).map(Batch::from),
         }
@@ -89,7 +89,7 @@ impl Backend {
     /// record may have to be looked at here.
     pub(crate) async fn storing_carefully(&self, meta: &TaskMeta) -> Result<Batch, BrokerError> {
         match &self.kind {
-            Kind::Redis(backend) => backend.careful_store_commands(meta).await.map(Batch::from),
+            Kind::Redis(backend) => backend.careful_store_commands(meta).await.map(Batch::of_results),
             #[cfg(feature = "testing")]
             Kind::Memory(backend) => Ok(backend.store_write(meta, false).into()),
         }
@@ -98,7 +98,7 @@ impl Backend {
     /// Returns the writes that change what is kept of a group.
     pub(crate) fn changing(&self, change: &GroupChange) -> Batch {
         match &self.kind {
-            Kind::Redis(backend) => backend.change_commands(change).into(),
+            Kind::Redis(backend) => Batch::of_results(backend.change_commands(change)),
             #[cfg(feature = "testing")]
             Kind::Memory(backend) => backend.change_write(change).into(),
         }
@@ -116,7 +116,9 @@ impl Backend {
         redelivered: bool,
     ) -> Batch {
         match &self.kind {
-            Kind::Redis(backend) => backend.chord_part_command(part, token, completing, redelivered).into(),
+            Kind::Redis(backend) => {
+                Batch::of_results(vec![backend.chord_part_command(part, token, completing, redelivered)])
+            }
             #[cfg(feature = "testing")]
             Kind::Memory(backend) => backend.part_write(part, token, completing, redelivered).into(),
         }
@@ -134,7 +136,7 @@ impl Backend {
     /// Returns the guard that keeps a claim: it forbids what follows when another worker has the claim now.
     pub(crate) fn keeping_claim(&self, group_id: &str, token: &str) -> Batch {
         match &self.kind {
-            Kind::Redis(backend) => backend.extend_claim_command(group_id, token).into(),
+            Kind::Redis(backend) => Batch::of_results(vec![backend.extend_claim_command(group_id, token)]),
             #[cfg(feature = "testing")]
             Kind::Memory(backend) => backend.keep_claim_write(group_id, token).into(),
         }
@@ -143,7 +145,7 @@ impl Backend {
     /// Returns the write that ends a chord whose body is sent.
     pub(crate) fn ending_chord(&self, group_id: &str, token: &str) -> Batch {
         match &self.kind {
-            Kind::Redis(backend) => backend.chord_clean_command(group_id, token).into(),
+            Kind::Redis(backend) => Batch::of_results(vec![backend.chord_clean_command(group_id, token)]),
             #[cfg(feature = "testing")]
             Kind::Memory(backend) => backend.clean_chord_write(group_id, token).into(),
         }
@@ -152,7 +154,7 @@ impl Backend {
     /// Returns the writes that save a group for [`Backend::restore_group`].
     pub(crate) fn saving_group(&self, group: &ResultRef) -> Batch {
         match &self.kind {
-            Kind::Redis(backend) => backend.save_group_commands(group).into(),
+            Kind::Redis(backend) => Batch::of_results(backend.save_group_commands(group)),
             #[cfg(feature = "testing")]
             Kind::Memory(backend) => backend.save_group_write(group).into(),
         }
@@ -165,7 +167,7 @@ impl Backend {
     /// [`BrokerError::Refused`].
     pub(crate) async fn carry_out(&self, batch: Batch) -> Result<Answers, BrokerError> {
         match &self.kind {
-            Kind::Redis(backend) => backend.run(batch.into_commands()).await.map(Answers::from),
+            Kind::Redis(backend) => backend.run(batch.into_results()).await.map(Answers::from),
             #[cfg(feature = "testing")]
             Kind::Memory(backend) => Ok(backend.carry_out(batch)),
         }
@@ -177,7 +179,7 @@ impl Backend {
     /// As [`Backend::carry_out`].
     pub(crate) async fn carry_out_each(&self, batch: Batch) -> Result<(), BrokerError> {
         match &self.kind {
-            Kind::Redis(backend) => backend.run_each(batch.into_commands()).await,
+            Kind::Redis(backend) => backend.run_each(batch.into_results()).await,
             #[cfg(feature = "testing")]
             Kind::Memory(backend) => {
                 backend.carry_out(batch);
@@ -189,7 +191,7 @@ impl Backend {
     /// Returns an attempt at carrying writes out that can be repeated.
     pub(crate) fn attempt(&self, batch: Batch) -> Attempt {
         match &self.kind {
-            Kind::Redis(backend) => Attempt::Redis(backend.attempt(batch.into_commands())),
+            Kind::Redis(backend) => Attempt::Redis(backend.attempt(batch.into_results())),
             #[cfg(feature = "testing")]
             Kind::Memory(backend) => Attempt::Memory(backend.clone(), batch),
         }

@@ -85,14 +85,43 @@ impl Broker {
         }
     }
 
-    /// Whether one step can hold what is written to the broker and to that result backend.
+    /// The broker of an application with that result backend.
+    pub(crate) fn beside(self, backend: Option<&Backend>) -> Self {
+        match self.kind {
+            Kind::Redis(queues) => Self {
+                kind: Kind::Redis(
+                    queues.beside(backend.map(|backend| backend.redis().map(|redis| redis.endpoint()))),
+                ),
+            },
+            #[cfg(feature = "testing")]
+            kind @ Kind::Memory(_) => Self { kind },
+        }
+    }
+
+    /// Whether one step can hold what is written to the broker and to the result backend beside which it is, as far as is
+    /// known now: the server may refuse it, and a consumer asks at each connection.
     pub(crate) fn joins(&self, backend: &Backend) -> bool {
         match &self.kind {
-            Kind::Redis(queues) => backend
-                .redis()
-                .is_some_and(|backend| backend.endpoint().same_database(queues.link().endpoint())),
+            Kind::Redis(queues) => queues.results().are_joined(),
             #[cfg(feature = "testing")]
             Kind::Memory(broker) => backend.memory().is_some_and(|backend| broker.joins(backend.server())),
+        }
+    }
+
+    /// The same, for who has no consumer: the server is asked unless that is known.
+    pub(crate) async fn asks_to_join(&self, backend: &Backend) -> bool {
+        if let Kind::Redis(queues) = &self.kind {
+            queues.ask_to_join_results().await;
+        }
+        self.joins(backend)
+    }
+
+    /// Whether the results are at the same place, so that whatever keeps messages keeps them too.
+    pub(crate) fn holds_results(&self, backend: &Backend) -> bool {
+        match &self.kind {
+            Kind::Redis(queues) => matches!(queues.results(), redis::Results::Here),
+            #[cfg(feature = "testing")]
+            Kind::Memory(_) => self.joins(backend),
         }
     }
 
@@ -144,13 +173,16 @@ impl Broker {
         }
     }
 
-    /// Returns the writes of `then`, which are carried out only if `guard` allows it at that moment; see
+    /// Returns the writes of `then` in that order, which are carried out only if `guard` allows it at that moment; see
     /// [`Answers::were_allowed`].
-    pub(crate) fn guarded(&self, guard: Batch, then: Batch) -> Batch {
+    pub(crate) fn guarded<const N: usize>(&self, guard: Batch, then: [Batch; N]) -> Batch {
         match &self.kind {
-            Kind::Redis(_) => redis::guarded_batch(guard, then),
+            Kind::Redis(queues) => redis::guarded_batch(queues.results().selection(), guard, then),
             #[cfg(feature = "testing")]
-            Kind::Memory(_) => memory::MemoryBroker::guarded(guard, then),
+            Kind::Memory(_) => {
+                let then = then.into_iter().fold(Batch::Empty, Batch::and);
+                memory::MemoryBroker::guarded(guard, then)
+            }
         }
     }
 
@@ -269,7 +301,7 @@ impl Broker {
         match &self.kind {
             Kind::Redis(queues) => {
                 let result_key = backend
-                    .filter(|_| options.keeps_results)
+                    .filter(|backend| self.holds_results(backend))
                     .and_then(|backend| Some(backend.redis()?.task_key(&options.hostname)));
                 let options = redis::ConsumerOptions::new(options, config, result_key);
                 let consumer = redis::Consumer::new(queues, options, make);

@@ -56,6 +56,14 @@ impl Batch {
         }
     }
 
+    /// The writes for the result backend that stand in front of those for the broker, these, and those that stand behind.
+    pub(crate) fn into_steps(self) -> [Self; 3] {
+        match self {
+            Self::Redis(commands) => commands.into_steps(),
+            other => [Self::Empty, other, Self::Empty],
+        }
+    }
+
     /// The same with the writes of another batch for the same server behind its own.
     pub(crate) fn and(mut self, other: Batch) -> Self {
         self.append(other);

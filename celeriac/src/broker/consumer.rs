@@ -19,8 +19,6 @@ pub(crate) struct ConsumerOptions {
     pub(crate) hostname: String,
     /// Where it is noted what the server refuses.
     pub(crate) refusals: Arc<Refusals>,
-    /// Whether results are written in the same step as acknowledgements.
-    pub(crate) keeps_results: bool,
 }
 
 /// The loop that fetches messages, hands them to a receiver and settles them.

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use super::Settlement;
 use super::refusal::Refusal;
 use crate::message::{Parts, ProtocolError};
 
@@ -35,6 +36,9 @@ pub(crate) trait Receiver: Send + Sync + 'static {
     fn receive(self: &Arc<Self>, delivery: Delivery) -> Taken;
     /// Settles in another way what the server refuses for good.
     fn refused(self: &Arc<Self>, hopeless: Hopeless);
+    /// Commits in steps what cannot be committed together any more: first at the result backend and the broker, then
+    /// settles the delivery.
+    fn separated(self: &Arc<Self>, settlement: Settlement);
 }
 
 /// Who is told when a settlement is refused for good; the broker passes it on as it is.

@@ -7,6 +7,9 @@ use super::BrokerError;
 /// What the reason of a refusal begins with for which the server only closed the connection; in place of a code.
 pub(crate) const CLOSED: &str = "CLOSED the connection";
 
+/// The code of an error of a script that cannot reach broker and results, so that nothing was done.
+pub(crate) const UNSELECTED: &str = "UNSELECTED";
+
 /// A command that the server did not carry out, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
@@ -50,6 +53,11 @@ impl Refusal {
     /// Whether the server has closed the connection instead of an answer.
     pub(crate) fn is_closed(&self) -> bool {
         self.reason.starts_with(CLOSED)
+    }
+
+    /// Whether it is only refused since it reaches broker and results in one step.
+    pub(crate) fn is_of_joining(&self) -> bool {
+        self.code() == UNSELECTED
     }
 
     /// The code of the error.

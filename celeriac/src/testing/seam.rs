@@ -108,6 +108,10 @@ impl Receiver for Taker {
     fn refused(self: &Arc<Self>, hopeless: Hopeless) {
         log::error!("settlement {} is refused: {}", hopeless.number, hopeless.refusal);
     }
+
+    fn separated(self: &Arc<Self>, settlement: Settlement) {
+        log::error!("settlement of {:?} cannot be committed together with results", settlement.serial);
+    }
 }
 
 impl TestConsumer {
@@ -129,7 +133,6 @@ impl TestConsumer {
             queues: queues.iter().map(|queue| Arc::from(*queue)).collect(),
             hostname: "test@seam".to_owned(),
             refusals: Arc::<Refusals>::default(),
-            keeps_results: app.commits_together(),
         };
         let mut made = None;
         let taker = Arc::new(Taker { deliveries: sender, room: Arc::clone(&room), acks_early });
@@ -243,7 +246,7 @@ impl BrokerSeam {
     ) -> Outcome<Option<bool>> {
         let Some(guard) = self.0.mark_sent(group_id, tag) else { return Ok(None) };
         let then = self.0.publications(messages).await?;
-        let answers = self.0.carry_out(self.0.guarded(guard, then)).await?;
+        let answers = self.0.carry_out(self.0.guarded(guard, [then])).await?;
         Ok(Some(answers.were_allowed()))
     }
 
@@ -372,7 +375,7 @@ impl BackendSeam {
     pub async fn end_and_publish(&self, group_id: &str, token: &str, body: &[Message]) -> Outcome<bool> {
         let guard = self.backend.keeping_claim(group_id, token);
         let then = self.broker.publications(body).await?.and(self.backend.ending_chord(group_id, token));
-        Ok(self.broker.carry_out(self.broker.guarded(guard, then)).await?.were_allowed())
+        Ok(self.broker.carry_out(self.broker.guarded(guard, [then])).await?.were_allowed())
     }
 
     /// As [`Backend::overdue_chords`].

@@ -98,7 +98,6 @@ pub(super) fn assemble(worker: Worker, plan: Plan) -> Result<Assembled> {
         queues: lists.map(|queue| Arc::from(queue.name.as_str())).collect(),
         hostname,
         refusals: Arc::clone(&refusals),
-        keeps_results: app.commits_together(),
     };
     let accept = accept(&app)?;
     let events = dispatcher(&app, &state)?;

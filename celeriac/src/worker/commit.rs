@@ -90,7 +90,7 @@ impl Runtime {
         }
         let (owner, replaces) = (standing.context.map(|context| context.opaque()), standing.replaces);
         if self.app.commits_together() {
-            let batch = forgetting.and(prepare).and(publish).and(results);
+            let batch = prepare.and(publish).and(forgetting).and(results);
             let (listener, answers) = match claims.is_empty() {
                 true => (None, None),
                 false => {
@@ -226,7 +226,11 @@ impl Runtime {
     ///
     /// # Errors
     /// Why the writes are given up: none behind the one that is refused was carried out.
-    pub(super) async fn commit_if(&self, guard: Batch, then: Batch) -> Result<bool, Uncommitted> {
+    pub(super) async fn commit_if<const N: usize>(
+        &self,
+        guard: Batch,
+        then: [Batch; N],
+    ) -> Result<bool, Uncommitted> {
         let batch = self.app.broker().guarded(guard, then);
         Ok(self.commit_once(batch).await?.were_allowed())
     }

@@ -60,6 +60,10 @@ impl Receiver for Runtime {
     fn refused(self: &Arc<Self>, hopeless: Hopeless) {
         self.settle_otherwise(hopeless);
     }
+
+    fn separated(self: &Arc<Self>, settlement: Settlement) {
+        self.settle_apart(settlement);
+    }
 }
 
 impl Runtime {

@@ -145,7 +145,9 @@ fn start_background(runtime: &Arc<Runtime>) {
     background.spawn(chords::renew(Arc::clone(runtime)));
     let app = &runtime.app;
     background.spawn(app.broker().clone().warn_of_loss());
-    if let Some(backend) = app.result_backend().filter(|_| !app.commits_together()).cloned() {
+    if let Some(backend) =
+        app.result_backend().filter(|backend| !app.broker().holds_results(backend)).cloned()
+    {
         background.spawn(backend.clone().warn_of_loss());
         let (hostname, refusals) = (runtime.state.hostname.clone(), Arc::clone(&runtime.health.refusals));
         let stopping = runtime.life.stopping.clone();

@@ -9,7 +9,7 @@ use super::insist::Uncommitted;
 use super::runtime::Runtime;
 use crate::backend::{ExceptionInfo, TaskState};
 use crate::broker::refusal::Refusal;
-use crate::broker::{Batch, DeadReason, Disposition, Hopeless, Owner, Settlement};
+use crate::broker::{Answers, Batch, DeadReason, Disposition, Hopeless, Owner, Settlement};
 use crate::message::{Message, Parts, Properties, Serializer};
 use crate::task::{Context, Failure, Request};
 
@@ -42,6 +42,63 @@ impl Runtime {
             let uncommitted = Uncommitted::Refused { refusal, limit };
             runtime.end_otherwise(serial, standing, uncommitted).await;
         });
+    }
+
+    /// Commits in steps, in the order that loses nothing, what the consumer could not commit in one: the server does not
+    /// let one transaction reach broker and results any more.
+    pub(super) fn settle_apart(self: &Arc<Self>, settlement: Settlement) {
+        let runtime = Arc::clone(self);
+        self.life.background.spawn(async move {
+            let Settlement { serial, disposition, batch, answers, owner, replaces } = settlement;
+            let (refused, committed) = match runtime.commit_in_steps(batch).await {
+                Ok(stored) => (None, Ok(stored)),
+                Err(uncommitted) => {
+                    let (Uncommitted::Refused { refusal, .. } | Uncommitted::Ending(refusal)) = &uncommitted;
+                    let refusal = refusal.clone();
+                    (Some(uncommitted), Err(refusal))
+                }
+            };
+            if let Some(listener) = answers {
+                let _ = listener.send(committed);
+            }
+            let Some(uncommitted) = refused else {
+                let commit = Settlement::commit(disposition, Batch::Empty);
+                return runtime.settle(Settlement { serial, owner, replaces, ..commit });
+            };
+            let context =
+                owner.map(|owner| Context::from_opaque(owner).or_else(|owner| runtime.context_of(owner)));
+            match (context, uncommitted) {
+                (Some(Ok(context)), uncommitted) => {
+                    let level = u8::from(replaces.is_some());
+                    let standing = Standing { context: Some(&context), replaces, level };
+                    runtime.end_otherwise(serial, standing, uncommitted).await;
+                }
+                (_, Uncommitted::Refused { refusal, .. }) => {
+                    log::error!(code = refusal.code(); "What belongs to no task is dropped: {refusal}");
+                    runtime.settle(Settlement {
+                        serial,
+                        replaces,
+                        ..Settlement::commit(disposition, Batch::Empty)
+                    });
+                }
+                (_, Uncommitted::Ending(refusal)) => {
+                    log::error!(code = refusal.code(); "Nothing is stored, since the worker ends: {refusal}");
+                    if let Some(serial) = serial {
+                        runtime.settle(Settlement::of(serial, Disposition::Restore));
+                    }
+                }
+            }
+        });
+    }
+
+    /// Carries out writes for the result backend, then what they prepare at the broker, then the rest; returns the answers
+    /// to the last ones.
+    async fn commit_in_steps(&self, batch: Batch) -> Result<Answers, Uncommitted> {
+        let [prepare, publish, results] = batch.into_steps();
+        let Some(backend) = self.app.result_backend() else { return self.commit_once(publish).await };
+        self.store(backend, &prepare).await?;
+        self.commit_once(publish).await?;
+        self.store(backend, &results).await
     }
 
     /// Makes the context of a run again from its message, which is all that is kept of a success that nothing follows.

@@ -10,7 +10,7 @@ use celeriac::message::{Map, Signature};
 use celeriac::{AsyncResult, Error, Value};
 use compat_tests::{Fault, Interceptor, Port, RedisServer, Rule, Signal, eventually, secs};
 
-use crate::stage::{REPAIRED, Stage, at_once};
+use crate::stage::{Layout, REPAIRED, Stage, at_once};
 
 /// More than a server takes that was started with [`small`].
 const LARGE: i64 = 2_000_000;
@@ -68,11 +68,8 @@ fn page(port: u16, path: &str) -> String {
 
 #[test]
 fn a_result_that_the_server_does_not_take_fails_its_task_alone() {
-    at_once([false, true].into_iter(), |two_databases| {
-        let mut stage = small();
-        if two_databases {
-            stage = stage.two_databases();
-        }
+    at_once(Layout::ALL.into_iter(), |layout| {
+        let stage = small().with(layout);
         let mut worker = stage.worker("one", 4);
         let alone = stage.apply(large(1));
         let errback = Signature::new("faults.step").immutable(true).arg(77);
@@ -128,11 +125,8 @@ fn a_result_beyond_the_setting_fails_its_task_before_it_is_sent() {
 
 #[test]
 fn a_queue_without_the_right_fails_what_leads_there_and_is_named() {
-    at_once([false, true].into_iter(), |two_databases| {
-        let mut stage = Stage::new();
-        if two_databases {
-            stage = stage.two_databases();
-        }
+    at_once(Layout::ALL.into_iter(), |layout| {
+        let mut stage = Stage::new().with(layout);
         let probe = Port::free();
         stage.set("TASK_CREATE_MISSING_QUEUES", "true");
         stage.set("CELERIAC_PROBE_ADDRESS", &format!("127.0.0.1:{}", probe.number()));
@@ -304,9 +298,13 @@ fn a_refusal_that_passes_delays_only_what_it_concerns() {
 
 #[test]
 fn a_worker_ends_in_time_whatever_its_servers_do() {
-    let cases = ["killed", "frozen"].into_iter().flat_map(|how| [0, 6].map(|grace| (how, grace)));
-    at_once(cases, |(how, grace)| {
-        let mut stage = Stage::new().two_databases();
+    let cases = ["killed", "frozen"].into_iter().flat_map(|how| {
+        [Layout::TwoDatabases, Layout::TwoServers]
+            .into_iter()
+            .flat_map(move |layout| [0, 6].map(|grace| (how, grace, layout)))
+    });
+    at_once(cases, |(how, grace, layout)| {
+        let mut stage = Stage::new().with(layout);
         stage.set("CELERIAC_SHUTDOWN_GRACE", &grace.to_string());
         let mut worker = stage.worker("leaving", 4);
         for number in 0..8 {

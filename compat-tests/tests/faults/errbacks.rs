@@ -7,7 +7,7 @@ use celeriac::canvas::chord;
 use celeriac::message::Signature;
 use compat_tests::{Signal, secs};
 
-use crate::stage::{REPAIRED, Stage, at_once};
+use crate::stage::{Layout, REPAIRED, Stage, at_once};
 
 fn errback(number: i64, first_hangs: bool) -> Signature {
     Signature::new("faults.errback").arg(number).arg(first_hangs)
@@ -17,11 +17,9 @@ fn failing(number: i64, first_hangs: bool) -> Signature {
     Signature::new("faults.fail").arg(number).link_error(errback(number, first_hangs))
 }
 
-/// On one database, and with results in another than the broker's.
+/// With the results in the broker's database, in another one of its server, and at another server.
 fn stages(test: impl Fn(Stage) + Sync) {
-    at_once([false, true].into_iter(), |two| {
-        test(if two { Stage::new().two_databases() } else { Stage::new() })
-    });
+    at_once(Layout::ALL.into_iter(), |layout| test(Stage::new().with(layout)));
 }
 
 #[test]

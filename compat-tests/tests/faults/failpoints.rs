@@ -1,6 +1,6 @@
 //! A worker that dies, panics or fails at each point of its work: tasks, chains and chords come to their end.
 //!
-//! The points are those of `fail_point!` in celeriac. `FAULTS_SOAK` tries each with one and with two databases.
+//! The points are those of `fail_point!` in celeriac. `FAULTS_SOAK` tries each with one database, two, and two servers.
 
 use std::os::unix::process::ExitStatusExt;
 
@@ -9,15 +9,15 @@ use celeriac::message::Signature;
 use compat_tests::{Process, Signal, eventually, secs};
 
 use crate::mix::{Mix, VICTIM_SLOTS};
-use crate::stage::{REPAIRED, Stage, at_once, rounds};
+use crate::stage::{Layout, REPAIRED, Stage, at_once, rounds};
 
 /// One way to die.
 #[derive(Clone, Copy)]
 struct Crash {
     /// What happens to the first worker, to the second, ...; the last is the point of the scenario.
     faults: &'static [&'static str],
-    /// Whether broker and results are in two databases: `None` when both are worth a try.
-    two_databases: Option<bool>,
+    /// Where broker and results are: `None` when all layouts are worth a try.
+    layout: Option<Layout>,
     /// A further setting of the workers.
     setting: Option<(&'static str, &'static str)>,
     /// Whether the last victim is asked to stop.
@@ -25,12 +25,17 @@ struct Crash {
 }
 
 const fn at(faults: &'static [&'static str]) -> Crash {
-    Crash { faults, two_databases: None, setting: None, stops: false }
+    Crash { faults, layout: None, setting: None, stops: false }
 }
 
-/// Of a step that exists only with two databases.
+/// Of a step that exists only with two servers.
 const fn between(faults: &'static [&'static str]) -> Crash {
-    Crash { two_databases: Some(true), ..at(faults) }
+    Crash { layout: Some(Layout::TwoServers), ..at(faults) }
+}
+
+/// Where one transaction holds two databases.
+const fn across(faults: &'static [&'static str]) -> Crash {
+    Crash { layout: Some(Layout::TwoDatabases), ..at(faults) }
 }
 
 /// Of a step that is only taken on the way out.
@@ -63,7 +68,21 @@ fn a_worker_killed_anywhere_between_fetch_and_acknowledgement_loses_nothing() {
 }
 
 #[test]
-fn a_worker_killed_half_way_through_a_commit_to_two_databases_loses_nothing() {
+fn a_worker_killed_around_a_commit_to_two_databases_of_one_server_loses_nothing() {
+    survive(&[
+        across(&["consume.gathered@6"]),
+        across(&["consume.committed"]),
+        across(&["consume.committed@6"]),
+        across(&["run.completed@15"]),
+        across(&["retry.completed@3"]),
+        across(&["chord.claimed", "chord.reclaimed"]),
+        across(&["chord.extended@2"]),
+        across(&["chord.sent@2"]),
+    ]);
+}
+
+#[test]
+fn a_worker_killed_half_way_through_a_commit_to_two_servers_loses_nothing() {
     survive(&[
         between(&["commit.prepared@8"]),
         between(&["commit.published@8"]),
@@ -100,11 +119,8 @@ fn a_worker_killed_with_a_chord_in_its_hands_leaves_it_to_another() {
 /// Its claim ends meanwhile, and another worker goes on with the chord.
 #[test]
 fn a_worker_that_stood_still_with_a_chord_in_its_hands_does_not_send_the_body_again() {
-    at_once([false, true].into_iter(), |two_databases| {
-        let mut stage = Stage::new();
-        if two_databases {
-            stage = stage.two_databases();
-        }
+    at_once(Layout::ALL.into_iter(), |layout| {
+        let stage = Stage::new().with(layout);
         let mut victim = stage.victim("chord.extended=stop", VICTIM_SLOTS);
         let parts = (1..=3).map(|number| Signature::new("faults.late").arg(number).arg(0.0));
         let sum = chord(parts, Signature::new("faults.sum"));
@@ -161,23 +177,19 @@ fn a_worker_killed_on_its_way_out_loses_nothing() {
 
 /// Kills the victims of each scenario at their points, with the mix of all work; another worker goes on.
 fn survive(crashes: &[Crash]) {
-    let both = [false, true];
     let scenarios = crashes.iter().enumerate().flat_map(|(index, crash)| {
-        // Without a soak each point is tried with one or with two databases, in turn.
-        let layouts = both.into_iter().filter(move |two| match crash.two_databases {
-            Some(only) => *two == only,
-            None => rounds(1) > 1 || *two == (index % 2 == 1),
+        // Without a soak each point is tried with one of them, in turn.
+        let layouts = Layout::ALL.into_iter().filter(move |layout| match crash.layout {
+            Some(only) => *layout == only,
+            None => rounds(1) > 1 || *layout == Layout::ALL[index % 3],
         });
-        layouts.map(move |two| (*crash, two))
+        layouts.map(move |layout| (*crash, layout))
     });
-    at_once(scenarios, |(crash, two)| die(crash, two));
+    at_once(scenarios, |(crash, layout)| die(crash, layout));
 }
 
-fn die(crash: Crash, two_databases: bool) {
-    let mut stage = Stage::new();
-    if two_databases {
-        stage = stage.two_databases();
-    }
+fn die(crash: Crash, layout: Layout) {
+    let mut stage = Stage::new().with(layout);
     if let Some((name, value)) = crash.setting {
         stage.set(name, value);
     }
@@ -195,8 +207,7 @@ fn die(crash: Crash, two_databases: bool) {
         await_kill(&mut victim);
     }
     let _heir = stage.worker("heir", 8);
-    let place = if two_databases { "two databases" } else { "one database" };
-    mix.verify(&stage, &format!("kill -9 at {}, {place}", crash.faults.join(", then ")), crash.faults.len());
+    mix.verify(&stage, &format!("kill -9 at {}, {layout}", crash.faults.join(", then ")), crash.faults.len());
 }
 
 #[track_caller]

@@ -4,21 +4,21 @@ use celeriac::canvas::{chord, group};
 use celeriac::message::Signature;
 use compat_tests::{Signal, eventually, secs};
 
-use crate::stage::{REPAIRED, Stage, rounds};
+use crate::stage::{Layout, REPAIRED, Stage, at_once, rounds};
 
 /// Larger than `MEMORY` even when everything else is gone.
 const BALLAST: i64 = 24 << 20;
 const MEMORY: &str = "8mb";
 
 impl Stage {
-    fn set_memory(&self, bytes: &str) {
+    pub(crate) fn set_memory(&self, bytes: &str) {
         let mut set = redis::cmd("CONFIG");
         set.arg("SET").arg("maxmemory").arg(bytes);
         set.exec(&mut self.redis.connection()).unwrap();
     }
 
     /// Lets the broker be full for good.
-    fn fill(&self) {
+    pub(crate) fn fill(&self) {
         self.ask(&["SETRANGE", "ballast", &BALLAST.to_string(), "x"]);
         self.set_memory(MEMORY);
     }
@@ -26,13 +26,18 @@ impl Stage {
     fn stored_results(&self) -> usize {
         let mut keys = redis::cmd("KEYS");
         keys.arg("celery-task-meta-*");
-        keys.query::<Vec<String>>(&mut self.redis.connection()).unwrap().len()
+        let client = redis::Client::open(self.redis.url_of_db(self.results)).unwrap();
+        keys.query::<Vec<String>>(&mut client.get_connection().unwrap()).unwrap().len()
     }
 }
 
 #[test]
 fn workers_drain_a_full_broker_and_what_needs_memory_is_caught_up() {
-    let stage = Stage::new();
+    at_once([Layout::OneDatabase, Layout::TwoDatabases].into_iter(), drain_a_full_broker);
+}
+
+fn drain_a_full_broker(layout: Layout) {
+    let stage = Stage::new().with(layout);
     let count = rounds(1) * 300;
     let large = 20;
     stage.send("faults.late", 0, count, 0.02);
@@ -63,7 +68,7 @@ fn workers_drain_a_full_broker_and_what_needs_memory_is_caught_up() {
         stored => Err(format!("{stored} results; {}", stage.held())),
     });
     stage.await_empty();
-    stage.report("redis full, then not", "done", 2 * count + large);
+    stage.report(&format!("redis full, then not, {layout}"), "done", 2 * count + large);
     assert!(stage.runs("started").values().all(|runs| *runs == 1), "{:?}", stage.runs("started"));
     assert_eq!(stage.runs("sums").into_iter().collect::<Vec<_>>(), [(55, 1)]);
     workers.iter_mut().for_each(|worker| assert!(worker.terminate(secs(20)).success()));

@@ -50,6 +50,11 @@ fn every_key_of_two_databases_is_documented() {
     every_key_is_documented(Stage::new().two_databases());
 }
 
+#[test]
+fn every_key_of_two_servers_is_documented() {
+    every_key_is_documented(Stage::new().two_servers());
+}
+
 /// Uses every part of the protocol, and looks at the keys that are written meanwhile.
 fn every_key_is_documented(mut stage: Stage) {
     stage.set("CELERIAC_MAX_SCHEDULED", "5");

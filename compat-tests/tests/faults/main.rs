@@ -9,6 +9,7 @@ mod bindings;
 mod clients;
 mod clocks;
 mod commits;
+mod databases;
 mod dead_letters;
 mod errbacks;
 mod etas;

@@ -6,7 +6,7 @@
 use compat_tests::{Fault, Interceptor, Rule, eventually, secs, size};
 
 use crate::mix::Mix;
-use crate::stage::{REPAIRED, Stage, at_once};
+use crate::stage::{Layout, REPAIRED, Stage, at_once};
 
 /// Refusals that pass by themselves: whatever waits for their end succeeds.
 const PASSING: [&str; 8] = [
@@ -44,12 +44,12 @@ struct Cell {
     command: &'static str,
     fault: Fault,
     is_once: bool,
-    two_databases: bool,
+    layout: Layout,
 }
 
 impl Cell {
     fn new(command: &'static str, fault: Fault, is_once: bool, number: usize) -> Self {
-        Self { command, fault, is_once, two_databases: number % 2 == 1 }
+        Self { command, fault, is_once, layout: Layout::ALL[number % 3] }
     }
 
     /// The code of the error; nothing for a connection that is closed.
@@ -111,10 +111,7 @@ fn try_all(cells: &[Cell]) {
 }
 
 fn try_one(cell: &Cell) {
-    let mut stage = Stage::new();
-    if cell.two_databases {
-        stage = stage.two_databases();
-    }
+    let stage = Stage::new().with(cell.layout);
     let path = Interceptor::to(stage.redis.port());
     let url = format!("redis://127.0.0.1:{}/0", path.port());
     let mut worker = stage.worker_at(&url, "one", 8);

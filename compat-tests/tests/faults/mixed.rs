@@ -6,7 +6,7 @@ use std::time::Duration;
 use compat_tests::{Process, RedisServer, Signal, eventually, secs};
 
 use crate::mix::Mix;
-use crate::stage::{Stage, at_once, rounds};
+use crate::stage::{Layout, Stage, at_once, rounds};
 
 /// What happens to two workers and their broker in the middle of their work.
 struct Outage {
@@ -62,20 +62,16 @@ fn work_of_every_kind_comes_through_every_outage() {
         }),
     ];
     at_once(
-        outages
-            .into_iter()
-            .flat_map(|outage| [false, true].map(|two| (two, outage.name, outage.repeats, outage.happen))),
-        |(two, name, repeats, happen)| {
-            let mut stage = Stage::on(RedisServer::options().append_only());
-            if two {
-                stage = stage.two_databases();
-            }
+        outages.into_iter().flat_map(|outage| {
+            Layout::ALL.map(|layout| (layout, outage.name, outage.repeats, outage.happen))
+        }),
+        |(layout, name, repeats, happen)| {
+            let mut stage = Stage::on(RedisServer::options().append_only()).with(layout);
             let mix = Mix::send(&stage);
             let workers = [stage.worker("one", 4), stage.worker("two", 4)];
             stage.await_more_runs(10);
             happen(&mut stage, &workers);
-            let place = if two { "two databases" } else { "one database" };
-            mix.verify(&stage, &format!("{name}, {place}"), repeats);
+            mix.verify(&stage, &format!("{name}, {layout}"), repeats);
         },
     );
 }

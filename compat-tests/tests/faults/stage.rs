@@ -1,5 +1,6 @@
 //! A broker to be broken, workers to be killed, and a second Redis that remembers what ran.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
@@ -16,6 +17,29 @@ use tokio::runtime::Runtime;
 /// How long a repair may take under `visibility_timeout` 5, with a margin for a busy machine.
 pub(crate) const REPAIRED: Duration = secs(60);
 
+/// Where broker and results are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    OneDatabase,
+    /// Of one server.
+    TwoDatabases,
+    TwoServers,
+}
+
+impl Layout {
+    pub(crate) const ALL: [Self; 3] = [Self::OneDatabase, Self::TwoDatabases, Self::TwoServers];
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OneDatabase => "one database",
+            Self::TwoDatabases => "two databases",
+            Self::TwoServers => "two servers",
+        })
+    }
+}
+
 pub(crate) struct Stage {
     pub(crate) redis: RedisServer,
     pub(crate) record: RedisServer,
@@ -24,6 +48,8 @@ pub(crate) struct Stage {
     pub(crate) runtime: Runtime,
     /// The database of the broker's server that keeps the results; 0 is the broker's own.
     pub(crate) results: u8,
+    /// Whether that has another name, so that it counts as another server's.
+    apart: bool,
     /// The queues of the Rust workers, if not those of their settings.
     pub(crate) queues: Option<String>,
     folder: TempDir,
@@ -47,6 +73,7 @@ impl Stage {
                 .build()
                 .unwrap(),
             results: 0,
+            apart: false,
             queues: None,
             folder,
         }
@@ -61,6 +88,20 @@ impl Stage {
     pub(crate) fn two_databases(mut self) -> Self {
         self.results = 1;
         self
+    }
+
+    /// Keeps the results where they cannot be known to be at the broker's server.
+    pub(crate) fn two_servers(mut self) -> Self {
+        (self.results, self.apart) = (1, true);
+        self
+    }
+
+    pub(crate) fn with(self, layout: Layout) -> Self {
+        match layout {
+            Layout::OneDatabase => self,
+            Layout::TwoDatabases => self.two_databases(),
+            Layout::TwoServers => self.two_servers(),
+        }
     }
 
     /// The path of a file of the stage.
@@ -125,9 +166,9 @@ impl Stage {
 
     /// Where results are kept when the broker is at that URL.
     fn results_url(&self, broker: &str) -> String {
-        broker
-            .strip_suffix("/0")
-            .map_or_else(|| broker.to_owned(), |server| format!("{server}/{}", self.results))
+        let Some(server) = broker.strip_suffix("/0") else { return broker.to_owned() };
+        let server = if self.apart { server.replace("127.0.0.1", "localhost") } else { server.to_owned() };
+        format!("{server}/{}", self.results)
     }
 
     /// `celeriac ARGUMENTS`

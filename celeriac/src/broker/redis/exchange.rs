@@ -13,11 +13,25 @@ use crate::broker::refusal::{self, RefusalKind};
 /// Carries commands out like `EXEC`: all of them, with one reply each. A script among them is loaded, since scripts
 /// cannot be nested. Without a key to delete, the first command decides whether the others follow, and a command that
 /// fails ends it: what removes stands behind what pushes, and a mark that was set is taken back.
+///
+/// `SELECT` has no reply. The first one names the database in which the script was called; one that fails ends it with the
+/// error [`UNSELECTED`](refusal::UNSELECTED), and nothing was done if those stand in front.
 const EXCHANGE: &str = r"
 if KEYS[1] then redis.call('DEL', KEYS[1]) end
-local replies, at = {}, 1
+local replies, at, home = {}, 1, nil
+local function done(result)
+  if home then redis.call('SELECT', home) end
+  return result
+end
 while at <= #ARGV do
   local last = at + tonumber(ARGV[at])
+  while ARGV[at + 1] == 'SELECT' do
+    local selected = redis.pcall('SELECT', ARGV[at + 2])
+    if selected.err then return done({err = 'UNSELECTED ' .. selected.err}) end
+    home = home or ARGV[at + 2]
+    at = last + 1
+    last = at + tonumber(ARGV[at])
+  end
   local reply
   if ARGV[at + 1] == 'EVAL' then
     local arguments = at + 4 + tonumber(ARGV[at + 3])
@@ -29,16 +43,16 @@ while at <= #ARGV do
     reply = redis.pcall(unpack(ARGV, at + 1, last))
   end
   if reply == nil then reply = false end
-  if at == 1 and not KEYS[1] and (not reply or reply == 0) then return 0 end
+  if #replies == 0 and not KEYS[1] and (not reply or reply == 0) then return done(0) end
   if type(reply) == 'table' and reply.err and not KEYS[1] then
     if at > 1 and ARGV[2] == 'SET' then redis.call('DEL', ARGV[3]) end
-    if ARGV[at + 1] == 'EVAL' then return reply end
-    return {err = reply.err .. ' (' .. ARGV[at + 1] .. ' ' .. ARGV[at + 2] .. ')'}
+    if ARGV[at + 1] == 'EVAL' then return done(reply) end
+    return done({err = reply.err .. ' (' .. ARGV[at + 1] .. ' ' .. ARGV[at + 2] .. ')'})
   end
   replies[#replies + 1] = reply
   at = last + 1
 end
-return replies";
+return done(replies)";
 
 /// Moves one message from a queue to an in-flight list, as `LMOVE` does.
 const MOVE: &str = r"
@@ -52,8 +66,8 @@ pub(crate) fn exchange<'a>(scratch: &str, commands: impl Iterator<Item = &'a Cmd
 }
 
 /// All commands in one step, if the reply to the first is neither nothing nor 0; else the reply is 0.
-pub(crate) fn guarded<'a>(guard: &'a Cmd, commands: impl IntoIterator<Item = &'a Cmd>) -> Cmd {
-    carry_out(&[], std::iter::once(guard).chain(commands))
+pub(crate) fn guarded<'a>(commands: impl IntoIterator<Item = &'a Cmd>) -> Cmd {
+    carry_out(&[], commands.into_iter())
 }
 
 fn carry_out<'a>(scratch: &[&String], commands: impl Iterator<Item = &'a Cmd>) -> Cmd {
@@ -78,19 +92,19 @@ pub(crate) fn is_full(reason: &str) -> bool {
 }
 
 /// About how many bytes the commands put onto the server.
-pub(crate) fn weight(commands: &[Cmd]) -> usize {
+pub(crate) fn weight<'a>(commands: impl IntoIterator<Item = &'a Cmd>) -> usize {
     let weigh = |command: &Cmd| {
         // The text of a script is not kept.
         let script = arguments(command).next() == Some(b"EVAL");
         arguments(command).skip(if script { 3 } else { 1 }).map(<[u8]>::len).sum::<usize>()
     };
-    commands.iter().map(weigh).sum()
+    commands.into_iter().map(weigh).sum()
 }
 
 /// The command with the largest argument, and the bytes of that.
-pub(crate) fn largest(commands: &[Cmd]) -> Option<(&Cmd, usize)> {
-    let sizes =
-        commands.iter().map(|command| (command, arguments(command).map(<[u8]>::len).max().unwrap_or(0)));
+pub(crate) fn largest<'a>(commands: impl IntoIterator<Item = &'a Cmd>) -> Option<(&'a Cmd, usize)> {
+    let size = |command: &'a Cmd| (command, arguments(command).map(<[u8]>::len).max().unwrap_or(0));
+    let sizes = commands.into_iter().map(size);
     sizes.max_by_key(|(_, bytes)| *bytes)
 }
 

@@ -243,6 +243,11 @@ impl Link {
         }
     }
 
+    /// Lets the next user connect anew.
+    pub(crate) fn forget_connection(&self) {
+        *self.inner.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// Lets the next user connect anew, unless somebody has done so already.
     fn leave(&self, connection: &Connection) {
         let mut current = self.inner.current.lock().unwrap_or_else(PoisonError::into_inner);

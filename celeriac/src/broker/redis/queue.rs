@@ -9,8 +9,10 @@ use redis::{Cmd, Pipeline, Value, cmd};
 use super::bindings::{matching_queues, member};
 use super::lists::Lists;
 use super::script::texts;
-use super::{DeadLetterQueue, Endpoint, Keys, KeysOptions, Link, Timing};
+use super::selection::{APART, Results};
+use super::{Commands, DeadLetterQueue, Endpoint, Keys, KeysOptions, Link, Timing};
 use crate::broker::BrokerError;
+use crate::broker::refusal::code;
 use crate::config::{BoundQueue, Config, Url};
 use crate::message::{Message, envelope};
 
@@ -27,6 +29,8 @@ pub struct Queues {
     /// Where messages go that are given up; `None` drops them.
     dead_letters: Option<DeadLetterQueue>,
     pub(super) lists: Lists,
+    /// Where results are.
+    results: Results,
 }
 
 impl Queues {
@@ -40,6 +44,7 @@ impl Queues {
             expirations: Arc::default(),
             dead_letters: None,
             lists: Lists::default(),
+            results: Results::default(),
         }
     }
 
@@ -56,6 +61,44 @@ impl Queues {
             .declaring(config.bound_queues())
             .expiring(config.queue_expirations());
         Ok(Self { dead_letters: DeadLetterQueue::new(config, &keys), ..queues })
+    }
+
+    /// The queues of an application with that result backend, if it has one, at that Redis, if it is one.
+    pub(crate) fn beside(self, backend: Option<Option<&Endpoint>>) -> Self {
+        let results = match backend {
+            None => Results::Here,
+            Some(None) => Results::Elsewhere,
+            Some(Some(results)) => Results::of(self.link.endpoint(), results),
+        };
+        Self { results, ..self }
+    }
+
+    /// Where results are.
+    pub(crate) fn results(&self) -> &Results {
+        &self.results
+    }
+
+    /// Asks whether one transaction reaches the results, unless that is known.
+    pub(crate) async fn ask_to_join_results(&self) {
+        if let Some(selection) = self.results.selection().filter(|selection| selection.is_unknown()) {
+            // Over a connection of its own, which may be left in another database.
+            match self.link.sibling().send(&mut selection.question()).await {
+                Ok(answer) => match selection.note_answer(&answer) {
+                    Ok(None) => {}
+                    Ok(Some(reason)) => self.tell_unselected(&reason),
+                    Err(error) => {
+                        log::debug!(error; "It is not known whether one transaction reaches broker and results: {error}")
+                    }
+                },
+                Err(BrokerError::Connection { .. }) => selection.note_break(),
+                // What cannot be asked now is asked the next time.
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn tell_unselected(&self, reason: &str) {
+        log::warn!(broker:% = self.link.endpoint(), code = code(reason); "One transaction cannot reach broker and results: {APART} ({reason})");
     }
 
     /// Where messages go that are given up.
@@ -102,7 +145,7 @@ impl Queues {
     /// [`BrokerError::Connection`] (then it is unknown whether they were published) and [`BrokerError::Refused`].
     pub async fn publish(&self, messages: &[Message]) -> Result<(), BrokerError> {
         let commands = self.publish_commands(messages).await?;
-        self.carry_out(commands).await.map(drop)
+        self.carry_out(commands.into()).await.map(drop)
     }
 
     /// Carries out commands, all or none, and returns their replies.
@@ -110,15 +153,44 @@ impl Queues {
     /// # Errors
     /// [`BrokerError::Connection`] and [`BrokerError::Timeout`] (then it is unknown whether they were carried out), and
     /// [`BrokerError::Refused`].
-    pub(crate) async fn carry_out(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, BrokerError> {
+    pub(crate) async fn carry_out(&self, commands: Commands) -> Result<Vec<Value>, BrokerError> {
+        let Commands { broker, results, .. } = commands;
+        let selection = self.results.selection().filter(|_| !results.is_empty());
         let mut pipeline = Pipeline::new();
-        if commands.len() > 1 {
+        if selection.is_some() || broker.len() + results.len() > 1 {
             pipeline.atomic();
         }
-        for command in commands {
+        let broker_count = broker.len();
+        for command in broker {
             pipeline.add_command(command);
         }
-        if pipeline.is_empty() { Ok(Vec::new()) } else { self.link.call(&mut pipeline).await }
+        let places = [broker_count, broker_count + results.len()];
+        if let Some(selection) = selection {
+            pipeline.add_command(selection.to_results());
+        }
+        for command in results {
+            pipeline.add_command(command);
+        }
+        if let Some(selection) = selection {
+            pipeline.add_command(selection.to_broker());
+        }
+        if pipeline.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut outcome = self.link.call(&mut pipeline).await;
+        if let Some(selection) = selection {
+            match &mut outcome {
+                Err(BrokerError::Refused { command, reason, .. }) if command == "SELECT" => {
+                    selection.refuse();
+                    self.tell_unselected(reason);
+                    // It may be in the wrong database.
+                    self.link.forget_connection();
+                }
+                Ok(replies) => places.into_iter().for_each(|place| drop(replies.remove(place))),
+                Err(_) => {}
+            }
+        }
+        outcome
     }
 
     /// The commands that publish messages, each to where its `delivery_info` says.

@@ -41,7 +41,11 @@ impl Refusal {
 
     /// A connection that is closed each time that those commands are sent; `limit` is the most bytes that the server
     /// takes as one argument, if it tells.
-    pub(crate) fn closed(commands: &[Cmd], error: impl fmt::Display, limit: Option<u64>) -> Self {
+    pub(crate) fn closed<'a>(
+        commands: impl IntoIterator<Item = &'a Cmd>,
+        error: impl fmt::Display,
+        limit: Option<u64>,
+    ) -> Self {
         let Some((command, bytes)) = largest(commands) else { return Self::unknown(error.to_string()) };
         let limit = match limit.filter(|limit| bytes as u64 > *limit) {
             Some(limit) => format!(", more than its proto-max-bulk-len of {limit}"),

@@ -8,11 +8,16 @@ use super::Keys;
 use super::connection::server_error;
 use super::consumer::{Entry, MARK, Part};
 use super::exchange::{arguments, exchange};
+use super::selection::Selection;
+use crate::broker::refusal::{self, RefusalKind, UNSELECTED};
 
 /// Most messages that one bookkeeping command names.
 const NAMES: usize = 1000;
 
 /// The commands of one `MULTI` ... `EXEC`, kept until the server has confirmed them.
+///
+/// First come those that record, then those of the parts for the broker, then those that close it; last those of the parts
+/// for the results, since these may be in another database.
 #[derive(Default)]
 pub(crate) struct Transaction {
     /// By which it is known after a lost reply.
@@ -52,8 +57,9 @@ struct Record {
 enum Written {
     #[default]
     Nothing,
-    /// How many commands of each part, and how many of the other kinds.
-    Taken { parts: Vec<usize>, recording: usize, closing: usize },
+    /// How many commands of each part, for the broker and for the results, how many of the other kinds, and whether the
+    /// database is changed in between.
+    Taken { parts: Vec<(usize, usize)>, recording: usize, closing: usize, selects: bool },
     /// A copy of everything.
     Copied,
 }
@@ -82,6 +88,16 @@ pub(crate) enum Refused {
     For(Vec<Fault>),
     /// For no part of it, in the server's words.
     Whole(String),
+    /// Since it reaches two databases.
+    Selecting(String),
+}
+
+/// What became of a transaction that was carried out.
+pub(crate) struct Done {
+    /// The replies to the commands, some of which may be errors.
+    pub(crate) replies: Vec<Value>,
+    /// Why the database was not changed, or not changed back, in the server's words.
+    pub(crate) unselected: Option<String>,
 }
 
 impl Refused {
@@ -89,7 +105,7 @@ impl Refused {
     pub(crate) fn reason(&self) -> &str {
         match self {
             Refused::For(faults) => faults.first().map_or("", |fault| &fault.reason),
-            Refused::Whole(reason) => reason,
+            Refused::Whole(reason) | Refused::Selecting(reason) => reason,
         }
     }
 }
@@ -104,7 +120,7 @@ impl Transaction {
     pub(crate) fn wrote_commands(&self) -> bool {
         match &self.written {
             Written::Nothing => false,
-            Written::Taken { parts, .. } => parts.iter().any(|count| *count > 0),
+            Written::Taken { parts, .. } => parts.iter().any(|count| *count != (0, 0)),
             Written::Copied => self.parts.iter().any(|part| !part.commands.is_empty()),
         }
     }
@@ -203,67 +219,121 @@ impl Transaction {
     /// server has confirmed them they can be taken back from there.
     ///
     /// What records stands in front: a message that a part moves elsewhere is acknowledged by the command that moves it.
-    pub(crate) fn write(&mut self, pipeline: &mut Pipeline) -> usize {
-        let parts: Vec<usize> = self.parts.iter().map(|part| part.commands.len()).collect();
+    pub(crate) fn write(&mut self, selection: Option<&Selection>, pipeline: &mut Pipeline) -> usize {
+        let part = |part: &Part| (part.commands.broker.len(), part.commands.results.len());
+        let parts: Vec<(usize, usize)> = self.parts.iter().map(part).collect();
         let (recording, closing) = (self.recording.len(), self.closing.len());
-        let count = parts.iter().sum::<usize>() + recording + closing;
-        self.written = Written::Taken { parts, recording, closing };
+        let count =
+            parts.iter().map(|(broker, results)| broker + results).sum::<usize>() + recording + closing;
+        let selection = selection.filter(|_| parts.iter().any(|(_, results)| *results > 0));
+        self.written = Written::Taken { parts, recording, closing, selects: selection.is_some() };
         if count > 1 {
             pipeline.cmd("MULTI");
         }
-        let commands = self.parts.iter_mut().flat_map(|part| part.commands.drain(..));
+        let commands = self.parts.iter_mut().flat_map(|part| part.commands.broker.drain(..));
         for command in self.recording.drain(..).chain(commands).chain(self.closing.drain(..)) {
             pipeline.add_command(command);
+        }
+        if let Some(selection) = selection {
+            pipeline.add_command(selection.to_results());
+        }
+        for command in self.parts.iter_mut().flat_map(|part| part.commands.results.drain(..)) {
+            pipeline.add_command(command);
+        }
+        if let Some(selection) = selection {
+            pipeline.add_command(selection.to_broker());
         }
         if count == 1 {
             return 1;
         }
         pipeline.cmd("EXEC");
-        count + 2
+        count + if selection.is_some() { 4 } else { 2 }
     }
 
     /// Appends the transaction in the form that a full server lets pass; see [`exchange`].
-    pub(crate) fn write_exchange(&mut self, scratch: &str, pipeline: &mut Pipeline) -> usize {
+    pub(crate) fn write_exchange(
+        &mut self,
+        selection: Option<&Selection>,
+        scratch: &str,
+        pipeline: &mut Pipeline,
+    ) -> usize {
         self.written = Written::Copied;
-        let commands = self.parts.iter().flat_map(|part| &part.commands);
-        pipeline.add_command(exchange(scratch, self.recording.iter().chain(commands).chain(&self.closing)));
+        let selection = selection.filter(|_| self.has_results());
+        let before = selection.map(|selection| {
+            let [first, second] = selection.probe();
+            [first, second, selection.to_broker()]
+        });
+        let between = selection.map(Selection::to_results);
+        let commands = self.parts.iter().flat_map(|part| &part.commands.broker);
+        let all = before.iter().flatten().chain(&self.recording).chain(commands).chain(&self.closing);
+        let results = self.parts.iter().flat_map(|part| &part.commands.results);
+        pipeline.add_command(exchange(scratch, all.chain(&between).chain(results)));
         1
+    }
+
+    /// Whether anything is for the results.
+    pub(crate) fn has_results(&self) -> bool {
+        self.parts.iter().any(|part| !part.commands.results.is_empty())
     }
 
     /// Takes the commands back from the pipeline that they were written into.
     pub(crate) fn take_back(&mut self, pipeline: &Pipeline) {
-        if let Written::Taken { parts, recording, closing } = std::mem::take(&mut self.written) {
-            let count = parts.iter().sum::<usize>() + recording + closing;
-            let mut written = pipeline.cmd_iter().skip(usize::from(count > 1)).cloned();
+        if let Written::Taken { parts, recording, closing, selects } = std::mem::take(&mut self.written) {
+            let count: usize = parts.iter().map(|(broker, results)| broker + results).sum();
+            let mut written = pipeline.cmd_iter().skip(usize::from(count + recording + closing > 1)).cloned();
             self.recording.extend(written.by_ref().take(recording));
-            for (part, count) in self.parts.iter_mut().zip(parts) {
-                part.commands.extend(written.by_ref().take(count));
+            for (part, (broker, _)) in self.parts.iter_mut().zip(&parts) {
+                part.commands.broker.extend(written.by_ref().take(*broker));
             }
-            self.closing.extend(written.take(closing));
+            self.closing.extend(written.by_ref().take(closing));
+            let mut written = written.skip(usize::from(selects));
+            for (part, (_, results)) in self.parts.iter_mut().zip(parts) {
+                part.commands.results.extend(written.by_ref().take(results));
+            }
         }
     }
 
     /// The replies to the commands, some of which may be errors, or why nothing was carried out.
-    pub(crate) fn outcome(&self, mut answers: Vec<Value>) -> Result<Vec<Value>, Refused> {
+    pub(crate) fn outcome(&self, mut answers: Vec<Value>) -> Result<Done, Refused> {
         let Some(last) = answers.pop() else { return Err(Refused::Whole("no reply".to_owned())) };
-        if let Value::Array(replies) = last {
-            return Ok(replies);
+        if let Value::Array(mut replies) = last {
+            let unselected = self.take_selections(&mut replies);
+            return Ok(Done { replies, unselected });
         }
         if answers.is_empty() {
             return match server_error(&last) {
+                Some(reason) if self.is_exchange() && refusal::code(&reason) == UNSELECTED => {
+                    Err(Refused::Selecting(reason))
+                }
                 Some(reason) if self.is_exchange() => Err(Refused::Whole(reason)),
                 Some(reason) => Err(self.refused(vec![Fault { place: self.place(0), reason }])),
-                None => Ok(vec![last]),
+                None => Ok(Done { replies: vec![last], unselected: None }),
             };
         }
-        if let Some(reason) = server_error(&answers[0]) {
+        let begun = answers.remove(0);
+        if let Some(reason) = server_error(&begun) {
             return Err(Refused::Whole(reason));
         }
-        let faults = self.faults(&answers[1..]);
+        if let Some(reason) = self.take_selections(&mut answers) {
+            return Err(match refusal::kind(&reason) {
+                RefusalKind::Lasting => Refused::Selecting(reason),
+                _ => Refused::Whole(reason),
+            });
+        }
+        let faults = self.faults(&answers);
         match faults.is_empty() {
             true => Err(Refused::Whole(server_error(&last).unwrap_or_else(|| format!("{last:?}")))),
             false => Err(self.refused(faults)),
         }
+    }
+
+    /// Takes the replies to `SELECT` out, and returns the first error among them.
+    fn take_selections(&self, replies: &mut Vec<Value>) -> Option<String> {
+        let Written::Taken { parts, recording, closing, selects: true } = &self.written else { return None };
+        let first = recording + closing + parts.iter().map(|(broker, _)| broker).sum::<usize>();
+        let back = replies.pop();
+        let there = (first < replies.len()).then(|| replies.remove(first));
+        [there, back].iter().flatten().find_map(server_error)
     }
 
     /// A refusal for those commands, and of the whole if bookkeeping is among them.
@@ -276,35 +346,59 @@ impl Transaction {
         }
     }
 
-    /// The errors among the replies to the commands.
+    /// The errors among the replies to the commands, in the order of the parts.
     pub(crate) fn faults(&self, replies: &[Value]) -> Vec<Fault> {
         let errors =
             replies.iter().enumerate().filter_map(|(index, reply)| Some((index, server_error(reply)?)));
-        errors.map(|(index, reason)| Fault { place: self.place(index), reason }).collect()
+        let mut faults: Vec<Fault> =
+            errors.map(|(index, reason)| Fault { place: self.place(index), reason }).collect();
+        faults.sort_by_key(|fault| match fault.place {
+            Place::Part(part, command) => (part, command),
+            Place::Bookkeeping(index) => (usize::MAX, index),
+        });
+        faults
+    }
+
+    /// Faults of all commands for the results, which were carried out in the wrong database.
+    pub(crate) fn misled(&self, reason: &str) -> Vec<Fault> {
+        let (.., counts) = self.counts();
+        let misled = counts.enumerate().flat_map(|(part, (broker, results))| {
+            (broker..broker + results).map(move |command| Place::Part(part, command))
+        });
+        misled.map(|place| Fault { place, reason: reason.to_owned() }).collect()
     }
 
     /// Where the command of that number stands.
     fn place(&self, index: usize) -> Place {
-        let (recording, counts) = self.counts();
+        let (recording, closing, counts) = self.counts();
         let Some(mut left) = index.checked_sub(recording) else { return Place::Bookkeeping(index) };
-        for (part, count) in counts.enumerate() {
-            match left.checked_sub(count) {
+        let counts: Vec<(usize, usize)> = counts.collect();
+        for (part, (broker, _)) in counts.iter().enumerate() {
+            match left.checked_sub(*broker) {
                 Some(rest) => left = rest,
                 None => return Place::Part(part, left),
             }
         }
-        Place::Bookkeeping(recording + left)
+        let Some(mut left) = left.checked_sub(closing) else { return Place::Bookkeeping(recording + left) };
+        for (part, (broker, results)) in counts.iter().enumerate() {
+            match left.checked_sub(*results) {
+                Some(rest) => left = rest,
+                None => return Place::Part(part, broker + left),
+            }
+        }
+        Place::Bookkeeping(recording + closing + left)
     }
 
-    /// How many commands record, and how many each part has.
-    fn counts(&self) -> (usize, impl Iterator<Item = usize>) {
-        let (recording, taken) = match &self.written {
-            Written::Taken { parts, recording, .. } => (*recording, Some(parts)),
-            _ => (self.recording.len(), None),
+    /// How many commands record, how many close it, and how many each part has for the broker and for the results.
+    fn counts(&self) -> (usize, usize, impl Iterator<Item = (usize, usize)>) {
+        let (recording, closing, taken) = match &self.written {
+            Written::Taken { parts, recording, closing, .. } => (*recording, *closing, Some(parts)),
+            _ => (self.recording.len(), self.closing.len(), None),
         };
-        let count =
-            move |(index, part): (usize, &Part)| taken.map_or(part.commands.len(), |taken| taken[index]);
-        (recording, self.parts.iter().enumerate().map(count))
+        let count = move |(index, part): (usize, &Part)| {
+            taken.map_or((part.commands.broker.len(), part.commands.results.len()), |taken| taken[index])
+        };
+        (recording, closing, self.parts.iter().enumerate().map(count))
     }
 
     /// What is left to do of a bookkeeping command that failed at run time: messages that are held still are recorded anew
@@ -339,16 +433,20 @@ impl Transaction {
     /// each settlement that stands in for another.
     pub(crate) fn answer(self, replies: Option<Vec<Value>>, mut ended: impl FnMut(u64)) {
         let replies = replies.unwrap_or_default();
-        let (mut first, counts) = self.counts();
-        let counts: Vec<usize> = counts.collect();
-        for (part, count) in self.parts.into_iter().zip(counts) {
+        let (mut first, closing, counts) = self.counts();
+        let counts: Vec<(usize, usize)> = counts.collect();
+        let mut first_result = first + closing + counts.iter().map(|(broker, _)| broker).sum::<usize>();
+        for (part, (broker, results)) in self.parts.into_iter().zip(counts) {
             if let Some(listener) = part.answers {
                 // The command that moves the message is none of the listener's; one that is gone no longer wants to know.
-                let own = first..first + count.saturating_sub(usize::from(part.acknowledges_itself));
-                let _ = listener.send(Ok(replies.get(own).unwrap_or_default().to_vec().into()));
+                let own = first..first + broker.saturating_sub(usize::from(part.acknowledges_itself));
+                let own = [own, first_result..first_result + results];
+                let own = own.map(|own| replies.get(own).unwrap_or_default());
+                let _ = listener.send(Ok(own.concat().into()));
             }
             part.replaces.map(&mut ended);
-            first += count;
+            first += broker;
+            first_result += results;
         }
     }
 }

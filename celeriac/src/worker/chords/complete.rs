@@ -115,9 +115,18 @@ impl Runtime {
         };
         let results = prepare.and(results);
         let ending = backend.ending_chord(&part.group_id, &claim.token);
-        let is_sent = if self.app.commits_together() {
-            let keeping = backend.keeping_claim(&part.group_id, &claim.token);
-            self.commit_if(keeping, results.and(publish).and(ending)).await
+        let together = match self.app.commits_together() {
+            true => {
+                let keeping = backend.keeping_claim(&part.group_id, &claim.token);
+                let then = [results.clone(), publish.clone(), ending.clone()];
+                Some(self.commit_if(keeping, then).await)
+            }
+            false => None,
+        };
+        let is_of_joining = |uncommitted: &Uncommitted| matches!(uncommitted, Uncommitted::Refused { refusal, .. } if refusal.is_of_joining());
+        let is_sent = if let Some(is_sent) = together.filter(|sent| !sent.as_ref().is_err_and(is_of_joining))
+        {
+            is_sent
         } else {
             if let Err(uncommitted) = self.store(backend, &results).await {
                 return self.fail_body(claim, uncommitted, request).await;
@@ -125,7 +134,7 @@ impl Runtime {
             fail_point!("chord.prepared");
             // The claim, which is at another server, may have ended while the broker was away.
             let mark = self.app.broker().mark_sent(&part.group_id, &request.properties.delivery_tag);
-            let is_sent = self.commit_if(mark.unwrap_or_default(), publish).await;
+            let is_sent = self.commit_if(mark.unwrap_or_default(), [publish]).await;
             fail_point!("chord.published");
             if is_sent.is_ok() {
                 self.insist(|| backend.carry_out(ending.clone())).await;

@@ -7,7 +7,7 @@ use redis::{Cmd, Pipeline, Value, cmd};
 use super::part::Part;
 use super::{Consumer, Entry};
 use crate::broker::redis::exchange::{guarded, is_full};
-use crate::broker::redis::transaction::{Refused, Transaction, acknowledge};
+use crate::broker::redis::transaction::{Done, Refused, Transaction, acknowledge};
 use crate::broker::{DeadLetter, Disposition, Receiver, Settlement};
 use crate::failpoints::fail_point;
 
@@ -27,6 +27,9 @@ impl<R: Receiver> Consumer<R> {
             self.gather_all(&mut transaction, first);
         } else {
             self.try_again(&mut transaction, apart);
+        }
+        if self.is_apart() {
+            self.part_ways(&mut transaction);
         }
         // A message that was acknowledged before, and results in another database, leave nothing to do here.
         if !transaction.is_empty() {
@@ -68,6 +71,9 @@ impl<R: Receiver> Consumer<R> {
         }
         let commands = batch.into_commands();
         let mut part = Part { serial, entry, commands, answers, owner, replaces, ..Part::default() };
+        if !part.commands.results.is_empty() && !matches!(disposition, Disposition::Ack) {
+            part.disposition = Some(Box::new(disposition.clone()));
+        }
         let elsewhere =
             part.entry.as_ref().map(|entry| self.elsewhere(disposition, entry)).unwrap_or_default();
         if let Some((elsewhere, then)) = elsewhere.split_first() {
@@ -94,7 +100,7 @@ impl<R: Receiver> Consumer<R> {
         }
         part.acknowledges_itself = true;
         let acknowledge = acknowledge(&self.keys, &[entry.tag()]);
-        part.commands.push(guarded(elsewhere, acknowledge.iter().chain(then)));
+        part.commands.broker.push(guarded([elsewhere].into_iter().chain(&acknowledge).chain(then)));
     }
 
     /// The commands that put a message where it goes.
@@ -143,19 +149,24 @@ impl<R: Receiver> Consumer<R> {
         let Some(mut transaction) = self.transaction.take() else { return Ok(()) };
         let whole = answers.len() > 1;
         match transaction.outcome(answers) {
-            Ok(replies) => {
+            Ok(Done { replies, unselected }) => {
                 fail_point!("consume.committed");
                 if whole {
                     self.full.end();
                 }
-                let faults = transaction.faults(&replies);
+                let mut faults = transaction.faults(&replies);
+                if let Some(reason) = &unselected {
+                    self.note_unselected(reason);
+                    faults = transaction.misled(reason);
+                }
                 if faults.is_empty() {
                     self.confirm(transaction, Some(replies));
                 } else {
                     transaction.take_back(written);
                     self.confirm_in_part(transaction, replies, faults);
                 }
-                Ok(())
+                // It is in the wrong database perhaps.
+                unselected.map_or(Ok(()), Err)
             }
             Err(refused) => {
                 let was_exchange = transaction.is_exchange();
@@ -163,6 +174,10 @@ impl<R: Receiver> Consumer<R> {
                 self.keep_transaction(written);
                 match refused {
                     refused if is_full(refused.reason()) && !was_exchange => self.divide(),
+                    Refused::Selecting(reason) => {
+                        self.note_unselected(&reason);
+                        self.part_present_ways();
+                    }
                     Refused::For(faults) => self.exclude(faults),
                     Refused::Whole(reason) => return self.look_for_culprit(&reason, false),
                 }

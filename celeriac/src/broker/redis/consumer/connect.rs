@@ -31,6 +31,7 @@ impl<R: Receiver> Consumer<R> {
     ) -> Result<Connection, String> {
         let mut connection = self.link.dedicated(Some(pushes)).await.map_err(|error| error.to_string())?;
         let mut missing = self.end_earlier(&mut connection).await?;
+        missing.extend(self.ask_for_selection(&mut connection).await?);
         let queues = self.handle.queues();
         let queue = queues.first().map(|queue| &**queue);
         let rights = Rights::of_worker(&self.keys, &self.worker, queue, self.result_key.as_deref());
@@ -74,6 +75,9 @@ impl<R: Receiver> Consumer<R> {
                 .take_if(|transaction| transaction.number.to_string().as_bytes() == number.as_slice())
         {
             self.confirm(transaction, None);
+        }
+        if self.is_apart() {
+            self.part_present_ways();
         }
         self.renew_soon();
         self.sources.forget();

@@ -5,6 +5,7 @@
 //! kombu's `unacked` keys, from which any worker of the fleet can bring it back. See
 //! `docs/adr/0002-fetching-from-redis.md`.
 
+mod apart;
 mod aside;
 mod bindings;
 mod commit;
@@ -34,6 +35,7 @@ use super::exchange::is_full;
 use super::inflight::Slots;
 use super::lists::Lists;
 use super::refusal::is_passing;
+use super::selection::Results;
 use super::transaction::Transaction;
 use super::{DeadLetterQueue, Keys, Link, Queues};
 use crate::backoff::Backoff;
@@ -107,6 +109,8 @@ pub(crate) struct Consumer<R> {
     refusals: Arc<Refusals>,
     /// The key of a result, if results are kept in the same database.
     result_key: Option<String>,
+    /// Where results are.
+    results: Results,
     /// The queues that the last round trip asked for messages, and the in-flight list for them, if its reply was lost.
     unanswered: Option<(usize, Vec<Arc<str>>)>,
     /// Settlements that were refused, and those among which one is looked for.
@@ -217,6 +221,7 @@ impl<R: Receiver> Consumer<R> {
             is_leased: true,
             refusals: common.refusals,
             result_key,
+            results: broker.results().clone(),
             unanswered: None,
             aside: Aside::default(),
             unrecorded: Vec::new(),
@@ -359,9 +364,10 @@ impl<R: Receiver> Consumer<R> {
         let mut commands = Pipeline::new();
         let full = self.full.is_on();
         let scratch = self.keys.scratch(&self.worker);
+        let selection = self.results.selection();
         let committing = self.transaction.as_mut().map(|transaction| match full {
-            false => transaction.write(&mut commands),
-            true => transaction.write_exchange(&scratch, &mut commands),
+            false => transaction.write(selection, &mut commands),
+            true => transaction.write_exchange(selection, &scratch, &mut commands),
         });
         let wrote = self.transaction.as_ref().is_some_and(Transaction::wrote_commands);
         let (mut claim, mut fetch, mut looking) = (None, None, None);

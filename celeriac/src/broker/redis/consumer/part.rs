@@ -2,12 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use redis::Cmd;
-
 use super::Entry;
+use crate::broker::redis::batch::Commands;
 use crate::broker::redis::exchange::{largest, weight};
 use crate::broker::refusal::{Refusal, RefusalKind};
-use crate::broker::{Listener, Owner};
+use crate::broker::{Batch, Disposition, Listener, Owner, Settlement};
 
 /// How often a settlement is refused before it is given up: once may be chance.
 const STRIKES: u32 = 3;
@@ -24,11 +23,13 @@ pub(crate) struct Part {
     /// The message that is done with.
     pub(crate) entry: Option<Entry>,
     /// Commands that take effect together with it.
-    pub(crate) commands: Vec<Cmd>,
+    pub(crate) commands: Commands,
     /// Whether the commands only put the message somewhere else.
     pub(crate) moves: bool,
     /// Whether the last command puts the message somewhere else and acknowledges it.
     pub(in crate::broker::redis) acknowledges_itself: bool,
+    /// Where its last command puts the message, if results belong to it.
+    pub(super) disposition: Option<Box<Disposition>>,
     pub(crate) answers: Option<Listener>,
     pub(super) owner: Option<Owner>,
     /// The refused settlement for which this one stands in.
@@ -61,7 +62,22 @@ impl Part {
 
     /// About how many bytes it puts onto the server.
     pub(super) fn weight(&self) -> usize {
-        weight(&self.commands)
+        weight(self.commands.iter())
+    }
+
+    /// The settlement that it was made of, to be committed in steps.
+    pub(super) fn into_settlement(mut self) -> Settlement {
+        if self.acknowledges_itself {
+            self.commands.broker.pop();
+        }
+        Settlement {
+            serial: self.serial,
+            disposition: self.disposition.map_or(Disposition::Ack, |disposition| *disposition),
+            batch: Batch::Redis(self.commands),
+            answers: self.answers,
+            owner: self.owner,
+            replaces: self.replaces,
+        }
     }
 
     /// Notes that it was refused once more.
@@ -82,7 +98,7 @@ impl Part {
         if strikes.refusal.kind() != RefusalKind::Lasting {
             return false;
         }
-        let largest = largest(&self.commands).map_or(0, |(_, bytes)| bytes);
+        let largest = largest(self.commands.iter()).map_or(0, |(_, bytes)| bytes);
         let is_too_large = bulk_limit.is_some_and(|limit| largest as u64 > limit);
         let most = if strikes.is_named || largest > SMALL { STRIKES } else { STRIKES_OF_SMALL };
         strikes.count >= most || is_too_large && !strikes.is_named

@@ -82,7 +82,7 @@ impl<R: Receiver> Consumer<R> {
                 Place::Bookkeeping(index) => {
                     if let Some(command) = transaction.bookkeeping(index) {
                         bookkeeping.strike(Refusal::of(command, reason), true);
-                        bookkeeping.commands.extend(transaction.bookkeeping_again(index, &self.keys));
+                        bookkeeping.commands.broker.extend(transaction.bookkeeping_again(index, &self.keys));
                     }
                 }
             }
@@ -93,16 +93,16 @@ impl<R: Receiver> Consumer<R> {
             if let Some((first, reason)) = failed.first() {
                 let Some(command) = part.commands.get(*first) else { continue };
                 let refusal = Refusal::of(command, reason.clone());
-                let last = part.commands.len() - 1;
+                let last = part.commands.broker.len().wrapping_sub(1);
                 let is_moved = part.acknowledges_itself && failed.iter().all(|(command, _)| *command != last);
-                let commands =
-                    failed.iter().filter_map(|(command, _)| part.commands.get(*command).cloned()).collect();
+                let commands = part.commands.only(failed.iter().map(|(command, _)| *command));
                 let rest = Part {
                     serial: part.serial.filter(|_| !is_moved),
                     entry: part.entry.take().filter(|_| !is_moved),
                     commands,
                     moves: part.moves,
                     acknowledges_itself: part.acknowledges_itself && !is_moved,
+                    disposition: part.disposition.take().filter(|_| !is_moved),
                     // What is known of the other replies is not worth keeping: each can be asked again.
                     answers: part.answers.take(),
                     owner: part.owner.take(),
@@ -159,7 +159,7 @@ impl<R: Receiver> Consumer<R> {
             self.aside.put(second, Duration::ZERO);
         } else if let Some(part) = suspects.pop() {
             let refusal = match is_break {
-                true => Refusal::closed(&part.commands, reason, self.bulk_limit),
+                true => Refusal::closed(part.commands.iter(), reason, self.bulk_limit),
                 false => Refusal::unknown(reason.to_owned()),
             };
             self.strike(part, refusal, false);
@@ -183,7 +183,7 @@ impl<R: Receiver> Consumer<R> {
 
     /// Puts the message of a settlement back among those that are held; an in-flight list in which it was is deleted
     /// with that transaction.
-    fn hold_apart(&mut self, transaction: Option<&mut Transaction>, mut part: Part) -> Part {
+    pub(super) fn hold_apart(&mut self, transaction: Option<&mut Transaction>, mut part: Part) -> Part {
         let score = self.score();
         if let Some(mut entry) = part.entry.take() {
             if entry.slot.take().is_some()
@@ -198,7 +198,7 @@ impl<R: Receiver> Consumer<R> {
         part
     }
 
-    fn reseal(&mut self, mut transaction: Transaction) {
+    pub(super) fn reseal(&mut self, mut transaction: Transaction) {
         transaction.seal(transaction.number, &self.keys, &self.worker);
         self.transaction = (!transaction.is_empty()).then_some(transaction);
     }
@@ -215,8 +215,13 @@ impl<R: Receiver> Consumer<R> {
         }
         self.troubles.note(&refusal);
         self.lists.note(&refusal);
+        let is_of_joining = refusal.is_of_joining();
+        if is_of_joining {
+            self.note_unselected(&refusal.reason);
+        }
         part.strike(refusal, is_named);
-        if part.is_hopeless(self.bulk_limit) {
+        // Who asked for it has another way then.
+        if is_of_joining || part.is_hopeless(self.bulk_limit) {
             return self.give_up(part);
         }
         let pause = part.pause();
@@ -252,7 +257,8 @@ impl<R: Receiver> Consumer<R> {
         }
         if part.acknowledges_itself && !part.moves {
             log::error!(code = refusal.code(), command = refusal.command.as_str(), key = refusal.key.as_deref().unwrap_or_default(); "What belongs to a message that goes elsewhere is dropped: {refusal}");
-            part.commands.drain(..part.commands.len() - 1);
+            let last = part.commands.broker.pop();
+            part.commands = Vec::from_iter(last).into();
             part.moves = true;
             part.strikes = None;
             return self.aside.put(vec![part], Duration::ZERO);
@@ -266,7 +272,7 @@ impl<R: Receiver> Consumer<R> {
             return;
         }
         let number = self.aside.give_up(part);
-        let stand_in = Part { commands: letters, replaces: Some(number), ..Part::default() };
+        let stand_in = Part { commands: letters.into(), replaces: Some(number), ..Part::default() };
         self.aside.put(vec![stand_in], Duration::ZERO);
     }
 
@@ -315,6 +321,6 @@ impl<R: Receiver> Consumer<R> {
             let letter = DeadLetter::new(DeadReason::Refused, list, &self.hostname, Vec::new(), message);
             Some(dead.push(&letter))
         };
-        part.commands.iter().filter_map(letter).flatten().collect()
+        part.commands.broker.iter().filter_map(letter).flatten().collect()
     }
 }

@@ -37,7 +37,7 @@ pub(super) enum Login {
 }
 
 /// User and password of a server.
-#[derive(Clone, Default, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 pub(super) struct Credentials {
     pub(super) username: Option<String>,
     pub(super) password: Option<String>,
@@ -58,6 +58,16 @@ impl Default for Login {
 impl Access {
     pub(super) fn client_name(&self) -> Option<&str> {
         self.client_name.as_deref()
+    }
+
+    /// Whether both let one in as the same user, in the same manner.
+    pub(super) fn lets_in_as(&self, other: &Access) -> bool {
+        let same_login = match (&self.login, &other.login) {
+            (Login::Known(ours), Login::Known(theirs)) => ours == theirs,
+            (Login::Asked(ours), Login::Asked(theirs)) => ours.command == theirs.command,
+            _ => false,
+        };
+        same_login && self.tls.is_some() == other.tls.is_some()
     }
 
     /// The greeting of a connection to that database.

@@ -111,9 +111,27 @@ impl Endpoint {
 
     /// Whether both are surely the same database, so that one transaction can reach both.
     pub fn same_database(&self, other: &Endpoint) -> bool {
+        self.same_place(other) && self.database() == other.database()
+    }
+
+    /// Whether both are surely databases of one server, which lets the same user in: then a transaction that changes the
+    /// database can reach both. A cluster has one database only.
+    pub fn same_server(&self, other: &Endpoint) -> bool {
+        !self.is_cluster() && self.same_place(other) && self.server_access().lets_in_as(other.server_access())
+    }
+
+    /// How the first server lets one in.
+    fn server_access(&self) -> &Access {
+        match &self.inner.place {
+            Place::Alternatives(alternatives) => &alternatives.servers[0].1,
+            Place::Sentinels(_) | Place::Cluster(_) => &self.inner.access,
+        }
+    }
+
+    fn same_place(&self, other: &Endpoint) -> bool {
         let share =
             |ours: &[Address], theirs: &[Address]| ours.iter().any(|address| theirs.contains(address));
-        let same_place = match (&self.inner.place, &other.inner.place) {
+        match (&self.inner.place, &other.inner.place) {
             // Of several servers each connection may be to another one.
             (Place::Alternatives(ours), Place::Alternatives(theirs)) => {
                 ours.servers.len() == 1
@@ -127,8 +145,7 @@ impl Endpoint {
                 hash_tag(&ours.prefix) == hash_tag(&theirs.prefix) && share(&ours.seeds, &theirs.seeds)
             }
             _ => false,
-        };
-        same_place && self.database() == other.database()
+        }
     }
 
     /// Host name and port of the first server of the URL, or the path of its socket and 0.
@@ -295,6 +312,30 @@ mod tests {
             let [left, right] = [ours, theirs].map(|url| broker(url, options).unwrap());
             assert_eq!(left.same_database(&right), same, "{ours} and {theirs}");
         }
+    }
+
+    #[test]
+    fn databases_of_one_server_are_known_as_such() {
+        let options = r#"{"master_name": "m"}"#;
+        for (ours, theirs, same) in [
+            ("redis://h/0", "redis://h:6379/1", true),
+            ("redis://user:word@h/0", "redis://user:word@h/1", true),
+            ("redis://user:word@h/0", "redis://other:word@h/1", false),
+            ("redis://:word@h/0", "redis://:other@h/1", false),
+            ("redis://:word@h/0", "redis://h/1", false),
+            ("redis://h/0", "redis://h:6380/1", false),
+            ("redis://h/0", "redis://i/1", false),
+            ("redis://h/0", "rediss://h/1", false),
+            ("redis://a/0;redis://b/0", "redis://a/1;redis://b/1", false),
+            ("redis+socket:///run/redis.sock", "redis+socket:///run/redis.sock?virtual_host=1", true),
+            ("sentinel://a/0;sentinel://b/0", "sentinel://b/1;sentinel://c/1", true),
+            ("sentinel://:word@a/0", "sentinel://a/1", false),
+        ] {
+            let [left, right] = [ours, theirs].map(|url| broker(url, options).unwrap());
+            assert_eq!(left.same_server(&right), same, "{ours} and {theirs}");
+        }
+        let cluster = broker("redis+cluster://a", r#"{"global_keyprefix": "{app}"}"#).unwrap();
+        assert!(!cluster.same_server(&cluster), "nodes have one database only");
     }
 
     #[test]
