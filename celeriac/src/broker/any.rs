@@ -102,7 +102,7 @@ impl Broker {
     /// known now: the server may refuse it, and a consumer asks at each connection.
     pub(crate) fn joins(&self, backend: &Backend) -> bool {
         match &self.kind {
-            Kind::Redis(queues) => queues.results().are_joined(),
+            Kind::Redis(queues) => backend.redis().is_some() && queues.results().are_joined(),
             #[cfg(feature = "testing")]
             Kind::Memory(broker) => backend.memory().is_some_and(|backend| broker.joins(backend.server())),
         }
@@ -110,8 +110,10 @@ impl Broker {
 
     /// The same, for who has no consumer: the server is asked unless that is known.
     pub(crate) async fn asks_to_join(&self, backend: &Backend) -> bool {
-        if let Kind::Redis(queues) = &self.kind {
-            queues.ask_to_join_results().await;
+        match &self.kind {
+            Kind::Redis(queues) => queues.ask_to_join_results().await,
+            #[cfg(feature = "testing")]
+            Kind::Memory(_) => {}
         }
         self.joins(backend)
     }
@@ -119,7 +121,9 @@ impl Broker {
     /// Whether the results are at the same place, so that whatever keeps messages keeps them too.
     pub(crate) fn holds_results(&self, backend: &Backend) -> bool {
         match &self.kind {
-            Kind::Redis(queues) => matches!(queues.results(), redis::Results::Here),
+            Kind::Redis(queues) => {
+                backend.redis().is_some() && matches!(queues.results(), redis::Results::Here)
+            }
             #[cfg(feature = "testing")]
             Kind::Memory(_) => self.joins(backend),
         }
