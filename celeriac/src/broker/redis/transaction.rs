@@ -96,8 +96,10 @@ pub(crate) enum Refused {
 pub(crate) struct Done {
     /// The replies to the commands, some of which may be errors.
     pub(crate) replies: Vec<Value>,
-    /// Why the database was not changed, or not changed back, in the server's words.
-    pub(crate) unselected: Option<String>,
+    /// Why the database was not changed, so that commands for results went to that of the broker, in the server's words.
+    pub(crate) misled: Option<String>,
+    /// Why the connection was left in the database of the results, in the server's words.
+    pub(crate) stranded: Option<String>,
 }
 
 impl Refused {
@@ -297,8 +299,8 @@ impl Transaction {
     pub(crate) fn outcome(&self, mut answers: Vec<Value>) -> Result<Done, Refused> {
         let Some(last) = answers.pop() else { return Err(Refused::Whole("no reply".to_owned())) };
         if let Value::Array(mut replies) = last {
-            let unselected = self.take_selections(&mut replies);
-            return Ok(Done { replies, unselected });
+            let [misled, stranded] = self.take_selections(&mut replies);
+            return Ok(Done { replies, misled, stranded });
         }
         if answers.is_empty() {
             return match server_error(&last) {
@@ -307,14 +309,14 @@ impl Transaction {
                 }
                 Some(reason) if self.is_exchange() => Err(Refused::Whole(reason)),
                 Some(reason) => Err(self.refused(vec![Fault { place: self.place(0), reason }])),
-                None => Ok(Done { replies: vec![last], unselected: None }),
+                None => Ok(Done { replies: vec![last], misled: None, stranded: None }),
             };
         }
         let begun = answers.remove(0);
         if let Some(reason) = server_error(&begun) {
             return Err(Refused::Whole(reason));
         }
-        if let Some(reason) = self.take_selections(&mut answers) {
+        if let Some(reason) = self.take_selections(&mut answers).into_iter().flatten().next() {
             return Err(match refusal::kind(&reason) {
                 RefusalKind::Lasting => Refused::Selecting(reason),
                 _ => Refused::Whole(reason),
@@ -327,13 +329,15 @@ impl Transaction {
         }
     }
 
-    /// Takes the replies to `SELECT` out, and returns the first error among them.
-    fn take_selections(&self, replies: &mut Vec<Value>) -> Option<String> {
-        let Written::Taken { parts, recording, closing, selects: true } = &self.written else { return None };
+    /// Takes the replies to `SELECT` out, there and back, and returns the errors among them.
+    fn take_selections(&self, replies: &mut Vec<Value>) -> [Option<String>; 2] {
+        let Written::Taken { parts, recording, closing, selects: true } = &self.written else {
+            return [None, None];
+        };
         let first = recording + closing + parts.iter().map(|(broker, _)| broker).sum::<usize>();
         let back = replies.pop();
         let there = (first < replies.len()).then(|| replies.remove(first));
-        [there, back].iter().flatten().find_map(server_error)
+        [there, back].map(|reply| server_error(&reply?))
     }
 
     /// A refusal for those commands, and of the whole if bookkeeping is among them.
@@ -359,13 +363,15 @@ impl Transaction {
         faults
     }
 
-    /// Faults of all commands for the results, which were carried out in the wrong database.
-    pub(crate) fn misled(&self, reason: &str) -> Vec<Fault> {
+    /// Adds faults of all commands for the results, which were carried out in the wrong database.
+    pub(crate) fn mislead(&self, faults: &mut Vec<Fault>, reason: &str) {
         let (.., counts) = self.counts();
         let misled = counts.enumerate().flat_map(|(part, (broker, results))| {
             (broker..broker + results).map(move |command| Place::Part(part, command))
         });
-        misled.map(|place| Fault { place, reason: reason.to_owned() }).collect()
+        let misled: Vec<Place> = misled.collect();
+        faults.retain(|fault| !misled.contains(&fault.place));
+        faults.extend(misled.into_iter().map(|place| Fault { place, reason: reason.to_owned() }));
     }
 
     /// Where the command of that number stands.

@@ -149,15 +149,18 @@ impl<R: Receiver> Consumer<R> {
         let Some(mut transaction) = self.transaction.take() else { return Ok(()) };
         let whole = answers.len() > 1;
         match transaction.outcome(answers) {
-            Ok(Done { replies, unselected }) => {
+            Ok(Done { replies, misled, stranded }) => {
                 fail_point!("consume.committed");
                 if whole {
                     self.full.end();
                 }
                 let mut faults = transaction.faults(&replies);
+                if let Some(reason) = &misled {
+                    transaction.mislead(&mut faults, reason);
+                }
+                let unselected = misled.or(stranded);
                 if let Some(reason) = &unselected {
                     self.note_unselected(reason);
-                    faults = transaction.misled(reason);
                 }
                 if faults.is_empty() {
                     self.confirm(transaction, Some(replies));
