@@ -49,10 +49,11 @@ impl Publish for CeleryPublisher {
         Ok(BrokerState { waiting, is_marked: replies.first() == Some(&redis::Value::Int(1)) })
     }
 
-    async fn mark(&self) -> Result<(), PublishError> {
+    async fn mark(&self) -> Result<bool, PublishError> {
         let mut set = Pipeline::new();
-        set.cmd("SET").arg(self.mark_key()).arg(1);
-        self.app.queues().link().call(&mut set).await.map(drop).map_err(unavailable)
+        set.cmd("SETNX").arg(self.mark_key()).arg(1);
+        let replies = self.app.queues().link().call(&mut set).await.map_err(unavailable)?;
+        Ok(replies.first() == Some(&redis::Value::Int(1)))
     }
 }
 

@@ -15,11 +15,12 @@ pub trait Publish: Send + Sync {
     /// [`PublishError::Unavailable`].
     fn look(&self) -> impl Future<Output = Result<BrokerState, PublishError>> + Send;
 
-    /// Makes the mark by which [`BrokerState::is_marked`] tells that the broker still has what it was given.
+    /// Makes the mark by which [`BrokerState::is_marked`] tells that the broker still has what it was given; returns whether
+    /// this call made it.
     ///
     /// # Errors
     /// [`PublishError::Unavailable`].
-    fn mark(&self) -> impl Future<Output = Result<(), PublishError>> + Send;
+    fn mark(&self) -> impl Future<Output = Result<bool, PublishError>> + Send;
 }
 
 /// What a look at the broker shows.
