@@ -132,7 +132,7 @@ async fn only_what_is_committed_is_published(setup: Setup) {
     setup.add(&[kept.clone(), later], true).await;
     setup.publish().await;
     assert_eq!(setup.waiting(), [kept.id().to_string()]);
-    setup.add(&[ahead.clone()], true).await;
+    setup.add(std::slice::from_ref(&ahead), true).await;
     setup.publish().await;
     setup.publish().await;
     assert_eq!(setup.waiting(), [kept.id().to_string(), ahead.id().to_string()], "each once");
@@ -150,7 +150,11 @@ async fn a_key_has_one_message_until_it_is_settled(setup: Setup) {
     let second = message().key("order/7").eta(Utc::now() + TimeDelta::hours(1), Duration::ZERO);
     assert_eq!(setup.add(&[second], true).await, 1);
     let hastened = message().key("order/7");
-    assert_eq!(setup.add(&[hastened.clone()], true).await, 1, "it is to be published much earlier");
+    assert_eq!(
+        setup.add(std::slice::from_ref(&hastened), true).await,
+        1,
+        "it is to be published much earlier"
+    );
     setup.publish().await;
     assert_eq!(setup.waiting(), [first.id().to_string(), hastened.id().to_string()]);
 }

@@ -29,7 +29,7 @@ impl Worker {
     /// For tasks of the pool `process` the program starts itself again, with the same arguments: `main` comes to this
     /// call there too, and runs the tasks that the worker hands over. So what stands before it should be quick and
     /// harmless to do again: it is done for each child process, at the first task and whenever a child is replaced.
-    /// [`is_child_process`] tells the two apart; [`Worker::on_worker_init`] and [`Worker::on_worker_process_init`] are
+    /// [`is_child_process`](crate::worker::is_child_process) tells the two apart; [`Worker::on_worker_init`] and [`Worker::on_worker_process_init`] are
     /// the places for what is to be done only in the worker, or only in its children.
     ///
     /// # Cancellation

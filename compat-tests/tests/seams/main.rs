@@ -1,4 +1,5 @@
 //! The promises of brokers and result backends: each is one test, written once and run against every kind of them.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 /// Makes a test of each promise for each kind of server.
 macro_rules! promises {

@@ -21,7 +21,7 @@ pub(crate) struct Place {
 }
 
 enum Kind {
-    Redis(RedisServer),
+    Redis(Box<RedisServer>),
     Memory,
     MemoryLikeAmqp,
 }
@@ -31,7 +31,7 @@ impl Place {
     pub(crate) fn redis(change: impl FnOnce(&mut Config)) -> Self {
         let server = RedisServer::start();
         let app = application(&server.url(), change);
-        Self { app, kind: Kind::Redis(server) }
+        Self { app, kind: Kind::Redis(Box::new(server)) }
     }
 
     /// A server in memory, which keeps messages and results.
