@@ -5,10 +5,10 @@ use crate::canvas::{self, Outbox};
 use crate::message::{Map, Signature};
 
 impl Celery {
-    /// Makes the Redis commands that would send a task to the broker, each as its arguments, and sends nothing: for a
+    /// Makes the Redis commands that would send a task to the broker, each as its arguments, and publishes nothing: for a
     /// program that keeps its own records in the broker's database and writes them in the same transaction.
     ///
-    /// Cancel safe: it sends nothing.
+    /// Cancel safe: it publishes nothing.
     ///
     /// # Errors
     /// [`Error::Canvas`](super::Error::Canvas) when the task cannot be applied, and
@@ -20,6 +20,11 @@ impl Celery {
             canvas::apply(signature.into(), Vec::new(), Map::new(), Map::new(), sender, &mut outbox)
         })?;
         let steps = self.steps(outbox.effects).await?;
-        Ok(steps.prepare.and(steps.results).and(steps.publish).into_arguments())
+        // What the messages rely on, such as the size of a chord, means nothing before they are sent.
+        let stored = steps.prepare.and(steps.results);
+        if let Some(backend) = self.result_backend().filter(|_| !stored.is_empty()) {
+            backend.carry_out(stored).await?;
+        }
+        Ok(steps.publish.into_arguments())
     }
 }

@@ -80,24 +80,7 @@ impl Job {
             self.acknowledged = true;
             runtime.settle(Settlement::of(self.serial, Disposition::Ack));
         }
-        let hostname = &runtime.state.hostname;
-        let decoded = runtime.decode(&self.body, || self.body.decode_triple(&runtime.accept)).await;
-        let request = match decoded {
-            Ok(Some(body)) => {
-                Request::new(Arc::clone(&self.headers), Arc::clone(&self.properties), body, hostname)
-            }
-            // Only the hybrid form, a body of protocol 1 under headers of protocol 2, is read otherwise.
-            _ => match runtime.decode(&self.body, || self.whole_message().into_task(&runtime.accept)).await {
-                Ok((message, body)) => Request::new(message.headers, message.properties, body, hostname),
-                Err(error) => {
-                    if self.acknowledged {
-                        runtime.bury(&self);
-                    }
-                    return Box::pin(runtime.refuse(self.serial, self.acknowledged, self.parts(), &error))
-                        .await;
-                }
-            },
-        };
+        let Some(request) = self.read().await else { return };
         let Self { definition, counters, serial, acknowledged, terminate, body, place, .. } = *self;
         runtime.state.count(&definition.name);
         if let Some(known) = runtime.state.requests().get_mut(&serial) {
@@ -119,12 +102,8 @@ impl Job {
         };
         let request = context.request();
         if runtime.deduplicates(request, acknowledged)
-            && let Some(earlier) = Box::pin(runtime.earlier_success(request)).await
+            && Box::pin(completion.ends_as_duplicate(request)).await
         {
-            fail_point!("deduplicate.found");
-            Box::pin(completion.skip(request, earlier)).await;
-            fail_point!("deduplicate.skipped");
-            runtime.forget(serial);
             return;
         }
         runtime.events.task_events(definition.options.send_events).started(&request.id);
@@ -133,16 +112,8 @@ impl Job {
             Box::pin(completion.store_started(request)).await;
         }
         let limits = runtime.limits(request, Some(&definition), terminate);
-        hooks::each(&runtime.hooks.task_prerun, |hook| hook(context.request()));
-        let starts = if !acknowledged && context.request().redelivered() {
-            Box::pin(runtime.count_start(context.request(), acknowledged)).await
-        } else {
-            None
-        };
-        if let Some(starts) = starts.as_ref().filter(|starts| runtime.is_poison(starts)) {
-            Box::pin(completion.give_to_the_dead(&context, starts)).await;
-            fail_point!("poison.given_up");
-            runtime.forget(serial);
+        hooks::each(&runtime.hooks.task_prerun, |hook| hook(request));
+        if !acknowledged && request.redelivered() && Box::pin(completion.ends_as_poison(&context)).await {
             return;
         }
         fail_point!("run.before");
@@ -165,6 +136,28 @@ impl Job {
         runtime.forget(serial);
     }
 
+    /// Reads the request; of a message that cannot be read nothing is left to do.
+    async fn read(&self) -> Option<Request> {
+        let runtime = &self.runtime;
+        let hostname = &runtime.state.hostname;
+        if let Ok(Some(body)) = runtime.decode(&self.body, || self.body.decode_triple(&runtime.accept)).await
+        {
+            let (headers, properties) = (Arc::clone(&self.headers), Arc::clone(&self.properties));
+            return Some(Request::new(headers, properties, body, hostname));
+        }
+        // Only the hybrid form, a body of protocol 1 under headers of protocol 2, is read otherwise.
+        match runtime.decode(&self.body, || self.whole_message().into_task(&runtime.accept)).await {
+            Ok((message, body)) => Some(Request::new(message.headers, message.properties, body, hostname)),
+            Err(error) => {
+                if self.acknowledged {
+                    runtime.bury(self);
+                }
+                Box::pin(runtime.refuse(self.serial, self.acknowledged, self.parts(), &error)).await;
+                None
+            }
+        }
+    }
+
     /// The message in its parts.
     pub(crate) fn parts(&self) -> Parts {
         let Self { headers, properties, body, .. } = self;
@@ -179,6 +172,28 @@ impl Job {
     /// Gives the message back to its queue, to be delivered next.
     pub(crate) fn hand_back(self) {
         self.runtime.hand_back(self.serial);
+    }
+}
+
+impl Completion<'_> {
+    /// Ends a run that is not needed, as the task has succeeded before; whether it has.
+    async fn ends_as_duplicate(&self, request: &Request) -> bool {
+        let Some(earlier) = self.runtime.earlier_success(request).await else { return false };
+        fail_point!("deduplicate.found");
+        self.skip(request, earlier).await;
+        fail_point!("deduplicate.skipped");
+        self.runtime.forget(self.serial);
+        true
+    }
+
+    /// Counts the start of a message that came back, and gives it up if its worker died too often; whether it did.
+    async fn ends_as_poison(&self, context: &Context) -> bool {
+        let starts = self.runtime.count_start(context.request(), self.acknowledged).await;
+        let Some(starts) = starts.filter(|starts| self.runtime.is_poison(starts)) else { return false };
+        self.give_to_the_dead(context, &starts).await;
+        fail_point!("poison.given_up");
+        self.runtime.forget(self.serial);
+        true
     }
 }
 

@@ -96,7 +96,7 @@ async fn beat_publishes_the_scan_every_minute_and_ends_on_a_signal() {
     assert!(beat.terminate(secs(10)).success());
     let keys = watch.keys();
     for part in
-        ["redbeat::lock", "redbeat::pending", "redbeat::schedule", "rate_limit:chat:", "metrics:counters"]
+        ["redbeat::lock", "redbeat::history", "redbeat::schedule", "rate_limit:chat:", "metrics:counters"]
     {
         assert!(keys.iter().any(|key| key.contains(part)), "no {part} was used: {keys:?}");
     }

@@ -17,8 +17,9 @@ use crate::broker::refusal::{self, Refusal};
 
 /// Most lists that are remembered.
 const MOST: usize = 10_000;
-/// How long the answer is waited for. Without one the push itself will tell.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the answer is waited for. Without one the push itself will tell, and has to do so within
+/// `celeriac_publish_timeout` (5 s), although connecting may take 4 s.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The keys that are known to be lists, or to be free for one; cheap to clone.
 #[derive(Clone, Default)]
