@@ -7,6 +7,10 @@ use crate::publish::{BrokerState, Publish, PublishError};
 
 /// The key that a Redis has as long as it keeps its data, under the `global_keyprefix`.
 const MARK: &str = "celeriac.outbox";
+/// Its value while a relay has yet to publish again what was lost.
+const CLAIMED: &str = "claimed";
+/// How long that may take before another relay does it, in milliseconds.
+const CLAIM: u64 = 10_000;
 
 /// Publishes through a celeriac application.
 #[derive(Clone)]
@@ -43,17 +47,27 @@ impl Publish for CeleryPublisher {
         for queue in &self.queues {
             waiting += self.app.queues().length(queue).await.map_err(unavailable)?;
         }
-        let mut exists = Pipeline::new();
-        exists.cmd("EXISTS").arg(self.mark_key());
-        let replies = self.app.queues().link().call(&mut exists).await.map_err(unavailable)?;
-        Ok(BrokerState { waiting, is_marked: replies.first() == Some(&redis::Value::Int(1)) })
+        let mut read = Pipeline::new();
+        read.cmd("GET").arg(self.mark_key());
+        let replies = self.app.queues().link().call(&mut read).await.map_err(unavailable)?;
+        let is_marked = match replies.first() {
+            Some(redis::Value::BulkString(mark)) => mark != CLAIMED.as_bytes(),
+            _ => false,
+        };
+        Ok(BrokerState { waiting, is_marked })
     }
 
-    async fn mark(&self) -> Result<bool, PublishError> {
+    async fn claim_mark(&self) -> Result<bool, PublishError> {
+        let mut claim = Pipeline::new();
+        claim.cmd("SET").arg(self.mark_key()).arg(CLAIMED).arg("NX").arg("PX").arg(CLAIM);
+        let replies = self.app.queues().link().call(&mut claim).await.map_err(unavailable)?;
+        Ok(replies.first() == Some(&redis::Value::Okay))
+    }
+
+    async fn mark(&self) -> Result<(), PublishError> {
         let mut set = Pipeline::new();
-        set.cmd("SETNX").arg(self.mark_key()).arg(1);
-        let replies = self.app.queues().link().call(&mut set).await.map_err(unavailable)?;
-        Ok(replies.first() == Some(&redis::Value::Int(1)))
+        set.cmd("SET").arg(self.mark_key()).arg(1);
+        self.app.queues().link().call(&mut set).await.map(drop).map_err(unavailable)
     }
 }
 

@@ -15,12 +15,18 @@ pub trait Publish: Send + Sync {
     /// [`PublishError::Unavailable`].
     fn look(&self) -> impl Future<Output = Result<BrokerState, PublishError>> + Send;
 
-    /// Makes the mark by which [`BrokerState::is_marked`] tells that the broker still has what it was given; returns whether
-    /// this call made it.
+    /// Claims the right to make the mark that is gone; returns whether this call got it. A claim that is not followed by
+    /// [`Publish::mark`] ends within seconds.
     ///
     /// # Errors
     /// [`PublishError::Unavailable`].
-    fn mark(&self) -> impl Future<Output = Result<bool, PublishError>> + Send;
+    fn claim_mark(&self) -> impl Future<Output = Result<bool, PublishError>> + Send;
+
+    /// Makes the mark by which [`BrokerState::is_marked`] tells that the broker still has what it was given.
+    ///
+    /// # Errors
+    /// [`PublishError::Unavailable`].
+    fn mark(&self) -> impl Future<Output = Result<(), PublishError>> + Send;
 }
 
 /// What a look at the broker shows.

@@ -130,12 +130,17 @@ impl<P: Publish> Relay<P> {
     async fn turn(&mut self) -> Result<Turn, RelayError> {
         self.record_published().await?;
         let BrokerState { waiting, is_marked } = self.publisher.look().await?;
-        // One of the relays that see this publishes again; the others would do it a second time.
-        if !is_marked && self.publisher.mark().await? {
+        // One of the relays that see this publishes again. The others publish nothing before it has begun: it would publish
+        // that a second time.
+        if !is_marked {
+            if !self.publisher.claim_mark().await? {
+                return Ok(Turn::Nothing);
+            }
             let count = self.pool.republish_all().await?;
             if count > 0 {
                 log::warn!(count; "The broker has lost its data; {count} message(s) are published again");
             }
+            self.publisher.mark().await?;
         }
         let room = usize::try_from(self.most_waiting.saturating_sub(waiting)).unwrap_or(usize::MAX);
         if room == 0 {
