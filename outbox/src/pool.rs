@@ -33,7 +33,7 @@ impl Pool {
     /// Returns how many messages should have been published by now.
     ///
     /// # Errors
-    /// Those of the database.
+    /// [`sqlx::Error`] when the database fails or does not answer in time.
     pub async fn overdue(&self) -> Result<i64, sqlx::Error> {
         on_pool!(self, overdue())
     }

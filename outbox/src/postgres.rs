@@ -54,7 +54,7 @@ const REPUBLISH_ALL: &str =
 /// one if that was never published and is to be published more than a minute later.
 ///
 /// # Errors
-/// Those of the database.
+/// [`sqlx::Error`] when the database fails.
 pub async fn add<'e>(
     executor: impl Executor<'e, Database = Postgres>,
     messages: &[Message],
@@ -72,7 +72,7 @@ pub async fn add<'e>(
 /// Removes the messages of these keys, whether they were published or not, and returns how many there were.
 ///
 /// # Errors
-/// Those of the database.
+/// [`sqlx::Error`] when the database fails.
 pub async fn settle<'e>(
     executor: impl Executor<'e, Database = Postgres>,
     keys: &[String],
@@ -83,7 +83,7 @@ pub async fn settle<'e>(
 /// Has the messages of these keys not published again before the time that stands beside each.
 ///
 /// # Errors
-/// Those of the database.
+/// [`sqlx::Error`] when the database fails.
 pub async fn defer<'e>(
     executor: impl Executor<'e, Database = Postgres>,
     keys: &[(String, DateTime<Utc>)],
@@ -95,7 +95,7 @@ pub async fn defer<'e>(
 /// Returns how many messages should have been published by now.
 ///
 /// # Errors
-/// Those of the database.
+/// [`sqlx::Error`] when the database fails.
 pub async fn overdue<'e>(executor: impl Executor<'e, Database = Postgres>) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar(OVERDUE).fetch_one(executor).await
 }

@@ -70,7 +70,7 @@ fn later(from: DateTime<Utc>, by: Duration) -> DateTime<Utc> {
 /// one if that was never published and is to be published more than a minute later.
 ///
 /// # Errors
-/// Those of the database.
+/// [`sqlx::Error`] when the database fails.
 pub async fn add(connection: &mut SqliteConnection, messages: &[Message]) -> Result<u64, sqlx::Error> {
     let now = now();
     Ok(in_transaction!(connection => {
@@ -94,7 +94,7 @@ pub async fn add(connection: &mut SqliteConnection, messages: &[Message]) -> Res
 /// Removes the messages of these keys, whether they were published or not, and returns how many there were.
 ///
 /// # Errors
-/// Those of the database.
+/// [`sqlx::Error`] when the database fails.
 pub async fn settle(connection: &mut SqliteConnection, keys: &[String]) -> Result<u64, sqlx::Error> {
     Ok(in_transaction!(connection => {
         let mut settled = 0;
@@ -108,7 +108,7 @@ pub async fn settle(connection: &mut SqliteConnection, keys: &[String]) -> Resul
 /// Has the messages of these keys not published again before the time that stands beside each.
 ///
 /// # Errors
-/// Those of the database.
+/// [`sqlx::Error`] when the database fails.
 pub async fn defer(
     connection: &mut SqliteConnection,
     keys: &[(String, DateTime<Utc>)],
@@ -124,7 +124,7 @@ pub async fn defer(
 /// Returns how many messages should have been published by now.
 ///
 /// # Errors
-/// Those of the database.
+/// [`sqlx::Error`] when the database fails.
 pub async fn overdue(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar(OVERDUE).bind(now()).fetch_one(connection).await
 }

@@ -42,7 +42,7 @@ pub async fn run<S: ScheduleStore, P: Publish>(
 /// Cancel safe, but for the lock of the schedule, which then is free only when it ends by itself; `shutdown` gives it back.
 ///
 /// # Errors
-/// Those of [`run`].
+/// The same as [`run`].
 pub async fn run_with<S: ScheduleStore, P: Publish>(
     mut scheduler: Scheduler<S, P>,
     shutdown: impl Future<Output = ()>,

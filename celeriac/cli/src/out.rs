@@ -17,7 +17,7 @@ pub(crate) fn say(line: impl Display) -> Result<(), Failure> {
 /// Writes a text to standard output.
 ///
 /// # Errors
-/// Those of [`say`].
+/// The same as [`say`].
 pub(crate) fn write(text: &[u8]) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     out.write_all(text).and_then(|()| out.flush()).map_err(Failure::from)

@@ -16,7 +16,7 @@ impl AsyncResult {
     /// Cancel safe: it only asks.
     ///
     /// # Errors
-    /// Those of [`AsyncResult::meta`].
+    /// The same as [`AsyncResult::meta`].
     pub async fn is_ready(&self) -> Result<bool> {
         Ok(self.states().await?.iter().all(TaskState::is_ready))
     }
@@ -26,7 +26,7 @@ impl AsyncResult {
     /// Cancel safe: it only asks.
     ///
     /// # Errors
-    /// Those of [`AsyncResult::meta`].
+    /// The same as [`AsyncResult::meta`].
     pub async fn is_successful(&self) -> Result<bool> {
         Ok(self.states().await?.iter().all(|state| *state == TaskState::Success))
     }
@@ -36,7 +36,7 @@ impl AsyncResult {
     /// Cancel safe: it only asks.
     ///
     /// # Errors
-    /// Those of [`AsyncResult::meta`].
+    /// The same as [`AsyncResult::meta`].
     pub async fn is_failed(&self) -> Result<bool> {
         Ok(self.states().await?.contains(&TaskState::Failure))
     }
@@ -46,7 +46,7 @@ impl AsyncResult {
     /// Cancel safe: it only asks.
     ///
     /// # Errors
-    /// Those of [`AsyncResult::meta`].
+    /// The same as [`AsyncResult::meta`].
     pub async fn completed_count(&self) -> Result<usize> {
         Ok(self.states().await?.iter().filter(|state| **state == TaskState::Success).count())
     }

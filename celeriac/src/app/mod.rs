@@ -126,7 +126,7 @@ impl Celery {
     /// An application of that name with the settings of the environment (`CELERY_BROKER_URL`, ...).
     ///
     /// # Errors
-    /// Those of [`Celery::new`], and a variable that cannot be read.
+    /// The same as [`Celery::new`], and a variable that cannot be read.
     pub fn from_env(name: &str) -> Result<Self> {
         Self::new(name, Config::from_env()?)
     }
@@ -269,7 +269,7 @@ impl Celery {
     /// Applies signatures together: all are sent in one step, or none.
     ///
     /// # Errors
-    /// Those of [`Celery::apply`].
+    /// The same as [`Celery::apply`].
     pub async fn apply_all(
         &self,
         signatures: impl IntoIterator<Item = impl Into<Signature>>,
@@ -290,7 +290,7 @@ impl Celery {
     /// If it is cancelled, the message may have been sent all the same.
     ///
     /// # Errors
-    /// Those of [`Celery::apply`].
+    /// The same as [`Celery::apply`].
     pub async fn send_task<A, K>(&self, name: &str, args: A, kwargs: K) -> Result<AsyncResult>
     where
         A: IntoIterator<Item: Into<Value>>,

@@ -73,7 +73,7 @@ impl AsyncResult {
     /// Cancel safe: it only asks.
     ///
     /// # Errors
-    /// Those of [`AsyncResult::meta`].
+    /// The same as [`AsyncResult::meta`].
     pub async fn state(&self) -> Result<TaskState> {
         Ok(self.meta().await?.status)
     }
@@ -107,7 +107,7 @@ impl AsyncResult {
     /// Cancel safe: the result stays, and can be waited for again.
     ///
     /// # Errors
-    /// Those of [`AsyncResult::get`], and [`Error::ResultType`].
+    /// The same as [`AsyncResult::get`], and [`Error::ResultType`].
     pub async fn get_as<T: DeserializeOwned>(&self, deadline: Duration) -> Result<T> {
         let value = self.get(deadline).await?;
         from_value(value)

@@ -112,7 +112,7 @@ pub fn app(name: &str) -> Celery {
 /// Cancel safe: the worker ends, and the task with it.
 ///
 /// # Errors
-/// Those of [`TestWorker::start`] and [`TestWorker::run`].
+/// The same as [`TestWorker::start`] and [`TestWorker::run`].
 pub async fn eager<R: DeserializeOwned + Send + 'static>(
     task: impl Task,
     call: TaskSignature<R>,

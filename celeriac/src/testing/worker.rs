@@ -74,7 +74,7 @@ impl TestWorker {
     /// Cancel safe: the worker ends.
     ///
     /// # Errors
-    /// Those of [`TestWorker::start`].
+    /// The same as [`TestWorker::start`].
     pub async fn start_in_real_time(worker: Worker) -> Result<Self> {
         Self::start_as(worker, true).await
     }
@@ -160,7 +160,7 @@ impl TestWorker {
     /// Cancel safe: the result stays, and can be waited for again.
     ///
     /// # Errors
-    /// Those of [`TestWorker::run`].
+    /// The same as [`TestWorker::run`].
     pub async fn wait<T: DeserializeOwned + Send + 'static>(&self, result: &AsyncResult) -> Result<T> {
         self.drain().await?;
         self.result(result).await
@@ -210,7 +210,7 @@ impl TestWorker {
     /// If it is cancelled, the worker ends cold.
     ///
     /// # Errors
-    /// Those of [`Worker::run`].
+    /// The same as [`Worker::run`].
     pub async fn stop(self) -> Result<Stopped> {
         let running = Arc::clone(&self.running);
         running.stop.cancel();

@@ -126,7 +126,7 @@ impl Worker {
     /// The program itself calls [`WorkerOptions::enter`] before, and starts its log.
     ///
     /// # Errors
-    /// Those of [`Celery::new`].
+    /// The same as [`Celery::new`].
     pub fn from_options(name: &str, options: &WorkerOptions) -> Result<Self> {
         let mut worker = Self::new(Celery::new(name, options.config.clone())?);
         worker.hostname = Some(options.node_name.to_string());

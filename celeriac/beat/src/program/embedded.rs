@@ -26,7 +26,7 @@ use super::{BeatOptions, Source};
 /// Cancelling it ends the worker as cancelling [`Worker::run`] does, and beat with it.
 ///
 /// # Errors
-/// Those of [`Worker::run`]. A scheduler that fails is logged; the worker goes on.
+/// The same as [`Worker::run`]. A scheduler that fails is logged; the worker goes on.
 pub async fn run_worker(
     worker: Worker,
     options: &WorkerOptions,

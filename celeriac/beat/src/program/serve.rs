@@ -73,7 +73,7 @@ impl BeatOptions {
     /// Runs beat until `shutdown` is ready; SIGHUP reads the entries again.
     ///
     /// # Errors
-    /// Those of [`BeatOptions::run`].
+    /// The same as [`BeatOptions::run`].
     pub(super) async fn run_until(
         &self,
         app: Celery,

@@ -149,7 +149,7 @@ impl Link {
     /// If it is cancelled, the commands may be carried out all the same.
     ///
     /// # Errors
-    /// Those of [`Link::send`], and [`BrokerError::Refused`].
+    /// The same as [`Link::send`], and [`BrokerError::Refused`].
     pub async fn call(&self, commands: &mut Pipeline) -> Result<Vec<Value>, BrokerError> {
         let replies = self.send(commands).await?;
         let refusal =
@@ -191,7 +191,7 @@ impl Link {
     /// A new connection that hears what is published.
     ///
     /// # Errors
-    /// Those of [`Link::dedicated`].
+    /// The same as [`Link::dedicated`].
     pub(crate) async fn subscriber(&self) -> Result<(PubSubSink, PubSubStream), BrokerError> {
         let greet = |_: Address, greeting: RedisConnectionInfo, stream: Watched| async move {
             PubSub::new(&greeting, stream).await.map(PubSub::split)

@@ -85,7 +85,7 @@ impl Endpoint {
     /// `result_backend_transport_options`, `redis_client_name` and `redis_backend_credential_provider`.
     ///
     /// # Errors
-    /// Those of [`Endpoint::broker`].
+    /// The same as [`Endpoint::broker`].
     pub fn result_backend(url: &Url, config: &Config) -> Result<Self, BrokerError> {
         let options = &config.result_backend_transport_options;
         Settings {
