@@ -9,6 +9,6 @@ pub struct Outgoing {
     pub id: Uuid,
     /// Celery's object of the call: `task`, `args`, `kwargs`, `options`.
     pub signature: Value,
-    /// When it was to be published.
+    /// The time at which it was to be published.
     pub publish_at: DateTime<Utc>,
 }

@@ -29,16 +29,16 @@ pub trait Publish: Send + Sync {
     fn mark(&self) -> impl Future<Output = Result<(), PublishError>> + Send;
 }
 
-/// What a look at the broker shows.
+/// The state of the broker as a look shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BrokerState {
-    /// How many messages wait for a worker.
+    /// Number of messages that wait for a worker.
     pub waiting: u64,
-    /// Whether the mark is there. If it is gone, the broker has lost what it held.
+    /// Tells that the mark is there. Without it the broker has lost what it held.
     pub is_marked: bool,
 }
 
-/// Why messages were not published.
+/// A reason for which messages were not published.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {

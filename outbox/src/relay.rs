@@ -43,7 +43,7 @@ enum Turn {
     Full,
 }
 
-/// Why a relay could not publish.
+/// A reason for which a relay could not publish.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RelayError {

@@ -1,4 +1,4 @@
-//! How beat does: for probes, metrics and remote control.
+//! The health of beat: for probes, metrics and remote control.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -9,13 +9,13 @@ use chrono::{DateTime, Utc};
 
 use crate::store::Change;
 
-/// How many entries have metrics of their own.
+/// Most entries that have metrics of their own.
 const ENTRIES: usize = 1000;
 
 /// A tick that is later than this is overdue.
 const OVERDUE: Duration = Duration::from_secs(10);
 
-/// How beat does; cheap to clone.
+/// The health of beat; cheap to clone.
 #[derive(Clone, Default)]
 pub struct Health(Arc<Mutex<State>>);
 
@@ -82,7 +82,7 @@ impl Health {
         self.state().count(entry, |counts| counts.refused += 1);
     }
 
-    /// Whether this beat is the one that sends.
+    /// Returns whether this beat is the one that sends.
     pub fn leads(&self) -> bool {
         self.state().leads
     }
@@ -92,7 +92,7 @@ impl Health {
         self.state().ticked.map(|(ended, _)| ended.elapsed())
     }
 
-    /// Why beat does not live: its next tick is overdue.
+    /// Returns why beat does not live: its next tick is overdue.
     ///
     /// # Errors
     /// A sentence for the operator.
@@ -110,7 +110,7 @@ impl Health {
         Ok(())
     }
 
-    /// Why beat is not ready: its store cannot be reached, or its next tick is overdue.
+    /// Returns why beat is not ready: its store cannot be reached, or its next tick is overdue.
     ///
     /// # Errors
     /// A sentence for the operator.

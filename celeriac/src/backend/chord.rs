@@ -1,9 +1,9 @@
-//! What a result backend says of chords and of tasks that are waited for.
+//! Answers of a result backend about chords and about tasks that are waited for.
 
 use super::{ResultRef, TaskMeta, TaskState};
 use crate::message::Value;
 
-/// What a result backend says of a part that was returned.
+/// The answer to a part that was returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PartAnswer {
     /// Whether this part completed the chord and its sender is to go on with the body.
@@ -24,7 +24,7 @@ impl PartAnswer {
 pub(crate) struct Returned {
     pub(crate) task_id: String,
     pub(crate) state: TaskState,
-    /// What it returned, or its exception.
+    /// Its return value, or its exception.
     pub(crate) result: Value,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Reclaimed {
     pub(crate) is_gone: bool,
 }
 
-/// How waiting for some tasks ended.
+/// The outcome of waiting for some tasks.
 #[derive(Debug)]
 pub(crate) enum Awaited {
     /// All succeeded: their records, in the order in which they were asked for.

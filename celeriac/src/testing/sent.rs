@@ -34,9 +34,9 @@ pub struct SentTask {
     pub eta: Option<DateTime<Utc>>,
     /// The time after which it is not run.
     pub expires: Option<DateTime<Utc>>,
-    /// How often it was retried before.
+    /// Number of earlier retries.
     pub retries: u32,
-    /// When it was sent, by the clock of the test.
+    /// The time at which it was sent, by the clock of the test.
     pub at: DateTime<Utc>,
     /// The whole message.
     pub message: Message,
@@ -99,7 +99,7 @@ impl Sent {
     /// Returns the only one.
     ///
     /// # Panics
-    /// When there is none, or more than one; the text lists them.
+    /// Panics when there is none, or more than one; the text lists them.
     #[track_caller]
     pub fn only(&self) -> &SentTask {
         match self.0.as_slice() {
@@ -129,7 +129,7 @@ impl Deref for Sent {
 /// Returns the messages of tasks that were sent so far to the broker of that application.
 ///
 /// # Panics
-/// When the broker is not in memory.
+/// Panics when the broker is not in memory.
 #[track_caller]
 pub fn sent(app: &Celery) -> Sent {
     let accept = app.codecs().accept_all();
@@ -140,7 +140,7 @@ pub fn sent(app: &Celery) -> Sent {
 /// Returns the messages that workers gave up, the oldest first.
 ///
 /// # Panics
-/// When the broker is not in memory.
+/// Panics when the broker is not in memory.
 #[track_caller]
 pub fn dead_letters(app: &Celery) -> Vec<DeadLetter> {
     server(app).read(|state| state.dead_letters.clone())
@@ -149,7 +149,7 @@ pub fn dead_letters(app: &Celery) -> Vec<DeadLetter> {
 /// Returns what is stored of all tasks, by their ids.
 ///
 /// # Panics
-/// When the result backend is not in memory.
+/// Panics when the result backend is not in memory.
 #[track_caller]
 pub fn results(app: &Celery) -> Vec<TaskMeta> {
     let Some(backend) = app.result_backend().and_then(Backend::memory) else {

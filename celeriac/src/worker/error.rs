@@ -1,4 +1,4 @@
-//! Why a worker cannot start, or cannot go on.
+//! Reasons for which a worker cannot start, or cannot go on.
 
 /// A worker that cannot start as it was built, or that has lost a part of itself.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +27,7 @@ pub enum WorkerError {
     BadRateLimit {
         /// Name of the task.
         task: String,
-        /// What is wrong with the limit.
+        /// The fault of the limit.
         reason: String,
     },
     /// The address for probes cannot be used.
@@ -37,7 +37,7 @@ pub enum WorkerError {
     Probes {
         /// The address.
         address: String,
-        /// What the system says.
+        /// The words of the system.
         reason: String,
     },
     /// The file of `worker_state_db` cannot be used.
@@ -55,19 +55,19 @@ pub enum WorkerError {
     /// The system gives no thread.
     #[error("cannot start the worker: it gets no thread: {reason}")]
     NoThread {
-        /// What the system says.
+        /// The words of the system.
         reason: String,
     },
     /// The runtime has ended, and the worker with it.
     #[error("the worker ended with its runtime: {reason}")]
     Runtime {
-        /// How it ended.
+        /// The way in which it ended.
         reason: String,
     },
     /// A child process lost the connection to its worker.
     #[error("a child process lost its worker: {reason}")]
     LostWorker {
-        /// What the system says.
+        /// The words of the system.
         reason: String,
     },
     /// A worker for tests has an application that is not in memory.
@@ -80,13 +80,13 @@ pub enum WorkerError {
     #[cfg(feature = "testing")]
     #[error("the test worker has ended{reason}")]
     TestWorkerEnded {
-        /// How it ended, if that is known.
+        /// The way in which it ended, if that is known.
         reason: String,
     },
     /// The consumer has ended, so that no delivery can be settled any more.
     #[error("the worker's consumer has ended{reason}")]
     ConsumerEnded {
-        /// How it ended, if that is known.
+        /// The way in which it ended, if that is known.
         reason: String,
     },
 }

@@ -24,7 +24,7 @@ use crate::entry::{Entry, History, Run};
 use crate::publish::PublishError;
 use crate::schedule::Terms;
 
-/// Whether this beat sends.
+/// The part of this beat: it sends, or stands by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// It holds the lock and held it before, so the store is as it left it.
@@ -40,35 +40,35 @@ pub enum Standing {
 pub struct Found {
     /// The entry with its last run.
     pub entry: Entry,
-    /// What else is remembered of it.
+    /// Its history.
     pub history: History,
 }
 
-/// What is to be looked at now.
+/// The entries to be looked at now.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Look {
     /// Entries that may be due.
     pub entries: Vec<Found>,
-    /// When the next entry is to be looked at, if that is within the horizon.
+    /// The time at which the next entry is to be looked at, if that is within the horizon.
     pub next: Option<DateTime<Utc>>,
-    /// Whether there are more entries to be looked at now.
+    /// Tells that there are more entries to be looked at now.
     pub has_more: bool,
 }
 
-/// What is to be written of an entry that was looked at.
+/// The record to be written of an entry that was looked at.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
     /// The entry with its new last run.
     pub entry: Entry,
-    /// What else is to be remembered of it.
+    /// Its new history.
     pub history: History,
     /// The runs that are to be sent.
     pub runs: Vec<Run>,
-    /// When it is to be looked at next; `None` when it never runs again.
+    /// The time at which it is to be looked at next; `None` when it never runs again.
     pub next: Option<DateTime<Utc>>,
 }
 
-/// What became of a [`Change`].
+/// The outcome of a [`Change`].
 #[derive(Debug)]
 pub enum Settled {
     /// It is written, and its runs are sent where the store sends; else they have to be sent now.
@@ -86,9 +86,9 @@ pub enum Settled {
 pub struct Listed {
     /// The entry with its last run.
     pub entry: Entry,
-    /// What else is remembered of it.
+    /// Its history.
     pub history: History,
-    /// When it is looked at next.
+    /// The time at which it is looked at next.
     pub next: Option<DateTime<Utc>>,
 }
 
@@ -128,13 +128,13 @@ pub trait ScheduleStore: Send {
     /// Takes the lock, or keeps it: to be called at least every [`ScheduleStore::heartbeat`].
     ///
     /// # Errors
-    /// When the store cannot be reached; whether this beat leads is unknown then.
+    /// [`StoreError`] when the store cannot be reached; it is then unknown whether this beat leads.
     fn lead(&mut self, now: DateTime<Utc>) -> impl Future<Output = Result<Standing, StoreError>> + Send;
 
     /// The longest time between two calls of [`ScheduleStore::lead`].
     fn heartbeat(&self) -> Duration;
 
-    /// Whether [`ScheduleStore::settle`] sends the runs.
+    /// Returns whether [`ScheduleStore::settle`] sends the runs.
     fn sends(&self) -> bool {
         false
     }
@@ -143,7 +143,7 @@ pub trait ScheduleStore: Send {
     /// earlier configured entries that are no longer there are forgotten.
     ///
     /// # Errors
-    /// When the store cannot be read or written.
+    /// [`StoreError`] when the store cannot be read or written.
     fn open(
         &mut self,
         now: DateTime<Utc>,
@@ -154,7 +154,7 @@ pub trait ScheduleStore: Send {
     /// run; to be called at each heartbeat.
     ///
     /// # Errors
-    /// When the store cannot be read or written.
+    /// [`StoreError`] when the store cannot be read or written.
     fn check(
         &mut self,
         now: DateTime<Utc>,
@@ -164,7 +164,7 @@ pub trait ScheduleStore: Send {
     /// Computes anew when each entry is to be looked at, and takes last runs that lie in the future as runs of now.
     ///
     /// # Errors
-    /// When the store cannot be read or written.
+    /// [`StoreError`] when the store cannot be read or written.
     fn review(
         &mut self,
         now: DateTime<Utc>,
@@ -174,7 +174,7 @@ pub trait ScheduleStore: Send {
     /// The entries to be looked at now, and when the next one is within `horizon`.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// [`StoreError`] when the store cannot be read.
     fn look(
         &mut self,
         now: DateTime<Utc>,
@@ -184,7 +184,7 @@ pub trait ScheduleStore: Send {
     /// Says when entries that are not due are to be looked at again; `None` is never.
     ///
     /// # Errors
-    /// When the store cannot be written.
+    /// [`StoreError`] when the store cannot be written.
     fn reschedule(
         &mut self,
         looks: &[(&Entry, Option<DateTime<Utc>>)],
@@ -193,37 +193,37 @@ pub trait ScheduleStore: Send {
     /// Writes changes, each of them as a whole or not at all, and only while this beat leads.
     ///
     /// # Errors
-    /// When the store cannot be written; what is written is unknown then.
+    /// [`StoreError`] when the store cannot be written; it is then unknown what was.
     fn settle(&mut self, changes: &[Change])
     -> impl Future<Output = Result<Vec<Settled>, StoreError>> + Send;
 
     /// Runs that were recorded but not struck off.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// [`StoreError`] when the store cannot be read.
     fn pending(&mut self) -> impl Future<Output = Result<Vec<Run>, StoreError>> + Send;
 
     /// Strikes off a run that was sent.
     ///
     /// # Errors
-    /// When the store cannot be written.
+    /// [`StoreError`] when the store cannot be written.
     fn sent(&mut self, run: &Run) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Gives the lock back, if this beat holds it.
     ///
     /// # Errors
-    /// When the store cannot be reached; the lock then ends by itself.
+    /// [`StoreError`] when the store cannot be reached; the lock then ends by itself.
     fn release(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// All entries that the store has, whether this beat leads or not.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// [`StoreError`] when the store cannot be read.
     fn list(&mut self) -> impl Future<Output = Result<Vec<Listed>, StoreError>> + Send;
 
     /// Switches an entry on or off, whether this beat leads or not. Returns whether there is such an entry.
     ///
     /// # Errors
-    /// When the store cannot be written.
+    /// [`StoreError`] when the store cannot be written.
     fn enable(&mut self, name: &str, enabled: bool) -> impl Future<Output = Result<bool, StoreError>> + Send;
 }
