@@ -23,6 +23,8 @@ pub(crate) struct Lifetime {
     pub(crate) finish: CancellationToken,
     /// Work besides the tasks: etas, chords, commits.
     pub(crate) background: TaskTracker,
+    /// Jobs that wait for a place to run in; when the worker stops they go back to their queues with all that waits.
+    pub(crate) placing: TaskTracker,
     gives_back_all: Arc<AtomicBool>,
 }
 

@@ -52,6 +52,7 @@ impl Job {
     /// meanwhile, and drops it when it expires or is revoked meanwhile.
     pub(crate) async fn await_place(mut self: Box<Self>) -> Option<Box<Self>> {
         let runtime = self.runtime.clone();
+        let _placing = runtime.life.placing.token();
         let place = tokio::select! {
             biased;
             place = runtime.place(&self.definition) => place,

@@ -131,6 +131,9 @@ async fn hand_back_waiting(runtime: &Arc<Runtime>) {
     fail_point!("shutdown.begun");
     // What the last round trip brings belongs behind what came before it.
     let _ = timeout(LAST_FETCH, runtime.consumer.fetching_ended()).await;
+    // Jobs that waited for a place give themselves back to the slots, from where all go in their old order.
+    runtime.life.placing.close();
+    let _ = timeout(LAST_FETCH, runtime.life.placing.wait()).await;
     let mut waiting = runtime.slots.drain();
     waiting.extend(runtime.rate_limits.drain().into_iter().map(|job| *job));
     waiting.extend(runtime.schedule.drain());
