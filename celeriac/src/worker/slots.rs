@@ -109,11 +109,14 @@ impl Slots {
         self.runners.close();
     }
 
-    /// What waited when the slots were closed, and came since then.
+    /// Returns the jobs that have not begun, whether they wait for a slot or have one.
     pub(crate) fn drain(&self) -> Vec<Job> {
         let mut inner = lock(&self.inner);
         inner.drained = true;
-        std::mem::take(&mut inner.waiting).into_values().map(|job| *job).collect()
+        let ready = std::mem::take(&mut inner.ready);
+        inner.running -= ready.len();
+        let waiting = std::mem::take(&mut inner.waiting).into_values();
+        ready.into_iter().chain(waiting).map(|job| *job).collect()
     }
 
     /// Returns when nothing runs any more; to be called after [`Slots::close`].
