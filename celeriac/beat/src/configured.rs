@@ -24,20 +24,52 @@ struct Item {
 /// Takes entries one by one, so that a large schedule is never in memory twice.
 #[derive(Debug, Default)]
 pub(crate) struct Builder {
+    /// Named lists of days, which `exclude` of an entry may name.
+    #[cfg(feature = "cli")]
+    calendars: Map<String, Value>,
     items: Vec<Item>,
     wrong: Vec<EntryError>,
 }
 
 impl Builder {
+    /// Entries may name those calendars.
+    #[cfg(feature = "cli")]
+    pub(crate) fn naming(calendars: Map<String, Value>) -> Self {
+        Self { calendars, ..Self::default() }
+    }
+
+    #[cfg(feature = "cli")]
+    pub(crate) fn calendars(&self) -> &Map<String, Value> {
+        &self.calendars
+    }
+
     /// Adds the entries of a mapping as settings have it.
     #[cfg(feature = "cli")]
     pub(crate) fn extend(&mut self, entries: Map<String, Value>) {
-        for (name, value) in entries {
+        for (name, mut value) in entries {
+            self.spell_out(&mut value);
             match Entry::from_json(&name, &value) {
                 Ok(entry) => self.push(&entry),
                 Err(error) => self.wrong.push(error),
             }
         }
+    }
+
+    /// Puts the days of calendars into the place of their names.
+    #[cfg(feature = "cli")]
+    fn spell_out(&self, entry: &mut Value) {
+        if self.calendars.is_empty() {
+            return;
+        }
+        let Some(excluded) = entry.get_mut("exclude") else { return };
+        let named = |item: &Value| self.calendars.get(item.as_str()?)?.as_array().cloned();
+        // One name alone may stand without a list.
+        let items = match &*excluded {
+            Value::Array(items) => items.clone(),
+            item => named(item).unwrap_or_else(|| vec![item.clone()]),
+        };
+        let days = items.iter().flat_map(|item| named(item).unwrap_or_else(|| vec![item.clone()]));
+        *excluded = Value::Array(days.collect());
     }
 
     pub(crate) fn push(&mut self, entry: &Entry) {
@@ -56,7 +88,7 @@ impl Builder {
     /// # Errors
     /// Every entry that is not valid.
     pub(crate) fn finish(self) -> Result<Configured, EntryErrors> {
-        let Self { mut items, wrong } = self;
+        let Self { mut items, wrong, .. } = self;
         if !wrong.is_empty() {
             return Err(EntryErrors(wrong));
         }

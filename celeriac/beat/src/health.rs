@@ -92,6 +92,17 @@ impl Health {
         self.state().ticked.map(|(ended, _)| ended.elapsed())
     }
 
+    /// Returns why beat is to be taken for one that stalls: its last tick, or its start, is longer ago than that; zero has no
+    /// limit.
+    pub(crate) fn stalls(&self, limit: Duration) -> Option<String> {
+        let state = self.state();
+        let age = state.ticked.map(|(ended, _)| ended).or(state.began)?.elapsed();
+        (!limit.is_zero() && age > limit).then(|| {
+            let (age, limit) = (age.as_secs_f64(), limit.as_secs_f64());
+            format!("the scheduler has not ticked for {age:.1} s (over the limit of {limit} s)")
+        })
+    }
+
     /// Returns why beat does not live: its next tick is overdue.
     ///
     /// # Errors

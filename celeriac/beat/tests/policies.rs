@@ -5,11 +5,12 @@ mod support;
 
 use std::time::Duration;
 
-use celeriac_beat::schedule::Terms;
+use celeriac_beat::schedule::{Interval, Schedule, Terms};
 use celeriac_beat::{
     Calendar, Entry, FileStore, Listed, MissedRuns, Outcome, Overlap, Policy, ScheduleStore, Scheduler,
+    Verdict,
 };
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use compat_tests::secs;
 use serde_json::json;
 use support::{Broker, after, every, start};
@@ -69,6 +70,37 @@ async fn of_missed_runs_the_last_none_or_all_are_sent() {
         assert!(stage.tick(640.0).await.is_empty());
         assert_eq!(stage.tick(690.0).await, [after(690.0)]);
     }
+}
+
+#[test]
+fn the_runs_of_a_long_absence_are_counted_without_walking_through_them() {
+    let began = std::time::Instant::now();
+    let minutely = |text: &str| Schedule::from_json(&json!(text)).unwrap();
+    let second = Schedule::Interval(Interval { every: secs(1), relative: true });
+    for (schedule, slot, last, count) in [
+        (second, "2026-05-31T10:00:00Z", "2026-05-31T09:59:59Z", 30 * 86_400),
+        (minutely("* * * * *"), "2026-05-31T10:00:00Z", "2026-05-31T09:59:00Z", 30 * 1440),
+        (minutely("*/10 * * * *"), "2026-05-31T10:00:00Z", "2026-05-31T09:50:00Z", 30 * 144),
+    ] {
+        let mut entry = Entry::new("entry", "proj.tick", schedule);
+        entry.last_run_at = Some(start());
+        for _ in 0..20 {
+            let now = start() + TimeDelta::days(30) + TimeDelta::milliseconds(300);
+            let Verdict::Due(plan) = entry.verdict(now, &Terms::default()) else { panic!("{entry:?}") };
+            assert_eq!(plan.slots, [slot.parse::<DateTime<Utc>>().unwrap()]);
+            let missed = plan.missed.unwrap();
+            assert_eq!((missed.count, missed.last), (count - 1, last.parse().unwrap()));
+        }
+    }
+    // Where they are not evenly spaced, the last one is exact and the count nearly so.
+    let mut entry = Entry::new("entry", "proj.tick", minutely("0 9,17 * * mon-fri"));
+    entry.last_run_at = Some("2016-01-01T00:00:00Z".parse().unwrap());
+    let Verdict::Due(plan) = entry.verdict(start(), &Terms::default()) else { panic!("{entry:?}") };
+    assert_eq!(plan.slots, ["2026-05-01T09:00:00Z".parse::<DateTime<Utc>>().unwrap()]);
+    let (missed, all) = (plan.missed.unwrap().count, 2 * 2695);
+    assert!(missed.abs_diff(all) < 20, "{missed} of {all}");
+    // One by one they take minutes.
+    assert!(began.elapsed() < secs(30), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use celeriac_beat::schedule::{Crontab, Schedule, Terms};
-use celeriac_beat::{Entry, FileStore, Run, ScheduleStore, Scheduler};
+use celeriac_beat::{Entry, FileStore, Overlap, Policy, Run, ScheduleStore, Scheduler};
 use compat_tests::{RedisServer, secs};
 use redis::Commands;
 use serde_json::Value;
@@ -101,6 +101,34 @@ async fn a_long_outage_of_the_broker_leaves_one_run_for_each_entry() {
     broker.down(false);
     beat.tick(after(320.0)).await.unwrap();
     assert_eq!(broker.taken().len(), 1);
+}
+
+#[tokio::test]
+async fn a_tick_that_does_not_end_fails_both_probes_until_it_ends() {
+    let (folder, broker) = (tempfile::tempdir().unwrap(), Broker::default());
+    let entry = every(1).policy(Policy { overlap: Overlap::Skip, ..Policy::default() });
+    let scheduler = scheduler(file(&folder), &broker, &[entry]);
+    let health = scheduler.health();
+    assert_eq!((health.lives(), health.is_ready()), (Ok(()), Err("the store cannot be reached".to_owned())));
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let beat = tokio::spawn(celeriac_beat::run(scheduler, async move { drop(stopped.await) }));
+    let until = async |what: &str, is_so: &dyn Fn() -> bool| {
+        let began = std::time::Instant::now();
+        while !is_so() {
+            assert!(began.elapsed() < compat_tests::secs(40), "{what}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    until("it runs", &|| !broker.taken().is_empty()).await;
+    assert_eq!((health.lives(), health.is_ready()), (Ok(()), Ok(())));
+    broker.hangs(true);
+    until("the tick is overdue", &|| health.lives().is_err()).await;
+    let reason = health.is_ready().unwrap_err();
+    assert!(reason.contains("the next tick is overdue by 10"), "{reason}");
+    broker.hangs(false);
+    until("it lives again", &|| health.lives().is_ok() && health.is_ready().is_ok()).await;
+    drop(stop);
+    beat.await.unwrap().unwrap();
 }
 
 #[tokio::test]

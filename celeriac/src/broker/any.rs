@@ -276,6 +276,18 @@ impl Broker {
         }
     }
 
+    /// Notes which message brought a run of beat; `false` when it was another one.
+    ///
+    /// # Errors
+    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].
+    pub(crate) async fn claim_run(&self, id: &str, delivery_tag: &str) -> Result<bool, BrokerError> {
+        match &self.kind {
+            Kind::Redis(queues) => queues.claim_run(id, delivery_tag).await,
+            #[cfg(feature = "testing")]
+            Kind::Memory(broker) => Ok(broker.claim_run(id, delivery_tag)),
+        }
+    }
+
     /// Returns the guard that lets the body of a chord be sent once; `None` at a broker that keeps no such marks.
     pub(crate) fn mark_sent(&self, group_id: &str, delivery_tag: &str) -> Option<Batch> {
         match &self.kind {

@@ -362,6 +362,10 @@ settings! {
     redbeat_redis_url: Option<Url> = None;
     /// Seconds that a missed crontab run may be late and is still sent; unset sends it however late.
     beat_cron_starting_deadline: Option<Duration> = None;
+    /// Whether beat answers `celery inspect ping`, as a node of its own.
+    beat_enable_remote_control: bool = false;
+    /// Seconds since its last tick after which beat does not answer any more; 60 where it is not given, 0 is no limit.
+    beat_remote_control_max_tick_age: Option<Duration> = None;
 }
 
 "celeriac" {
@@ -462,10 +466,6 @@ settings! {
     events_gid: Option<String> = None;
     /// Permissions that new files of `celery events` do not get.
     events_umask: Option<String> = None;
-    /// Whether beat answers remote control commands.
-    beat_enable_remote_control: bool = false;
-    /// Age of beat's last tick in seconds above which it calls itself ill.
-    beat_remote_control_max_tick_age: Option<Duration> = None;
     /// Name of the transport; the scheme of `broker_url` says it.
     broker_transport: Option<String> = None;
     /// Host of the broker; use `broker_url`.

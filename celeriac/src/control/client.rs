@@ -136,18 +136,18 @@ impl Broadcast {
 /// ```
 #[derive(Clone)]
 pub struct Control {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     /// To whom, and how long answers are waited for.
     template: Broadcast,
 }
 
-struct Shared {
-    broker: Broker,
+pub(super) struct Shared {
+    pub(super) broker: Broker,
     replies: ReplyQueues,
-    exchange: String,
-    clock: LogicalClock,
-    codec: Codec,
-    accept: Accept,
+    pub(super) exchange: String,
+    pub(super) clock: LogicalClock,
+    pub(super) codec: Codec,
+    pub(super) accept: Accept,
 }
 
 impl Control {

@@ -19,6 +19,7 @@ mod mingle;
 mod panel;
 mod peers;
 mod pidbox;
+mod ping;
 mod probes;
 mod python;
 mod revocations;

@@ -7,6 +7,7 @@ use std::time::Instant;
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
+use super::beat_runs;
 use super::completion::Completion;
 use super::execute::{Ended, Limits, execute};
 use super::hooks;
@@ -101,6 +102,11 @@ impl Job {
             body: Some(&body),
         };
         let request = context.request();
+        if beat_runs::is_one(request) && Box::pin(runtime.is_second_message(request)).await {
+            completion.finish(Disposition::Ack, Vec::new(), None).await;
+            runtime.forget(serial);
+            return;
+        }
         if runtime.deduplicates(request, acknowledged)
             && Box::pin(completion.ends_as_duplicate(request)).await
         {

@@ -4,6 +4,7 @@ mod assembly;
 mod autoscale;
 #[cfg(feature = "cli")]
 mod banner;
+mod beat_runs;
 mod builder;
 mod builtins;
 mod chords;

@@ -1,5 +1,6 @@
 //! The worker with real Python Celery as its client, against what Celery's own worker was seen to do.
 
+mod beat_runs;
 mod calls;
 mod dropped;
 mod errbacks;

@@ -10,7 +10,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Reads the command line over the program's settings and starts the log.
 pub fn start(base: Config) -> WorkerOptions {
-    let options = WorkerOptions::parse_over(base);
+    begin(WorkerOptions::parse_over(base))
+}
+
+/// As [`start`], for a worker that takes `-B`.
+pub fn start_with_beat(base: Config) -> WorkerOptions {
+    begin(WorkerOptions::parse_with_beat(base))
+}
+
+fn begin(options: WorkerOptions) -> WorkerOptions {
     if let Err(error) = options.enter() {
         eprintln!("error: {error}");
         std::process::exit(error.exit_code());

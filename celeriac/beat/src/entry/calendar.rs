@@ -22,7 +22,9 @@ enum Days {
 
 /// A day that is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no day such as 2026-12-25, 12-25 (each year), 2026-12-24/2027-01-02 or sat")]
+#[error(
+    "{0:?} is no day such as 2026-12-25, 12-25 (each year), 2026-12-24/2027-01-02 or sat, and no calendar"
+)]
 pub struct CalendarError(pub String);
 
 impl Calendar {

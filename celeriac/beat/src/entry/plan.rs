@@ -6,8 +6,8 @@ use sha2::{Digest, Sha256};
 use super::{Calendar, Entry, MissedRuns};
 use crate::schedule::{Schedule, Terms, delta};
 
-/// How many missed runs are counted at most.
-const COUNTED: u64 = 100_000;
+/// How many missed runs are counted one by one; further ones by their mean distance.
+const COUNTED: usize = 1000;
 
 /// How many days or times in a row a calendar may exclude.
 const EXCLUDED: usize = 20_000;
@@ -114,7 +114,7 @@ impl Entry {
             MissedRuns::Skip | MissedRuns::Last => 1,
         };
         let mut slots = Vec::new();
-        let (mut count, mut slot) = (0, first);
+        let (mut count, mut slot, mut dropped) = (0, first, None);
         if let (Schedule::Interval(interval), false) = (&self.schedule, self.policy.shapes_times())
             && !interval.relative
         {
@@ -122,23 +122,30 @@ impl Entry {
             let passed = (now - first).num_microseconds().unwrap_or(0) / every - (wanted as i64 - 1);
             count = u64::try_from(passed).unwrap_or(0);
             slot = first + TimeDelta::microseconds(every.saturating_mul(passed.max(0)));
+            dropped = (slot > first).then(|| slot - delta(interval.every));
         }
+        let mut stretch = (slot, count);
         loop {
             count += 1;
             slots.push(slot);
             if slots.len() > wanted {
-                slots.remove(0);
+                dropped = Some(slots.remove(0));
             }
-            match self.next(slot, terms) {
-                Some(next) if next <= now && count < COUNTED => slot = next,
-                Some(next) if next <= now => {
-                    // Too many to count one by one.
-                    slots = vec![next];
-                    break;
-                }
-                _ => break,
+            let Some(next) = self.next(slot, terms).filter(|next| *next <= now) else { break };
+            let counted = count - stretch.1;
+            if counted < COUNTED.max(wanted) as u64 {
+                slot = next;
+                continue;
             }
+            let mean = (slot - stretch.0) / i32::try_from(counted - 1).unwrap_or(i32::MAX).max(1);
+            slot = self.leap(next, mean, wanted, now, terms).unwrap_or(next);
+            count += u64::try_from(
+                (slot - next).num_microseconds().unwrap_or(0) / mean.num_microseconds().unwrap_or(1).max(1),
+            )
+            .unwrap_or(0);
+            stretch = (slot, count);
         }
+        let known: Vec<DateTime<Utc>> = dropped.into_iter().chain(slots.iter().copied()).collect();
         let window = self.window(terms);
         let punctual = |slot: &DateTime<Utc>| now - *slot <= PUNCTUAL;
         slots.retain(|slot| window.is_none_or(|window| now - *slot <= window));
@@ -149,11 +156,8 @@ impl Entry {
             slots.truncate(usize::try_from(runs.saturating_sub(self.total_run_count)).unwrap_or(usize::MAX));
         }
         let missed = count - slots.len() as u64;
-        let before = slots.first().copied();
-        let last = match before {
-            Some(sent) => self.before(first, sent, terms),
-            None => slot,
-        };
+        let is_missed = |slot: &&DateTime<Utc>| slots.first().is_none_or(|sent| *slot < sent);
+        let last = known.iter().rev().find(is_missed).copied().unwrap_or(first);
         Plan {
             missed: (missed > 0).then_some(Missed { count: missed, first, last }),
             slots,
@@ -161,15 +165,24 @@ impl Entry {
         }
     }
 
-    /// The latest time of a run before that one, for a report.
-    fn before(&self, first: DateTime<Utc>, slot: DateTime<Utc>, terms: &Terms) -> DateTime<Utc> {
-        if let Schedule::Interval(interval) = &self.schedule
-            && !interval.relative
-        {
-            return (slot - delta(interval.every)).max(first);
+    /// A later run from which few enough are left until now; nothing where there is none.
+    fn leap(
+        &self,
+        from: DateTime<Utc>,
+        mean: TimeDelta,
+        wanted: usize,
+        now: DateTime<Utc>,
+        terms: &Terms,
+    ) -> Option<DateTime<Utc>> {
+        let mut back = mean.max(TimeDelta::microseconds(1)) * i32::try_from(wanted + 10).unwrap_or(i32::MAX);
+        while now - back > from {
+            let slot = self.next(now - back, terms)?;
+            if slot <= now {
+                return Some(slot).filter(|slot| *slot > from);
+            }
+            back = back * 2;
         }
-        let slots = std::iter::successors(Some(first), |last| self.next(*last, terms));
-        slots.take(1000).take_while(|time| *time < slot).last().unwrap_or(first)
+        None
     }
 
     /// How late a run may be.

@@ -37,8 +37,8 @@ pub async fn run_worker(
     };
     let beat =
         BeatOptions { schedule: embedded.schedule, scheduler: embedded.scheduler, ..BeatOptions::default() };
-    // The worker's own probes take the address.
-    let beat = BeatOptions { probe_address: Some(String::new()), ..beat };
+    // The worker's own probes take the address, and it answers pings itself.
+    let beat = BeatOptions { probe_address: Some(String::new()), no_enable_remote_control: true, ..beat };
     let app = celeriac::Celery::new("beat", options.config.clone())?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let scheduler = tokio::spawn(async move {

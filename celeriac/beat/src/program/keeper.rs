@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use celeriac::Celery;
+use celeriac::config::NodeName;
 
 use super::{BeatError, BeatOptions};
 use crate::schedule::Terms;
@@ -92,12 +93,15 @@ pub(super) fn terms(app: &Celery) -> Terms {
     }
 }
 
-/// The node name: Celery's `celerybeat@host`, with the process id since several beats may share a host.
-pub(super) fn node(options: &BeatOptions) -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = host.trim();
-    match &options.hostname {
-        Some(name) => name.replace("%h", host),
-        None => format!("celerybeat@{host} (process {})", std::process::id()),
-    }
+/// The node name, as `beat_nodename` in `celery/beat.py` makes it, celery 5.7: a host alone gains the name `celerybeat`.
+pub(super) fn node_name(options: &BeatOptions) -> String {
+    let name = options.hostname.as_deref().unwrap_or("%h");
+    let name = if name.contains('@') { name.to_owned() } else { format!("celerybeat@{name}") };
+    NodeName::expand(Some(&name)).to_string()
+}
+
+/// How other beats see this one: with the process id, since several may share a host.
+fn node(options: &BeatOptions) -> String {
+    let name = node_name(options);
+    if options.hostname.is_some() { name } else { format!("{name} (process {})", std::process::id()) }
 }

@@ -6,6 +6,7 @@ mod error;
 mod keeper;
 mod pidfile;
 mod probes;
+mod remote;
 mod serve;
 mod source;
 mod table;
@@ -65,9 +66,15 @@ pub struct BeatOptions {
     /// Permissions that new files do not get: 022
     #[arg(long, value_name = "MASK")]
     pub umask: Option<String>,
-    /// Name under which other beats see this one; %h is the host
+    /// Node name, for remote control and other beats; %h is the host [default: celerybeat@%h]
     #[arg(short = 'n', long, value_name = "NAME")]
     pub hostname: Option<String>,
+    /// Answer `celery inspect ping`; also beat_enable_remote_control
+    #[arg(long, overrides_with = "no_enable_remote_control")]
+    pub enable_remote_control: bool,
+    /// Do not answer it, whatever the setting says
+    #[arg(long, overrides_with = "enable_remote_control")]
+    pub no_enable_remote_control: bool,
     /// Address of /livez, /readyz and /metrics; also CELERY_CELERIAC_PROBE_ADDRESS
     #[arg(long, value_name = "HOST:PORT")]
     pub probe_address: Option<String>,

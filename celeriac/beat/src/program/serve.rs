@@ -96,8 +96,9 @@ impl BeatOptions {
         let outcome = with_store!(keeper, store => {
             let scheduler = Scheduler::of(store, app.clone(), configured, terms(&app)).max_interval(max_interval);
             let probes = self.probes(&app, scheduler.health()).await?;
+            let pings = self.answer_pings(&app, scheduler.health());
             let outcome = run_with(scheduler, shutdown, reloads).await;
-            probes.into_iter().for_each(|probes| probes.abort());
+            probes.into_iter().chain(pings).for_each(|beside| beside.abort());
             outcome
         });
         watch.abort();

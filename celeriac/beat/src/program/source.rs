@@ -68,7 +68,7 @@ impl Source {
     /// # Errors
     /// When a file cannot be read, and every entry that is not valid.
     pub fn read(&self) -> Result<Configured, BeatError> {
-        let mut builder = Builder::default();
+        let mut builder = Builder::naming(self.calendars()?);
         self.entries.iter().for_each(|entry| builder.push(entry));
         if let Some(text) = self.built_in {
             builder.extend(entries_of(text, Path::new("built-in.toml"))?);
@@ -86,6 +86,17 @@ impl Source {
             None => builder.extend(self.settings.clone()),
         }
         Ok(builder.finish()?)
+    }
+
+    /// The calendars of all files, which entries of any file may name.
+    fn calendars(&self) -> Result<Map<String, Value>, BeatError> {
+        let mut calendars = Map::new();
+        for path in &self.paths {
+            for file in files_of(path)? {
+                calendars.extend(calendars_of(&text_of(&file)?, &file)?);
+            }
+        }
+        Ok(calendars)
     }
 
     /// Reads the entries again whenever a file has changed or somebody asks, and sends them on. While they cannot be read,
@@ -144,8 +155,7 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>, BeatError> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
-    let wrong =
-        |reason: std::io::Error| BeatError::Source { path: path.to_owned(), reason: reason.to_string() };
+    let wrong = |reason: std::io::Error| wrong(path, reason);
     let mut files: Vec<PathBuf> = Vec::new();
     for item in fs::read_dir(path).map_err(wrong)? {
         let file = item.map_err(wrong)?.path();
@@ -160,11 +170,16 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>, BeatError> {
     Ok(files)
 }
 
+fn text_of(path: &Path) -> Result<String, BeatError> {
+    fs::read_to_string(path).map_err(|error| wrong(path, error))
+}
+
 fn read_file(path: &Path, builder: &mut Builder) -> Result<(), BeatError> {
-    let text = fs::read_to_string(path)
-        .map_err(|error| BeatError::Source { path: path.to_owned(), reason: error.to_string() })?;
+    let text = text_of(path)?;
     if text.len() > PART && path.extension().is_some_and(|extension| extension == "toml") {
-        let parts: Option<Vec<Configured>> = parts_of(&text).map(|part| read_part(part, path)).collect();
+        let calendars = builder.calendars();
+        let parts: Option<Vec<Configured>> =
+            parts_of(&text).map(|part| read_part(part, path, calendars)).collect();
         if let Some(parts) = parts {
             parts.into_iter().for_each(|part| builder.append(part));
             return Ok(());
@@ -175,8 +190,8 @@ fn read_file(path: &Path, builder: &mut Builder) -> Result<(), BeatError> {
 }
 
 /// The entries of a part of a file; nothing where it is none by itself, because it was cut within a text or an entry.
-fn read_part(text: &str, path: &Path) -> Option<Configured> {
-    let mut builder = Builder::default();
+fn read_part(text: &str, path: &Path, calendars: &Map<String, Value>) -> Option<Configured> {
+    let mut builder = Builder::naming(calendars.clone());
     builder.extend(entries_of(text, path).ok()?);
     builder.finish().ok()
 }
@@ -199,18 +214,50 @@ fn parts_of(text: &str) -> impl Iterator<Item = &str> {
 
 /// The table `beat_schedule` of a text; all of it where there is no such table.
 fn entries_of(text: &str, path: &Path) -> Result<Map<String, Value>, BeatError> {
-    let wrong = |reason: String| BeatError::Source { path: path.to_owned(), reason };
-    let value: Value = if path.extension().is_some_and(|extension| extension == "json") {
-        serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?
-    } else {
-        toml::from_str(text).map_err(|error| wrong(error.to_string()))?
-    };
-    let Value::Object(mut whole) = value else {
-        return Err(wrong("a mapping of entries is expected".to_owned()));
-    };
-    match whole.shift_remove("beat_schedule") {
+    let mut whole = mapping_of(text, path)?;
+    let entries = whole.shift_remove("beat_schedule");
+    if entries.is_some() || whole.get("calendars").is_some_and(is_calendars) {
+        whole.shift_remove("calendars");
+    }
+    match entries {
         None => Ok(whole),
         Some(Value::Object(entries)) => Ok(entries),
-        Some(_) => Err(wrong("beat_schedule is not a mapping of entries".to_owned())),
+        Some(_) => Err(wrong(path, "beat_schedule is not a mapping of entries")),
     }
+}
+
+/// The table `calendars` of a text: names, each with its days.
+fn calendars_of(text: &str, path: &Path) -> Result<Map<String, Value>, BeatError> {
+    let mut calendars = Map::new();
+    let is_json = path.extension().is_some_and(|extension| extension == "json");
+    let parts: Vec<&str> = if is_json || text.len() <= PART { vec![text] } else { parts_of(text).collect() };
+    for part in parts.into_iter().filter(|part| part.contains("calendars")) {
+        // A part that cannot be read by itself has none; the whole is read after this.
+        let Ok(mut whole) = mapping_of(part, path) else { continue };
+        if let Some(Value::Object(found)) = whole.shift_remove("calendars").filter(is_calendars) {
+            calendars.extend(found);
+        }
+    }
+    Ok(calendars)
+}
+
+/// Whether a value is a table of calendars, rather than an entry of that name.
+fn is_calendars(value: &Value) -> bool {
+    value.as_object().is_some_and(|calendars| calendars.values().all(Value::is_array))
+}
+
+fn mapping_of(text: &str, path: &Path) -> Result<Map<String, Value>, BeatError> {
+    let value: Value = if path.extension().is_some_and(|extension| extension == "json") {
+        serde_json::from_str(text).map_err(|error| wrong(path, error))?
+    } else {
+        toml::from_str(text).map_err(|error| wrong(path, error))?
+    };
+    match value {
+        Value::Object(whole) => Ok(whole),
+        _ => Err(wrong(path, "a mapping of entries is expected")),
+    }
+}
+
+fn wrong(path: &Path, reason: impl ToString) -> BeatError {
+    BeatError::Source { path: path.to_owned(), reason: reason.to_string() }
 }

@@ -74,8 +74,10 @@ impl<S: ScheduleStore, P: Publish> Scheduler<S, P> {
     pub(super) async fn send_unsent(&mut self, now: DateTime<Utc>) -> Result<(), StoreError> {
         let mut hopeless = Vec::new();
         let mut rest = Vec::new();
+        let mut is_silent = false;
         for mut unsent in std::mem::take(&mut self.unsent) {
-            if unsent.retry_at > now {
+            // Where the broker does not answer, one run has waited for it, and the others are tried at the next tick.
+            if unsent.retry_at > now || is_silent {
                 rest.push(unsent);
                 continue;
             }
@@ -91,7 +93,10 @@ impl<S: ScheduleStore, P: Publish> Scheduler<S, P> {
                     continue;
                 }
                 Ok(Err(failure)) => failure.to_string(),
-                Err(_) => format!("no answer within {} s", PUBLISH_TIMEOUT.as_secs()),
+                Err(_) => {
+                    is_silent = true;
+                    format!("no answer within {} s", PUBLISH_TIMEOUT.as_secs())
+                }
             };
             self.put_off(&mut unsent, &failure, now);
             rest.push(unsent);

@@ -21,6 +21,7 @@ pub(crate) struct Broker(Arc<Mutex<State>>);
 struct State {
     is_down: bool,
     refuses: bool,
+    hangs: bool,
     taken: Vec<Run>,
     outcomes: HashMap<Uuid, Outcome>,
 }
@@ -39,6 +40,9 @@ impl Publish for Broker {
     }
 
     async fn outcome(&self, run: &Uuid) -> Outcome {
+        while self.0.lock().unwrap().hangs {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         self.0.lock().unwrap().outcomes.get(run).copied().unwrap_or(Outcome::Unknown)
     }
 }
@@ -46,6 +50,11 @@ impl Publish for Broker {
 impl Broker {
     pub(crate) fn down(&self, is_down: bool) {
         self.0.lock().unwrap().is_down = is_down;
+    }
+
+    /// Says nothing of how runs end, for as long as that.
+    pub(crate) fn hangs(&self, hangs: bool) {
+        self.0.lock().unwrap().hangs = hangs;
     }
 
     pub(crate) fn refuses(&self, refuses: bool) {

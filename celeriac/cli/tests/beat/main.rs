@@ -5,4 +5,6 @@ mod django;
 mod faults;
 mod program;
 mod redbeat;
+mod remote;
+mod sentinel;
 mod stage;

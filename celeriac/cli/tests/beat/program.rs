@@ -118,6 +118,77 @@ fn a_file_keeps_the_schedule_where_it_is_asked_for() {
 }
 
 #[test]
+fn it_goes_on_in_the_background_under_its_pid_file() {
+    let stage = Stage::new();
+    let entries = stage.write("schedule.toml", TICK);
+    let path = |name: &str| stage.folder.path().join(name);
+    let (pidfile, log) = (path("beat.pid"), path("beat.log"));
+    let arguments = ["--entries", text(&entries), "--pidfile", text(&pidfile), "-f", text(&log)];
+    // One of a process that is gone is replaced.
+    std::fs::write(&pidfile, "999999999\n").unwrap();
+    let started = compat_tests::run(&stage.command(&[&arguments[..], &["--detach"]].concat()), secs(30));
+    started.success();
+    let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap_or_default();
+    eventually("it sends", secs(20), || read(&log).contains("Sending due task tick"));
+    let pid: i32 = read(&pidfile).trim().parse().unwrap();
+    let second = compat_tests::run(&stage.command(&arguments), secs(20));
+    assert!(second.failure().contains(&format!("belongs to process {pid}, which runs")));
+    compat_tests::run(std::process::Command::new("kill").arg(pid.to_string()), secs(5)).success();
+    eventually("it ends and takes its pid file away", secs(20), || !pidfile.exists());
+    assert!(read(&log).contains("SIGTERM: beat ends"), "{}", read(&log));
+    eventually("the lock is free", secs(10), || {
+        !stage.server.connection().exists::<_, bool>("redbeat::lock").unwrap()
+    });
+}
+
+#[test]
+fn entries_of_any_file_may_name_a_calendar() {
+    let stage = Stage::new();
+    let folder = stage.folder.path().join("schedule");
+    std::fs::create_dir(&folder).unwrap();
+    let holidays = "holidays = ['12-24', '12-25', '12-26', '01-01']";
+    let calendars = format!("[calendars]\n{holidays}\nmaintenance = ['2026-12-29']\n");
+    std::fs::write(folder.join("calendars.toml"), &calendars).unwrap();
+    let entry = "[beat_schedule.report]\ntask = 'proj.report'\nschedule = '0 7 * * *'\n";
+    let entry = format!("{entry}exclude = ['holidays', 'maintenance', 'sun']\n");
+    std::fs::write(folder.join("entries.toml"), &entry).unwrap();
+    let state = stage.folder.path().join("state.json");
+    let with = |command: &[&'static str]| {
+        let options = ["--entries", text(&folder), "-s", text(&state)];
+        compat_tests::run(&stage.command(&[&options[..], command].concat()), secs(20))
+    };
+    let preview = with(&["preview", "report", "-c", "5", "--from", "2026-12-23T12:00:00Z"]).success();
+    let days: Vec<&str> = preview.lines().map(|line| &line[..10]).collect();
+    assert_eq!(days, ["2026-12-28", "2026-12-30", "2026-12-31", "2027-01-02", "2027-01-04"]);
+    // A name that no calendar has is no day either.
+    std::fs::write(folder.join("calendars.toml"), calendars.replace("maintenance", "other")).unwrap();
+    let wrong = with(&["list"]).failure();
+    assert!(wrong.contains("entry \"report\": exclude: \"maintenance\" is no day"), "{wrong}");
+}
+
+#[test]
+fn a_worker_runs_beat_with_b() {
+    let stage = Stage::new();
+    let schedule = r#"{"tick": {"task": "vec.add", "schedule": 1, "args": [1, 2]}}"#;
+    let worker = |name: &str| {
+        let mut command = std::process::Command::new(compat_tests::binary("vectors-worker"));
+        command.args(["-B", "-c", "1", "-l", "INFO", "-n", name]).current_dir(stage.folder.path());
+        command.env("CELERY_BROKER_URL", stage.server.url()).env("CELERY_BEAT_SCHEDULE", schedule);
+        Process::spawn("vectors-worker -B", &command)
+    };
+    let mut one = worker("one@host");
+    one.wait_for_line("Sending due task tick \\(vec.add\\)", secs(30));
+    one.wait_for_line("Task vec.add.* succeeded", secs(20));
+    // Any number of workers may have one: one of them sends, and another takes over.
+    let mut two = worker("two@host");
+    two.wait_for_line("standing by", secs(30));
+    assert!(one.terminate(secs(20)).success());
+    two.wait_for_line("Sending due task tick", secs(20));
+    assert!(two.terminate(secs(20)).success());
+    assert!(!stage.server.connection().exists::<_, bool>("redbeat::lock").unwrap(), "the lock is given back");
+}
+
+#[test]
 fn probes_and_metrics_tell_how_beat_does() {
     let mut stage = Stage::new();
     let file = stage.write("schedule.toml", TICK);

@@ -90,6 +90,14 @@ impl MemoryBroker {
         Write::doing(move |state| drop(state.starts.remove(&delivery_tag)))
     }
 
+    /// Notes which message brought a run of beat; `false` when it was another one.
+    pub(crate) fn claim_run(&self, id: &str, delivery_tag: &str) -> bool {
+        self.server.change(|state| {
+            let tag = state.runs.entry(id.to_owned()).or_insert_with(|| delivery_tag.to_owned());
+            tag == delivery_tag
+        })
+    }
+
     /// Returns the guard that marks a chord's body as sent, if nobody did; `None` with the limits of AMQP.
     pub(crate) fn mark_sent(&self, group_id: &str, delivery_tag: &str) -> Option<Write> {
         let mark = format!("{group_id} {delivery_tag}");

@@ -84,6 +84,8 @@ pub(crate) struct State {
     pub(crate) starts: HashMap<String, Vec<Start>>,
     /// The chords of which the body was sent.
     pub(crate) marks: HashSet<String>,
+    /// The messages that brought runs of beat, by their task ids.
+    pub(crate) runs: HashMap<String, String>,
     pub(crate) revoked: Revoked,
     pub(crate) revoked_stamps: Revoked,
     /// What a result backend keeps here, once there is one.
@@ -103,6 +105,7 @@ impl State {
             dead_letters: Vec::new(),
             starts: HashMap::new(),
             marks: HashSet::new(),
+            runs: HashMap::new(),
             revoked: Revoked::default(),
             revoked_stamps: Revoked::default(),
             results: None,

@@ -219,6 +219,11 @@ impl Keys {
         format!("{}celeriac.deliveries.{delivery_tag}", self.options.global_keyprefix)
     }
 
+    /// The message that brought a run of beat.
+    pub(crate) fn run(&self, id: &str) -> String {
+        format!("{}celeriac.beat.run.{id}", self.options.global_keyprefix)
+    }
+
     /// The mark of a chord's body that was sent, by the message that completed the chord.
     pub(crate) fn sent(&self, group_id: &str, delivery_tag: &str) -> String {
         format!("{}celeriac.sent.{group_id}.{delivery_tag}", self.options.global_keyprefix)

@@ -1,4 +1,5 @@
-//! What a worker keeps at the broker besides messages: starts of messages that came back, and bodies of chords sent.
+//! What a worker keeps at the broker besides messages: starts of messages that came back, runs of beat, and bodies of
+//! chords sent.
 
 use redis::{Cmd, Pipeline, cmd};
 
@@ -9,6 +10,8 @@ use crate::message::{Message, envelope};
 
 /// How long the starts of a message are remembered, in seconds: a week.
 const STARTS_SECONDS: u64 = 7 * 86_400;
+/// How long it is remembered which message brought a run of beat, in seconds: a day.
+const RUN_SECONDS: u64 = 86_400;
 /// How long it is remembered that the body of a chord was sent, in seconds.
 const SENT_SECONDS: u64 = 3600;
 
@@ -40,6 +43,22 @@ impl Queues {
         let mut forget = cmd("DEL");
         forget.arg(self.keys().deliveries(delivery_tag));
         forget
+    }
+
+    /// Notes which message brought a run of beat; `false` when it was another one.
+    ///
+    /// # Errors
+    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].
+    pub(crate) async fn claim_run(&self, id: &str, delivery_tag: &str) -> Result<bool, BrokerError> {
+        let key = self.keys().run(id);
+        let mut claim = Pipeline::new();
+        claim.cmd("SET").arg(&key).arg(delivery_tag).arg("NX").arg("EX").arg(RUN_SECONDS).ignore();
+        claim.cmd("GET").arg(&key);
+        let replies = self.link().call(&mut claim).await?;
+        Ok(match replies.last() {
+            Some(redis::Value::BulkString(tag)) => tag == delivery_tag.as_bytes(),
+            _ => true,
+        })
     }
 
     /// Returns the command that marks the body of a chord as sent; its reply is nothing if it is marked already.

@@ -7,7 +7,8 @@ use celeriac::config::Config;
 use celeriac::message::Map;
 use celeriac::prelude::*;
 use celeriac::value;
-use compat_workers::start;
+use celeriac_beat::Source;
+use compat_workers::start_with_beat;
 
 #[celeriac::task(name = "vec.add")]
 async fn add(x: i64, y: i64) -> i64 {
@@ -154,7 +155,8 @@ async fn noresult() -> &'static str {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let worker = Worker::from_options("vectors", &start(Config::default()))?
+    let options = start_with_beat(Config::default());
+    let worker = Worker::from_options("vectors", &options)?
         .task(add)
         .task(mul)
         .task(noop)
@@ -179,5 +181,6 @@ async fn main() -> anyhow::Result<()> {
         .task(spawn)
         .task(replace)
         .task(noresult);
-    std::process::exit(worker.run().await?.exit_code());
+    let entries = Source::settings(&options.config, None);
+    std::process::exit(celeriac_beat::run_worker(worker, &options, entries).await?.exit_code());
 }
