@@ -4,12 +4,27 @@
 mod support;
 
 use celeriac_beat::schedule::{Schedule, Terms};
-use celeriac_beat::{Entry, FileStore, ScheduleStore, Scheduler};
+use celeriac_beat::{Configured, Entry, FileStore, RedisOptions, ScheduleStore, Scheduler, Standing};
 use chrono::{DateTime, TimeDelta, Utc};
 use compat_tests::{RedisServer, secs};
 use redis::Commands;
 use serde_json::json;
-use support::{Broker, after, every, redis_store, start};
+use support::{Broker, after, every, redis_store, redis_store_with, start};
+
+#[tokio::test]
+async fn a_beat_that_opens_a_large_schedule_keeps_its_lock_meanwhile() {
+    let server = RedisServer::start();
+    let options = RedisOptions { lock_timeout: secs(1), ..RedisOptions::default() };
+    let mut store = redis_store_with(&server, options.clone());
+    let entries = (0..20_000).map(|number| Entry { name: format!("e{number}"), ..every(3600) });
+    store.configure(std::sync::Arc::new(Configured::new(entries)));
+    assert_eq!(store.lead(start()).await.unwrap(), Standing::Elected);
+    let began = std::time::Instant::now();
+    while began.elapsed() <= options.lock_timeout * 2 {
+        store.open(start(), &Terms::default()).await.unwrap();
+    }
+    assert_eq!(store.lead(start()).await.unwrap(), Standing::Leader);
+}
 
 #[tokio::test]
 async fn entries_that_vanish_while_it_leads_are_written_anew_and_run() {

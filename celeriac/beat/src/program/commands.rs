@@ -171,6 +171,12 @@ fn zone(listed: &Listed, app: &Celery) -> Timezone {
     listed.entry.timezone.unwrap_or_else(|| terms(app).timezone)
 }
 
+/// When an entry last ran: one that never did remembers when it was made.
+fn last_run(listed: &Listed) -> Option<DateTime<Utc>> {
+    let has_run = listed.entry.total_run_count > 0 || !listed.history.runs.is_empty();
+    listed.entry.last_run_at.filter(|_| has_run)
+}
+
 fn list(entries: &[Listed], as_json: bool, app: &Celery, out: &mut impl Write) -> Result<(), BeatError> {
     if as_json {
         let all: Vec<Value> = entries.iter().map(Listed::to_json).collect();
@@ -187,7 +193,7 @@ fn list(entries: &[Listed], as_json: bool, app: &Celery, out: &mut impl Write) -
             if entry.enabled { "yes" } else { "no" }.to_owned(),
             describe(&entry.schedule),
             next.map_or("-".to_owned(), |next| moment(*next, zone(listed, app))),
-            entry.last_run_at.map_or("never".to_owned(), |last| ago(now - last)),
+            last_run(listed).map_or("never".to_owned(), |last| ago(now - last)),
             entry.total_run_count.to_string(),
             history.missed.to_string(),
             history.late.to_string(),
@@ -218,7 +224,7 @@ fn show(listed: &Listed, as_json: bool, app: &Celery, out: &mut impl Write) -> R
         line("policy", policy.to_string())?;
     }
     line("next", or_never(next.filter(|_| entry.enabled)))?;
-    line("last", or_never(entry.last_run_at))?;
+    line("last", or_never(last_run(listed)))?;
     line("runs", entry.total_run_count.to_string())?;
     line("missed", history.missed.to_string())?;
     line("late", history.late.to_string())?;
@@ -229,10 +235,10 @@ fn show(listed: &Listed, as_json: bool, app: &Celery, out: &mut impl Write) -> R
     }
     for run in &history.runs {
         let sent = DateTime::from_timestamp_millis(run.sent).unwrap_or_default();
-        let outcome = run.outcome.map_or("", shown);
+        let outcome = run.outcome.map_or_else(String::new, |outcome| format!(" {}", shown(outcome)));
         writeln!(
             out,
-            "  {} {} {:.3} s late {outcome}",
+            "  {} {} {:.3} s late{outcome}",
             moment(sent, zone),
             run.id,
             (run.sent - run.slot) as f64 / 1e3

@@ -47,6 +47,10 @@ impl<S: ScheduleStore, P: Publish> Scheduler<S, P> {
                 looks.push((found.entry, Some(now + DISABLED_LOOK)));
                 continue;
             }
+            // To ask how runs have ended may take its time.
+            if !self.keeps_leading(now).await? {
+                return Ok(None);
+            }
             match self.judge(found, now).await? {
                 Judged::Look(entry, next) => looks.push((*entry, next)),
                 Judged::Due(one) => due.push(*one),

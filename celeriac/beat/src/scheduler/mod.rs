@@ -160,8 +160,7 @@ impl<S: ScheduleStore, P: Publish> Scheduler<S, P> {
 
     /// Takes or keeps the lock; who begins to lead takes over the store. Returns the time to wait where another beat leads.
     async fn lead(&mut self, now: DateTime<Utc>) -> Result<Option<Duration>, StoreError> {
-        let is_fresh = self.kept_at.is_some_and(|kept| kept.elapsed() < self.store.heartbeat());
-        if self.leads == Some(true) && is_fresh && !self.is_reconfigured {
+        if self.leads == Some(true) && self.is_fresh() && !self.is_reconfigured {
             return Ok(None);
         }
         let before = self.leads.take();
@@ -185,6 +184,24 @@ impl<S: ScheduleStore, P: Publish> Scheduler<S, P> {
         }
         self.leads = Some(true);
         Ok(None)
+    }
+
+    /// Keeps the lock within a tick that takes long; whether this beat still leads.
+    async fn keeps_leading(&mut self, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        if self.is_fresh() {
+            return Ok(true);
+        }
+        // One that has lost the lock and got it again opens the store in the next tick.
+        if self.store.lead(now).await? == Standing::Leader {
+            self.kept_at = Some(Instant::now());
+            return Ok(true);
+        }
+        self.leads = None;
+        Ok(false)
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.kept_at.is_some_and(|kept| kept.elapsed() < self.store.heartbeat())
     }
 
     /// Looks at all entries anew when the clock was put back: their times would else be as far away as it was put back.

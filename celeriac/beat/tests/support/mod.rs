@@ -75,9 +75,13 @@ impl Broker {
 }
 
 pub(crate) fn redis_store(server: &RedisServer) -> RedisStore {
+    redis_store_with(server, RedisOptions::default())
+}
+
+pub(crate) fn redis_store_with(server: &RedisServer, options: RedisOptions) -> RedisStore {
     let config = Config::default();
     let endpoint = Endpoint::broker(&Url::new(server.url()), &config).unwrap();
-    RedisStore::new(Link::new(endpoint, Timing::broker(&config)), RedisOptions::default())
+    RedisStore::new(Link::new(endpoint, Timing::broker(&config)), options)
 }
 
 pub(crate) fn every(seconds: u64) -> Entry {

@@ -118,6 +118,23 @@ fn a_file_keeps_the_schedule_where_it_is_asked_for() {
 }
 
 #[test]
+fn the_settings_of_celerys_scheduler_choose_the_file() {
+    let stage = Stage::new();
+    let entries = stage.write("schedule.toml", TICK);
+    let mut command = stage.command(&["--entries", text(&entries)]);
+    command.env("CELERY_BEAT_SCHEDULER", "celery.beat:PersistentScheduler");
+    command.env("CELERY_BEAT_SCHEDULE_FILENAME", "my-schedule").env("CELERY_BEAT_SYNC_EVERY", "3");
+    let mut beat = Process::spawn("celeriac beat", &command);
+    beat.wait_for_line("beat starts; schedule in my-schedule", secs(20));
+    beat.wait_for_line("beat_sync_every = 3 has no effect", secs(20));
+    beat.wait_for_line("Sending due task tick", secs(20));
+    assert!(beat.terminate(secs(10)).success());
+    let kept = std::fs::read_to_string(stage.folder.path().join("my-schedule")).unwrap();
+    assert!(kept.contains("\"tick\""), "{kept}");
+    assert!(!stage.server.connection().exists::<_, bool>("redbeat::schedule").unwrap());
+}
+
+#[test]
 fn it_goes_on_in_the_background_under_its_pid_file() {
     let stage = Stage::new();
     let entries = stage.write("schedule.toml", TICK);

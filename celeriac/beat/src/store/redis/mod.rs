@@ -12,7 +12,7 @@ mod watching;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use celeriac::broker::BrokerError;
 use celeriac::broker::redis::{Endpoint, Link, Timing};
@@ -77,6 +77,8 @@ pub struct RedisStore {
     /// Entries that cannot be read and were already said to be so.
     unreadable: HashSet<String>,
     watch: watching::Watch,
+    /// When the lock was last taken or kept.
+    kept_at: Instant,
 }
 
 impl RedisStore {
@@ -97,6 +99,7 @@ impl RedisStore {
             told_of: String::new(),
             unreadable: HashSet::new(),
             watch: watching::Watch::default(),
+            kept_at: Instant::now(),
         }
     }
 
@@ -174,15 +177,8 @@ impl RedisStore {
             let before = std::mem::replace(&mut self.holds_lock, true);
             return Ok(if before { Standing::Leader } else { Standing::Elected });
         }
-        if self.holds_lock {
-            let mut extend = scripts::call(scripts::EXTEND, &[&self.keys.lock, &self.keys.leader]);
-            extend.arg(&self.token).arg(self.lock_timeout_ms()).arg(now.timestamp_millis());
-            extend.arg(&self.configuration).arg(&self.options.node);
-            if self.reply(extend).await? {
-                return Ok(Standing::Leader);
-            }
-            self.holds_lock = false;
-            warn!("the lock {} is lost: it ended, was deleted, or another beat has it", self.keys.lock);
+        if self.holds_lock && self.keep(now).await? {
+            return Ok(Standing::Leader);
         }
         let mut take = scripts::call(scripts::TAKE, &[&self.keys.lock]);
         take.arg(&self.token).arg(self.lock_timeout_ms());
@@ -192,12 +188,32 @@ impl RedisStore {
         let (rest, (configuration, node)): (i64, (Option<String>, Option<String>)) =
             self.replies(&mut commands).await?;
         self.holds_lock = rest == 0;
+        self.kept_at = Instant::now();
         if self.holds_lock {
             return Ok(Standing::Elected);
         }
         self.compare_with(configuration.unwrap_or_default(), &node.unwrap_or_default());
         let rest = u64::try_from(rest).map_or(self.heartbeat(), Duration::from_millis);
         Ok(Standing::StandBy(rest + Duration::from_millis(2)))
+    }
+
+    /// Keeps the lock for its whole time again; whether it is still held.
+    async fn keep(&mut self, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        let mut extend = scripts::call(scripts::EXTEND, &[&self.keys.lock, &self.keys.leader]);
+        extend.arg(&self.token).arg(self.lock_timeout_ms()).arg(now.timestamp_millis());
+        extend.arg(&self.configuration).arg(&self.options.node);
+        self.holds_lock = self.reply(extend).await?;
+        self.kept_at = Instant::now();
+        if !self.holds_lock {
+            warn!("the lock {} is lost: it ended, was deleted, or another beat has it", self.keys.lock);
+        }
+        Ok(self.holds_lock)
+    }
+
+    /// To be called again and again in what may take longer than the lock lasts; whether it is still held.
+    async fn still_leads(&mut self, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        let has_time = self.options.lock_key.is_none() || self.kept_at.elapsed() < self.heartbeat();
+        Ok(has_time || self.keep(now).await?)
     }
 
     /// Says once that the beat that leads was configured with other entries than this one.

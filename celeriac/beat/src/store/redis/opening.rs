@@ -35,6 +35,10 @@ impl RedisStore {
             let part = configured.part(at, AT_A_TIME.unsigned_abs());
             at += AT_A_TIME.unsigned_abs();
             self.write(part, &statics, &off, now, terms).await?;
+            if !self.still_leads(now).await? {
+                // Whoever leads now writes them.
+                return Ok(());
+            }
         }
         let clock = clock.and_then(DateTime::from_timestamp_millis);
         if let Some(clock) = clock.filter(|clock| *clock - now > TOLERANCE) {
@@ -78,6 +82,7 @@ impl RedisStore {
             let before: Option<f64> = redis::from_redis_value(replies[2].clone())?;
             let other: Option<String> = redis::from_redis_value(other.clone())?;
             let is_known = statics.contains(&entry.name);
+            let is_moved = fields.1.is_none() && other.is_some();
             if is_known && fields.0.is_none() && before.is_none() && other.is_none() {
                 info!(
                     "entry {:?} was deleted from the schedule and stays so while it is configured",
@@ -94,6 +99,9 @@ impl RedisStore {
             };
             let is_off = off.contains(&entry.name);
             self.put(&mut entry, &stored, is_off, now, terms, &mut commands);
+            if is_moved {
+                commands.hset_nx(&stored.key, "meta", self.meta(&entry)).ignore();
+            }
             if other.is_some() {
                 let other = self.keys.entry(&entry.name, !entry.is_redbeat());
                 commands.cmd("ZREM").arg(self.keys.schedule_of(&other)).arg(&other).ignore();
@@ -125,12 +133,14 @@ impl RedisStore {
         } else if let Some(enabled) = stored_switch(stored) {
             entry.enabled = enabled;
         }
+        let mut is_kept = stored.meta.is_some();
         match stored.meta() {
             Ok((last_run_at, count)) if stored.meta.is_some() => {
                 let last_run_at = last_run_at.map(|last| if last - now > TOLERANCE { now } else { last });
                 if last_run_at != stored.meta().ok().and_then(|meta| meta.0) {
                     warn!("the last run of {:?} lies in the future: it is taken as a run of now", entry.name);
                     commands.hdel(key, "meta").ignore();
+                    is_kept = false;
                 }
                 entry.remember(last_run_at, count);
             }
@@ -138,13 +148,16 @@ impl RedisStore {
             Err(reason) => {
                 self.tell_unreadable(key, &reason);
                 commands.hdel(key, "meta").ignore();
+                is_kept = false;
             }
         }
         let definition = entry.definition().to_string();
         if stored.definition.as_ref() != Some(&definition) {
             commands.hset(key, "definition", definition).ignore();
         }
-        commands.hset_nx(key, "meta", self.meta(entry)).ignore();
+        if !is_kept {
+            commands.hset_nx(key, "meta", self.meta(entry)).ignore();
+        }
         let mut history: History =
             stored.history.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
         let extras = entry.extras();

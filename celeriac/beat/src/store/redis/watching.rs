@@ -75,6 +75,9 @@ impl RedisStore {
         for part in vanished.chunks(AT_A_TIME.unsigned_abs()) {
             // As if they had never been recorded: what is left of them is kept.
             self.write(part.to_vec(), &HashSet::new(), &HashSet::new(), now, terms).await?;
+            if !self.still_leads(now).await? {
+                return Ok(());
+            }
         }
         self.watch.recorded = None;
         Ok(())
@@ -173,6 +176,9 @@ impl RedisStore {
                     commands.cmd("ZADD").arg(&schedule).arg("XX").arg(next).arg(key).ignore();
                 }
                 self.carry_out(&mut commands).await?;
+                if !self.still_leads(now).await? {
+                    return Ok(());
+                }
             }
         }
         Ok(())
