@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use celeriac::{
     Celery,
+    backend::BackendError,
     broker::{
         BrokerError,
         redis::{Endpoint, Link, Timing},
@@ -93,6 +94,7 @@ impl From<celeriac::Error> for CeleryError {
     fn from(error: celeriac::Error) -> Self {
         match error {
             celeriac::Error::Broker(error) => error.into(),
+            celeriac::Error::Backend(error) => error.into(),
             error => Self::Unavailable { error: error.to_string(), cause: "it cannot be used".to_owned() },
         }
     }
@@ -102,15 +104,33 @@ impl From<BrokerError> for CeleryError {
     fn from(error: BrokerError) -> Self {
         let cause = match &error {
             BrokerError::Connection { .. } => "it cannot be reached".to_owned(),
-            BrokerError::Refused { .. } => match error.code() {
-                Some("NOAUTH" | "WRONGPASS") => "wrong password".to_owned(),
-                code => format!("it answered {}", code.unwrap_or("an error")),
-            },
+            BrokerError::Refused { .. } => answered(error.code()),
             BrokerError::Timeout { .. } => "no answer".to_owned(),
             BrokerError::Tls { .. } => "no TLS with it".to_owned(),
             _ => "it cannot be used".to_owned(),
         };
         Self::Unavailable { error: error.to_string(), cause }
+    }
+}
+
+impl From<BackendError> for CeleryError {
+    fn from(error: BackendError) -> Self {
+        let cause = match &error {
+            BackendError::Connection { .. } => "it cannot be reached".to_owned(),
+            BackendError::Refused { .. } => answered(error.code()),
+            BackendError::Timeout { .. } => "no answer".to_owned(),
+            BackendError::Tls { .. } => "no TLS with it".to_owned(),
+            _ => "it cannot be used".to_owned(),
+        };
+        Self::Unavailable { error: error.to_string(), cause }
+    }
+}
+
+/// Names the error that a server answered with, in a few words.
+fn answered(code: Option<&str>) -> String {
+    match code {
+        Some("NOAUTH" | "WRONGPASS") => "wrong password".to_owned(),
+        code => format!("it answered {}", code.unwrap_or("an error")),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Sending through celeriac's client.
 
-use celeriac::backend::TaskState;
+use celeriac::backend::{BackendError, TaskState};
 use celeriac::broker::BrokerError;
 use celeriac::message::{Signature, Value};
 use celeriac::{Celery, Error};
@@ -28,9 +28,11 @@ impl Publish for Celery {
 /// What is wrong with an entry does not pass by itself; what is wrong with the broker does.
 pub(crate) fn failure(error: Error) -> PublishError {
     let is_permanent = match &error {
-        Error::Canvas(_) | Error::Protocol(_) | Error::Broker(BrokerError::Protocol(_)) => true,
-        Error::Broker(error) => error.code() == Some("WRONGTYPE"),
-        _ => false,
+        Error::Canvas(_)
+        | Error::Protocol(_)
+        | Error::Broker(BrokerError::Protocol(_))
+        | Error::Backend(BackendError::Unreadable { .. }) => true,
+        error => error.code() == Some("WRONGTYPE"),
     };
     if is_permanent { PublishError::permanent(error) } else { PublishError::new(error) }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::process::ExitCode;
 
 use celeriac::Error;
+use celeriac::backend::BackendError;
 use celeriac::broker::BrokerError;
 
 use crate::out::complain;
@@ -69,10 +70,23 @@ impl From<BrokerError> for Failure {
     }
 }
 
+impl From<BackendError> for Failure {
+    fn from(error: BackendError) -> Self {
+        if let BackendError::Unreadable { .. } = error {
+            return Self::failed(error);
+        }
+        let text = format!(
+            "Could not connect to the result backend. Reason: {error}\nhint: check the result backend and CELERY_RESULT_BACKEND, or say --result-backend URL"
+        );
+        Self { text, status: UNAVAILABLE }
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
             Error::Broker(error) => error.into(),
+            Error::Backend(error) => error.into(),
             error => Self::failed(error),
         }
     }

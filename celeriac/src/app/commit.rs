@@ -1,6 +1,6 @@
 //! Carrying out what applying a signature asks for.
 
-use super::Celery;
+use super::{Celery, Error, Result};
 use crate::backend::{ChordPart, GroupChange, TaskState};
 use crate::broker::{Batch, BrokerError};
 use crate::canvas::Effect;
@@ -26,9 +26,8 @@ impl Celery {
     /// Writes effects down for broker and result backend.
     ///
     /// # Errors
-    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`], from reading an exchange's
-    /// bindings or a stored record.
-    pub(crate) async fn steps(&self, effects: Vec<Effect>) -> Result<Steps, BrokerError> {
+    /// [`Error::Broker`] from reading an exchange's bindings, and [`Error::Backend`] from reading a stored record.
+    pub(crate) async fn steps(&self, effects: Vec<Effect>) -> Result<Steps> {
         let backend = self.result_backend();
         let mut steps = Steps::default();
         let mut messages: Vec<Message> = Vec::new();
@@ -72,9 +71,8 @@ impl Celery {
     /// A try that broke on the way may have been carried out: what was sent then is there twice, as with kombu.
     ///
     /// # Errors
-    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`] from broker and result backend,
-    /// and [`BrokerError::NotPublished`] when the time is over.
-    pub(crate) async fn commit(&self, effects: Vec<Effect>) -> Result<(), BrokerError> {
+    /// [`Error::Broker`] and [`Error::Backend`]; [`BrokerError::NotPublished`] when the time is over.
+    pub(crate) async fn commit(&self, effects: Vec<Effect>) -> Result<()> {
         let deadline = self.config().celeriac_publish_timeout;
         let mut last = None;
         let trying = self.commit_with_retries(effects, &mut last);
@@ -86,16 +84,13 @@ impl Celery {
             Err(_) => Err(BrokerError::NotPublished {
                 url: self.broker().to_string(),
                 deadline,
-                reason: last.map_or_else(String::new, |error: BrokerError| format!(": {error}")),
-            }),
+                reason: last.map_or_else(String::new, |error: Error| format!(": {error}")),
+            }
+            .into()),
         }
     }
 
-    async fn commit_with_retries(
-        &self,
-        effects: Vec<Effect>,
-        last: &mut Option<BrokerError>,
-    ) -> Result<(), BrokerError> {
+    async fn commit_with_retries(&self, effects: Vec<Effect>, last: &mut Option<Error>) -> Result<()> {
         let config = self.config();
         let policy = config.task_publish_retry.then_some(&config.task_publish_retry_policy);
         for retry in 0.. {
@@ -114,7 +109,7 @@ impl Celery {
         Ok(())
     }
 
-    async fn commit_once(&self, effects: Vec<Effect>) -> Result<(), BrokerError> {
+    async fn commit_once(&self, effects: Vec<Effect>) -> Result<()> {
         let Steps { prepare, publish, results, .. } = self.steps(effects).await?;
         let stored = prepare.and(results);
         let together = match self.result_backend() {
@@ -123,11 +118,13 @@ impl Celery {
             Some(backend) => self.broker().asks_to_join(backend).await,
         };
         if together {
-            return self.broker().carry_out(stored.and(publish)).await.map(drop);
+            self.broker().carry_out(stored.and(publish)).await?;
+            return Ok(());
         }
         if let Some(backend) = self.result_backend() {
             backend.carry_out(stored).await?;
         }
-        self.broker().carry_out(publish).await.map(drop)
+        self.broker().carry_out(publish).await?;
+        Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::backend::{ExceptionInfo, TaskState};
+use crate::backend::{BackendError, ExceptionInfo, TaskState};
 use crate::broker::BrokerError;
 use crate::canvas::CanvasError;
 use crate::config::ConfigError;
@@ -40,9 +40,12 @@ pub enum Error {
     /// The process cannot become what its command line asks for.
     #[error(transparent)]
     Process(#[from] crate::daemon::ProcessError),
-    /// The broker or the result backend failed.
+    /// The broker failed.
     #[error(transparent)]
     Broker(#[from] BrokerError),
+    /// The result backend failed.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
     /// A setting for messages is bad, or a message cannot be written or read.
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
@@ -85,6 +88,27 @@ pub enum Error {
     /// The worker cannot start as it was built, or has lost a part of itself.
     #[error(transparent)]
     Worker(#[from] crate::worker::WorkerError),
+}
+
+impl Error {
+    /// Returns whether the same call may succeed later without anybody changing anything.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Broker(error) => error.is_retryable(),
+            Self::Backend(error) => error.is_retryable(),
+            Self::Timeout { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Returns the code of the error that a server answered with, such as `WRONGTYPE`.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Broker(error) => error.code(),
+            Self::Backend(error) => error.code(),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Debug for Error {

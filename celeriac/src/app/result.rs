@@ -5,8 +5,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use super::{Celery, Error, Result};
-use crate::backend::{Awaited, ExceptionInfo, ResultRef, TaskMeta, TaskState};
-use crate::broker::BrokerError;
+use crate::backend::{Awaited, BackendError, ExceptionInfo, ResultRef, TaskMeta, TaskState};
 use crate::message::{Value, from_value};
 
 /// The result of a task, or of all tasks of a group.
@@ -97,7 +96,7 @@ impl AsyncResult {
                 traceback: meta.traceback,
             }),
             Ok(Awaited::Missing(place)) => Err(late(place)),
-            Err(BrokerError::Timeout { .. }) => Err(late(0)),
+            Err(BackendError::Timeout { .. }) => Err(late(0)),
             Err(error) => Err(error.into()),
         }
     }

@@ -8,10 +8,11 @@ use super::attempt::Attempt;
 use super::memory::MemoryBackend;
 use super::redis::RedisBackend;
 use super::{
-    Awaited, ChordPart, ExceptionInfo, GroupChange, PartAnswer, Reclaimed, ResultRef, Returned, TaskMeta,
+    Awaited, BackendError, ChordPart, ExceptionInfo, GroupChange, PartAnswer, Reclaimed, ResultRef, Returned,
+    TaskMeta,
 };
 use crate::broker::refusals::Refusals;
-use crate::broker::{Answers, Batch, BrokerError};
+use crate::broker::{Answers, Batch};
 use crate::config::{Config, Url};
 
 /// The result backend of an application; cheap to clone.
@@ -34,8 +35,8 @@ impl Backend {
     /// Returns the result backend at a URL under those settings.
     ///
     /// # Errors
-    /// [`BrokerError::BadUrl`] and [`BrokerError::BadTls`].
-    pub(crate) fn open(url: &Url, config: &Config) -> Result<Self, BrokerError> {
+    /// [`BackendError::BadUrl`] and [`BackendError::BadTls`].
+    pub(crate) fn open(url: &Url, config: &Config) -> Result<Self, BackendError> {
         Ok(Self {
             kind: match url.scheme() {
                 #[cfg(feature = "testing")]
@@ -85,9 +86,9 @@ impl Backend {
     /// Returns the writes that store a state unless a success is stored already.
     ///
     /// # Errors
-    /// [`BrokerError::Connection`], [`BrokerError::Timeout`], [`BrokerError::Refused`] and [`BrokerError::Protocol`]: the
+    /// [`BackendError::Connection`], [`BackendError::Timeout`], [`BackendError::Refused`] and [`BackendError::Unreadable`]: the
     /// record may have to be looked at here.
-    pub(crate) async fn storing_carefully(&self, meta: &TaskMeta) -> Result<Batch, BrokerError> {
+    pub(crate) async fn storing_carefully(&self, meta: &TaskMeta) -> Result<Batch, BackendError> {
         match &self.kind {
             Kind::Redis(backend) => backend.careful_store_commands(meta).await.map(Batch::of_results),
             #[cfg(feature = "testing")]
@@ -163,9 +164,9 @@ impl Backend {
     /// Carries out writes, all or none.
     ///
     /// # Errors
-    /// [`BrokerError::Connection`] and [`BrokerError::Timeout`] (then it is unknown whether they were carried out), and
-    /// [`BrokerError::Refused`].
-    pub(crate) async fn carry_out(&self, batch: Batch) -> Result<Answers, BrokerError> {
+    /// [`BackendError::Connection`] and [`BackendError::Timeout`] (then it is unknown whether they were carried out), and
+    /// [`BackendError::Refused`].
+    pub(crate) async fn carry_out(&self, batch: Batch) -> Result<Answers, BackendError> {
         match &self.kind {
             Kind::Redis(backend) => backend.run(batch.into_results()).await.map(Answers::from),
             #[cfg(feature = "testing")]
@@ -177,7 +178,7 @@ impl Backend {
     ///
     /// # Errors
     /// As [`Backend::carry_out`].
-    pub(crate) async fn carry_out_each(&self, batch: Batch) -> Result<(), BrokerError> {
+    pub(crate) async fn carry_out_each(&self, batch: Batch) -> Result<(), BackendError> {
         match &self.kind {
             Kind::Redis(backend) => backend.run_each(batch.into_results()).await,
             #[cfg(feature = "testing")]
@@ -211,8 +212,8 @@ impl Backend {
     /// If it is cancelled, it may take effect all the same.
     ///
     /// # Errors
-    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].
-    pub async fn store(&self, meta: &TaskMeta) -> Result<(), BrokerError> {
+    /// [`BackendError::Connection`], [`BackendError::Timeout`] and [`BackendError::Refused`].
+    pub async fn store(&self, meta: &TaskMeta) -> Result<(), BackendError> {
         match &self.kind {
             Kind::Redis(backend) => backend.store(meta).await,
             #[cfg(feature = "testing")]
@@ -228,9 +229,9 @@ impl Backend {
     /// Cancel safe: it only asks.
     ///
     /// # Errors
-    /// [`BrokerError::Connection`], [`BrokerError::Timeout`], [`BrokerError::Refused`], and [`BrokerError::Protocol`] when
+    /// [`BackendError::Connection`], [`BackendError::Timeout`], [`BackendError::Refused`], and [`BackendError::Unreadable`] when
     /// the record cannot be read.
-    pub async fn fetch(&self, task_id: &str) -> Result<Option<TaskMeta>, BrokerError> {
+    pub async fn fetch(&self, task_id: &str) -> Result<Option<TaskMeta>, BackendError> {
         match &self.kind {
             Kind::Redis(backend) => backend.fetch(task_id).await,
             #[cfg(feature = "testing")]
@@ -241,11 +242,11 @@ impl Backend {
     /// Returns the records of some tasks, in their order; an error for a record that cannot be read.
     ///
     /// # Errors
-    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].
+    /// [`BackendError::Connection`], [`BackendError::Timeout`] and [`BackendError::Refused`].
     pub(crate) async fn fetch_many(
         &self,
         task_ids: &[impl AsRef<str>],
-    ) -> Result<Vec<Result<Option<TaskMeta>, BrokerError>>, BrokerError> {
+    ) -> Result<Vec<Result<Option<TaskMeta>, BackendError>>, BackendError> {
         match &self.kind {
             Kind::Redis(backend) => backend.fetch_many(task_ids).await,
             #[cfg(feature = "testing")]
@@ -260,9 +261,9 @@ impl Backend {
     /// Cancel safe: the result stays, and can be waited for again.
     ///
     /// # Errors
-    /// [`BrokerError::Timeout`] after `timeout`, or why the server could not be asked then, and
-    /// [`BrokerError::Protocol`] when the record cannot be read.
-    pub async fn wait(&self, task_id: &str, timeout: Duration) -> Result<TaskMeta, BrokerError> {
+    /// [`BackendError::Timeout`] after `timeout`, or why the server could not be asked then, and
+    /// [`BackendError::Unreadable`] when the record cannot be read.
+    pub async fn wait(&self, task_id: &str, timeout: Duration) -> Result<TaskMeta, BackendError> {
         match &self.kind {
             Kind::Redis(backend) => backend.wait(task_id, timeout).await,
             #[cfg(feature = "testing")]
@@ -274,13 +275,13 @@ impl Backend {
     /// that is away meanwhile is waited for.
     ///
     /// # Errors
-    /// Why the server could not be asked when `timeout` was over, and [`BrokerError::Protocol`] when a record cannot be
+    /// Why the server could not be asked when `timeout` was over, and [`BackendError::Unreadable`] when a record cannot be
     /// read.
     pub(crate) async fn wait_all(
         &self,
         task_ids: &[&str],
         timeout: Duration,
-    ) -> Result<Awaited, BrokerError> {
+    ) -> Result<Awaited, BackendError> {
         match &self.kind {
             Kind::Redis(backend) => backend.wait_all(task_ids, timeout).await,
             #[cfg(feature = "testing")]
@@ -293,8 +294,8 @@ impl Backend {
     /// If it is cancelled, it may take effect all the same.
     ///
     /// # Errors
-    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].
-    pub async fn forget(&self, task_id: &str) -> Result<(), BrokerError> {
+    /// [`BackendError::Connection`], [`BackendError::Timeout`] and [`BackendError::Refused`].
+    pub async fn forget(&self, task_id: &str) -> Result<(), BackendError> {
         match &self.kind {
             Kind::Redis(backend) => backend.forget(task_id).await,
             #[cfg(feature = "testing")]
@@ -310,9 +311,9 @@ impl Backend {
     /// Cancel safe: it only asks.
     ///
     /// # Errors
-    /// [`BrokerError::Connection`], [`BrokerError::Timeout`], [`BrokerError::Refused`], and [`BrokerError::Protocol`] when
+    /// [`BackendError::Connection`], [`BackendError::Timeout`], [`BackendError::Refused`], and [`BackendError::Unreadable`] when
     /// the record cannot be read.
-    pub async fn restore_group(&self, group_id: &str) -> Result<Option<ResultRef>, BrokerError> {
+    pub async fn restore_group(&self, group_id: &str) -> Result<Option<ResultRef>, BackendError> {
         match &self.kind {
             Kind::Redis(backend) => backend.restore_group(group_id).await,
             #[cfg(feature = "testing")]
@@ -325,8 +326,8 @@ impl Backend {
     /// If it is cancelled, it may take effect all the same.
     ///
     /// # Errors
-    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].
-    pub async fn delete_group(&self, group_id: &str) -> Result<(), BrokerError> {
+    /// [`BackendError::Connection`], [`BackendError::Timeout`] and [`BackendError::Refused`].
+    pub async fn delete_group(&self, group_id: &str) -> Result<(), BackendError> {
         match &self.kind {
             Kind::Redis(backend) => backend.delete_group(group_id).await,
             #[cfg(feature = "testing")]
@@ -340,9 +341,9 @@ impl Backend {
     /// Returns the parts of a chord that have returned, in the order of its header.
     ///
     /// # Errors
-    /// [`BrokerError::Connection`], [`BrokerError::Timeout`], [`BrokerError::Refused`], and [`BrokerError::Protocol`] when
+    /// [`BackendError::Connection`], [`BackendError::Timeout`], [`BackendError::Refused`], and [`BackendError::Unreadable`] when
     /// a part cannot be read.
-    pub(crate) async fn returned_parts(&self, group_id: &str) -> Result<Vec<Returned>, BrokerError> {
+    pub(crate) async fn returned_parts(&self, group_id: &str) -> Result<Vec<Returned>, BackendError> {
         match &self.kind {
             Kind::Redis(backend) => backend.returned_parts(group_id).await,
             #[cfg(feature = "testing")]
@@ -353,8 +354,8 @@ impl Backend {
     /// Keeps a claim for longer; `false` when another worker has it now.
     ///
     /// # Errors
-    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].
-    pub(crate) async fn extend_claim(&self, group_id: &str, token: &str) -> Result<bool, BrokerError> {
+    /// [`BackendError::Connection`], [`BackendError::Timeout`] and [`BackendError::Refused`].
+    pub(crate) async fn extend_claim(&self, group_id: &str, token: &str) -> Result<bool, BackendError> {
         match &self.kind {
             Kind::Redis(backend) => backend.extend_claim(group_id, token).await,
             #[cfg(feature = "testing")]
@@ -365,8 +366,8 @@ impl Backend {
     /// Returns the registered chords whose claim has ended, or of whose size nothing was heard.
     ///
     /// # Errors
-    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].
-    pub(crate) async fn overdue_chords(&self) -> Result<Vec<String>, BrokerError> {
+    /// [`BackendError::Connection`], [`BackendError::Timeout`] and [`BackendError::Refused`].
+    pub(crate) async fn overdue_chords(&self) -> Result<Vec<String>, BackendError> {
         match &self.kind {
             Kind::Redis(backend) => backend.overdue_chords().await,
             #[cfg(feature = "testing")]
@@ -377,8 +378,8 @@ impl Backend {
     /// Lets a registered chord be overdue only later.
     ///
     /// # Errors
-    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].
-    pub(crate) async fn put_off_chord(&self, group_id: &str) -> Result<(), BrokerError> {
+    /// [`BackendError::Connection`], [`BackendError::Timeout`] and [`BackendError::Refused`].
+    pub(crate) async fn put_off_chord(&self, group_id: &str) -> Result<(), BackendError> {
         match &self.kind {
             Kind::Redis(backend) => backend.put_off_chord(group_id).await,
             #[cfg(feature = "testing")]
@@ -392,8 +393,8 @@ impl Backend {
     /// Returns how many chords are registered: only a celeriac worker goes on with them.
     ///
     /// # Errors
-    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].
-    pub(crate) async fn unsent_chords(&self) -> Result<u64, BrokerError> {
+    /// [`BackendError::Connection`], [`BackendError::Timeout`] and [`BackendError::Refused`].
+    pub(crate) async fn unsent_chords(&self) -> Result<u64, BackendError> {
         match &self.kind {
             Kind::Redis(backend) => backend.unsent_chords().await,
             #[cfg(feature = "testing")]
@@ -405,12 +406,12 @@ impl Backend {
     /// to do.
     ///
     /// # Errors
-    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].
+    /// [`BackendError::Connection`], [`BackendError::Timeout`] and [`BackendError::Refused`].
     pub(crate) async fn reclaim_chord(
         &self,
         group_id: &str,
         token: &str,
-    ) -> Result<Option<Reclaimed>, BrokerError> {
+    ) -> Result<Option<Reclaimed>, BackendError> {
         match &self.kind {
             Kind::Redis(backend) => backend.reclaim_chord(group_id, token).await,
             #[cfg(feature = "testing")]
@@ -430,8 +431,8 @@ impl Backend {
     /// Keeps the counters of these chords from expiring, as far as there are any.
     ///
     /// # Errors
-    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].
-    pub(crate) async fn renew_chords(&self, group_ids: &[String]) -> Result<(), BrokerError> {
+    /// [`BackendError::Connection`], [`BackendError::Timeout`] and [`BackendError::Refused`].
+    pub(crate) async fn renew_chords(&self, group_ids: &[String]) -> Result<(), BackendError> {
         match &self.kind {
             Kind::Redis(backend) => backend.renew_chords(group_ids).await,
             #[cfg(feature = "testing")]

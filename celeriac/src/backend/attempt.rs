@@ -2,11 +2,11 @@
 
 #[cfg(feature = "testing")]
 use super::memory::MemoryBackend;
-use super::redis;
+use super::{BackendError, redis};
+use crate::broker::Answers;
 #[cfg(feature = "testing")]
 use crate::broker::Batch;
 use crate::broker::refusal::Refusal;
-use crate::broker::{Answers, BrokerError};
 
 /// An attempt at carrying writes out, all or none, which can be repeated.
 pub(crate) enum Attempt {
@@ -21,7 +21,7 @@ pub(crate) enum Attempt {
 #[derive(Debug)]
 pub(crate) enum NotCarriedOut {
     /// It may be tried again.
-    Error(BrokerError),
+    Error(BackendError),
     /// The server breaks the connection over these writes each time.
     Hopeless {
         /// The write to blame.

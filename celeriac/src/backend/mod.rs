@@ -5,6 +5,7 @@ mod attempt;
 mod chord;
 mod codec;
 mod encoding;
+mod error;
 #[cfg(feature = "testing")]
 pub(crate) mod memory;
 mod meta;
@@ -15,5 +16,6 @@ mod result_ref;
 pub use any::Backend;
 pub(crate) use attempt::NotCarriedOut;
 pub(crate) use chord::{Awaited, GroupChange, PartAnswer, Reclaimed, Returned};
+pub use error::BackendError;
 pub use meta::{ChordPart, ExceptionInfo, TaskMeta, TaskState};
 pub use result_ref::ResultRef;

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use super::BrokerError;
-
 /// What the reason of a refusal begins with for which the server only closed the connection; in place of a code.
 pub(crate) const CLOSED: &str = "CLOSED the connection";
 
@@ -33,16 +31,10 @@ pub(crate) enum RefusalKind {
 }
 
 impl Refusal {
-    /// A refusal as an error tells it.
-    pub(crate) fn from_error(error: &BrokerError) -> Self {
-        match error {
-            BrokerError::Refused { command, reason, .. } => {
-                let (command, key) =
-                    command.split_once(' ').map_or((&**command, None), |(name, key)| (name, Some(key)));
-                Self { command: command.to_owned(), key: key.map(str::to_owned), reason: reason.clone() }
-            }
-            error => Self::unknown(error.to_string()),
-        }
+    /// Returns the refusal of a command that is named together with its key, as errors name it.
+    pub(crate) fn of_words(command: &str, reason: &str) -> Self {
+        let (command, key) = command.split_once(' ').map_or((command, None), |(name, key)| (name, Some(key)));
+        Self { command: command.to_owned(), key: key.map(str::to_owned), reason: reason.to_owned() }
     }
 
     /// A refusal for which no command is known.

@@ -210,7 +210,7 @@ impl Context {
             canvas::add_to_chord(self.request(), signature.into(), sender, &mut outbox)
         });
         let result = result.map_err(crate::app::Error::from)?;
-        app.commit(outbox.effects).await.map_err(crate::app::Error::from)?;
+        app.commit(outbox.effects).await?;
         self.add_child(result.clone());
         Ok(AsyncResult::of(app, result))
     }

@@ -10,7 +10,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::Celery;
-use crate::backend::{Awaited, Backend, ChordPart, GroupChange, PartAnswer, ResultRef, TaskMeta, TaskState};
+use crate::backend::{
+    Awaited, Backend, BackendError, ChordPart, GroupChange, PartAnswer, ResultRef, TaskMeta, TaskState,
+};
 use crate::broker::refusals::Refusals;
 use crate::broker::{
     Batch, Broker, BrokerError, ConsumerHandle, ConsumerOptions, DeadReason, Delivery, Disposition, Hopeless,
@@ -19,6 +21,7 @@ use crate::broker::{
 use crate::message::{Message, Value};
 
 type Outcome<T = ()> = Result<T, BrokerError>;
+type Stored<T = ()> = Result<T, BackendError>;
 
 /// What becomes of a delivery.
 #[derive(Clone, Copy, Debug)]
@@ -298,22 +301,22 @@ impl BackendSeam {
         Self { backend, broker: app.broker().clone() }
     }
 
-    async fn write(&self, batch: Batch) -> Outcome {
+    async fn write(&self, batch: Batch) -> Stored {
         self.backend.carry_out(batch).await.map(drop)
     }
 
     /// Carries out [`Backend::storing`].
-    pub async fn store(&self, meta: &TaskMeta, fresh: bool) -> Outcome {
+    pub async fn store(&self, meta: &TaskMeta, fresh: bool) -> Stored {
         self.write(self.backend.storing(meta, fresh)).await
     }
 
     /// As [`Backend::fetch_many`].
-    pub async fn fetch_many(&self, ids: &[&str]) -> Outcome<Vec<Option<TaskMeta>>> {
+    pub async fn fetch_many(&self, ids: &[&str]) -> Stored<Vec<Option<TaskMeta>>> {
         self.backend.fetch_many(ids).await?.into_iter().collect()
     }
 
     /// As [`Backend::wait_all`].
-    pub async fn wait_all(&self, ids: &[&str], timeout: Duration) -> Outcome<Waited> {
+    pub async fn wait_all(&self, ids: &[&str], timeout: Duration) -> Stored<Waited> {
         Ok(match self.backend.wait_all(ids, timeout).await? {
             Awaited::Ready(metas) => Waited::Ready(metas.into_iter().map(|meta| meta.result).collect()),
             Awaited::Failed(meta) => Waited::Failed(meta.task_id),
@@ -322,22 +325,22 @@ impl BackendSeam {
     }
 
     /// Saves a group.
-    pub async fn save_group(&self, group: &ResultRef) -> Outcome {
+    pub async fn save_group(&self, group: &ResultRef) -> Stored {
         self.write(self.backend.saving_group(group)).await
     }
 
     /// Sets the size of a chord.
-    pub async fn size(&self, group_id: &str, size: usize) -> Outcome {
+    pub async fn size(&self, group_id: &str, size: usize) -> Stored {
         self.write(self.backend.changing(&GroupChange::Size { group_id: group_id.to_owned(), size })).await
     }
 
     /// Adds parts to a chord.
-    pub async fn grow(&self, group_id: &str, by: usize) -> Outcome {
+    pub async fn grow(&self, group_id: &str, by: usize) -> Stored {
         self.write(self.backend.changing(&GroupChange::Grow { group_id: group_id.to_owned(), by })).await
     }
 
     /// Fails a chord.
-    pub async fn fail(&self, group_id: &str) -> Outcome {
+    pub async fn fail(&self, group_id: &str) -> Stored {
         self.write(self.backend.changing(&GroupChange::Failed { group_id: group_id.to_owned() })).await
     }
 
@@ -348,7 +351,7 @@ impl BackendSeam {
         token: &str,
         completing: &[u8],
         redelivered: bool,
-    ) -> Outcome<PartTaken> {
+    ) -> Stored<PartTaken> {
         let returning = self.backend.returning(part, token, completing, redelivered);
         let answers = self.backend.carry_out(returning).await?;
         let answer = self.backend.part_answers(answers, 1).pop().flatten().unwrap_or(PartAnswer::UNKNOWN);
@@ -356,18 +359,18 @@ impl BackendSeam {
     }
 
     /// The parts that returned: ids, states and results.
-    pub async fn parts(&self, group_id: &str) -> Outcome<Vec<(String, TaskState, Value)>> {
+    pub async fn parts(&self, group_id: &str) -> Stored<Vec<(String, TaskState, Value)>> {
         let parts = self.backend.returned_parts(group_id).await?;
         Ok(parts.into_iter().map(|part| (part.task_id, part.state, part.result)).collect())
     }
 
     /// As [`Backend::extend_claim`].
-    pub async fn extend_claim(&self, group_id: &str, token: &str) -> Outcome<bool> {
+    pub async fn extend_claim(&self, group_id: &str, token: &str) -> Stored<bool> {
         self.backend.extend_claim(group_id, token).await
     }
 
     /// Ends a chord whose body is sent.
-    pub async fn end(&self, group_id: &str, token: &str) -> Outcome {
+    pub async fn end(&self, group_id: &str, token: &str) -> Stored {
         self.write(self.backend.ending_chord(group_id, token)).await
     }
 
@@ -379,28 +382,28 @@ impl BackendSeam {
     }
 
     /// As [`Backend::overdue_chords`].
-    pub async fn overdue(&self) -> Outcome<Vec<String>> {
+    pub async fn overdue(&self) -> Stored<Vec<String>> {
         self.backend.overdue_chords().await
     }
 
     /// As [`Backend::unsent_chords`].
-    pub async fn unsent(&self) -> Outcome<u64> {
+    pub async fn unsent(&self) -> Stored<u64> {
         self.backend.unsent_chords().await
     }
 
     /// As [`Backend::put_off_chord`].
-    pub async fn put_off(&self, group_id: &str) -> Outcome {
+    pub async fn put_off(&self, group_id: &str) -> Stored {
         self.backend.put_off_chord(group_id).await
     }
 
     /// As [`Backend::reclaim_chord`]: what completed it, and whether its size is gone.
-    pub async fn reclaim(&self, group_id: &str, token: &str) -> Outcome<Option<(Vec<u8>, bool)>> {
+    pub async fn reclaim(&self, group_id: &str, token: &str) -> Stored<Option<(Vec<u8>, bool)>> {
         let reclaimed = self.backend.reclaim_chord(group_id, token).await?;
         Ok(reclaimed.map(|reclaimed| (reclaimed.completing, reclaimed.is_gone)))
     }
 
     /// As [`Backend::renew_chords`].
-    pub async fn renew(&self, group_id: &str) -> Outcome {
+    pub async fn renew(&self, group_id: &str) -> Stored {
         self.backend.renew_chords(&[group_id.to_owned()]).await
     }
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::runtime::Runtime;
-use crate::backend::{Backend, NotCarriedOut};
+use crate::app::Error;
+use crate::backend::{Backend, BackendError, NotCarriedOut};
 use crate::backoff::Backoff;
 use crate::broker::refusal::{self, Refusal, RefusalKind};
 use crate::broker::{Answers, Batch, BrokerError};
@@ -35,7 +36,7 @@ impl From<Refusal> for Uncommitted {
 
 impl Runtime {
     /// Repeats a call until it succeeds; nothing when it is refused for good.
-    pub(super) async fn insist<T: Default, F: Future<Output = Result<T, BrokerError>>>(
+    pub(super) async fn insist<T: Default, E: Into<Error>, F: Future<Output = Result<T, E>>>(
         &self,
         call: impl Fn() -> F,
     ) -> T {
@@ -50,7 +51,7 @@ impl Runtime {
     ///
     /// # Errors
     /// Why it was given up.
-    pub(super) async fn try_insist<T, F: Future<Output = Result<T, BrokerError>>>(
+    pub(super) async fn try_insist<T, E: Into<Error>, F: Future<Output = Result<T, E>>>(
         &self,
         call: impl Fn() -> F,
     ) -> Result<T, Uncommitted> {
@@ -58,7 +59,7 @@ impl Runtime {
         loop {
             match call().await {
                 Ok(value) => return Ok(value),
-                Err(error) => attempts.refused(self, &error).await?,
+                Err(error) => attempts.refused(self, &error.into()).await?,
             }
         }
     }
@@ -80,7 +81,7 @@ impl Runtime {
                     self.consumer.troubles().note(&refusal);
                     return Err(Uncommitted::Refused { refusal, limit });
                 }
-                Err(NotCarriedOut::Error(error)) => match attempts.refused(self, &error).await {
+                Err(NotCarriedOut::Error(error)) => match attempts.refused(self, &error.into()).await {
                     Err(Uncommitted::Refused { refusal, .. }) if attempt.do_without(&refusal) => {
                         attempts = Attempts::default();
                     }
@@ -103,14 +104,16 @@ impl Attempts {
     ///
     /// # Errors
     /// There is to be none.
-    async fn refused(&mut self, runtime: &Runtime, error: &BrokerError) -> Result<(), Uncommitted> {
-        let refusal = Refusal::from_error(error);
-        let lasts = match error {
-            BrokerError::Refused { reason, .. } => refusal::kind(reason) == RefusalKind::Lasting,
-            // What cannot be read now will not be readable later.
-            BrokerError::Protocol(_) => return Err(refusal.into()),
-            _ => false,
-        };
+    async fn refused(&mut self, runtime: &Runtime, error: &Error) -> Result<(), Uncommitted> {
+        let refusal = refusal_of(error);
+        // What cannot be read now will not be readable later.
+        if matches!(
+            error,
+            Error::Broker(BrokerError::Protocol(_)) | Error::Backend(BackendError::Unreadable { .. })
+        ) {
+            return Err(refusal.into());
+        }
+        let lasts = error.code().is_some_and(|code| refusal::kind(code) == RefusalKind::Lasting);
         self.refusals += u32::from(lasts);
         if self.refusals >= REFUSALS {
             return Err(refusal.into());
@@ -121,5 +124,14 @@ impl Attempts {
             () = tokio::time::sleep(pause) => Ok(()),
             () = runtime.life.hurry.cancelled() => Err(Uncommitted::Ending(refusal)),
         }
+    }
+}
+
+/// Returns the refusal that an error of the broker or the result backend tells of.
+fn refusal_of(error: &Error) -> Refusal {
+    match error {
+        Error::Broker(BrokerError::Refused { command, reason, .. })
+        | Error::Backend(BackendError::Refused { command, reason, .. }) => Refusal::of_words(command, reason),
+        error => Refusal::unknown(error.to_string()),
     }
 }

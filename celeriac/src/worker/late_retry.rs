@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::runtime::Runtime;
-use crate::backend::{TaskMeta, TaskState};
-use crate::broker::BrokerError;
+use crate::backend::{BackendError, TaskMeta, TaskState};
 use crate::canvas::Effect;
 use crate::task::Request;
 
@@ -49,7 +48,7 @@ impl Runtime {
     }
 
     /// Whether the outcome was overwritten, and is there again.
-    async fn restore_outcome(&self, outcome: &TaskMeta) -> Result<bool, BrokerError> {
+    async fn restore_outcome(&self, outcome: &TaskMeta) -> Result<bool, BackendError> {
         let Some(backend) = self.app.result_backend() else { return Ok(true) };
         let is_overwritten = self.is_stored_as_retry(&outcome.task_id).await?;
         if is_overwritten {
@@ -58,7 +57,7 @@ impl Runtime {
         Ok(is_overwritten)
     }
 
-    async fn is_stored_as_retry(&self, task_id: &str) -> Result<bool, BrokerError> {
+    async fn is_stored_as_retry(&self, task_id: &str) -> Result<bool, BackendError> {
         let Some(backend) = self.app.result_backend() else { return Ok(false) };
         Ok(backend.fetch(task_id).await?.is_some_and(|stored| stored.status == TaskState::Retry))
     }

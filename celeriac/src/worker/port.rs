@@ -6,9 +6,9 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::runtime::Runtime;
-use crate::backend::{Backend, ExceptionInfo, TaskMeta, TaskState};
+use crate::backend::{Backend, BackendError, ExceptionInfo, TaskMeta, TaskState};
+use crate::broker::Batch;
 use crate::broker::refusals::Refusal;
-use crate::broker::{Batch, BrokerError};
 use crate::config::{Config, RateLimit};
 use crate::control::{AutoscalerInfo, Condition, PoolInfo, QueueInfo, WorkerPort};
 use crate::message::{Codecs, Signature, TimeLimit};
@@ -205,7 +205,7 @@ impl Runtime {
 }
 
 /// Stores REVOKED for those of the tasks that have not started.
-async fn store_revoked(backend: &Backend, ids: &[String]) -> Result<(), BrokerError> {
+async fn store_revoked(backend: &Backend, ids: &[String]) -> Result<(), BackendError> {
     let mut batch = Batch::Empty;
     for (id, stored) in ids.iter().zip(backend.fetch_many(ids).await?) {
         let is_wanted = match stored {

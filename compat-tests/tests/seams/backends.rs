@@ -96,7 +96,7 @@ async fn who_waits_hears_of_the_end(place: Place) {
     let backend = place.app.backend().unwrap();
     assert_eq!(backend.wait("a", SOON).await.unwrap().result, 1.into(), "what is there already counts");
     let late = backend.wait("never", NEVER).await.unwrap_err();
-    assert!(matches!(late, celeriac::broker::BrokerError::Timeout { .. }), "{late}");
+    assert!(matches!(late, celeriac::backend::BackendError::Timeout { .. }), "{late}");
 }
 
 async fn waiting_for_many_ends_with_the_first_failure(place: Place) {

@@ -12,11 +12,11 @@ use results::Results;
 
 use super::record::Records;
 use super::{
-    Awaited, ChordPart, ExceptionInfo, GroupChange, PartAnswer, Reclaimed, ResultRef, Returned, TaskMeta,
-    TaskState,
+    Awaited, BackendError, ChordPart, ExceptionInfo, GroupChange, PartAnswer, Reclaimed, ResultRef, Returned,
+    TaskMeta, TaskState,
 };
 use crate::broker::memory::{Answer, Server, Write};
-use crate::broker::{Answers, Batch, BrokerError};
+use crate::broker::{Answers, Batch};
 use crate::config::{Config, Url};
 use crate::message::{Value, json};
 
@@ -203,21 +203,23 @@ impl MemoryBackend {
     ///
     /// # Errors
     /// The record cannot be read.
-    pub(crate) fn fetch(&self, task_id: &str) -> Result<Option<TaskMeta>, BrokerError> {
+    pub(crate) fn fetch(&self, task_id: &str) -> Result<Option<TaskMeta>, BackendError> {
         let record = self.read(|now, results| results.record(now, task_id).map(<[u8]>::to_vec));
         let Some(record) = record else { return Ok(None) };
-        Ok(Some(TaskMeta::from_value(task_id, self.records.encoding.decode(&record)?)?))
+        let record = self.records.encoding.decode(&record);
+        let meta = record.and_then(|record| TaskMeta::from_value(task_id, record));
+        meta.map(Some).map_err(BackendError::unreadable(task_id))
     }
 
     /// Waits until a task is ready.
     ///
     /// # Errors
-    /// [`BrokerError::Timeout`], and the record cannot be read.
-    pub(crate) async fn wait(&self, task_id: &str, timeout: Duration) -> Result<TaskMeta, BrokerError> {
+    /// [`BackendError::Timeout`], and the record cannot be read.
+    pub(crate) async fn wait(&self, task_id: &str, timeout: Duration) -> Result<TaskMeta, BackendError> {
         match self.wait_all(&[task_id], timeout).await? {
             Awaited::Ready(mut metas) if !metas.is_empty() => Ok(metas.remove(0)),
             Awaited::Failed(meta) => Ok(*meta),
-            _ => Err(BrokerError::Timeout { url: self.server.to_string(), deadline: timeout }),
+            _ => Err(BackendError::Timeout { url: self.server.to_string(), deadline: timeout }),
         }
     }
 
@@ -229,7 +231,7 @@ impl MemoryBackend {
         &self,
         task_ids: &[&str],
         deadline: Duration,
-    ) -> Result<Awaited, BrokerError> {
+    ) -> Result<Awaited, BackendError> {
         let mut changes = self.server.changes();
         let mut missing = 0;
         let waiting = async {
@@ -260,7 +262,7 @@ impl MemoryBackend {
         };
         match failed {
             Some(place) => Ok(Awaited::Failed(Box::new(read(place)?))),
-            None => Ok(Awaited::Ready((0..task_ids.len()).map(read).collect::<Result<_, BrokerError>>()?)),
+            None => Ok(Awaited::Ready((0..task_ids.len()).map(read).collect::<Result<_, BackendError>>()?)),
         }
     }
 
@@ -273,10 +275,11 @@ impl MemoryBackend {
     ///
     /// # Errors
     /// The record cannot be read.
-    pub(crate) fn restore_group(&self, group_id: &str) -> Result<Option<ResultRef>, BrokerError> {
+    pub(crate) fn restore_group(&self, group_id: &str) -> Result<Option<ResultRef>, BackendError> {
         let record = self.read(|now, results| results.group(now, group_id).map(<[u8]>::to_vec));
         let Some(record) = record else { return Ok(None) };
-        Ok(self.records.encoding.decode(&record)?.get("result").and_then(ResultRef::from_value))
+        let record = self.records.encoding.decode(&record).map_err(BackendError::unreadable(group_id))?;
+        Ok(record.get("result").and_then(ResultRef::from_value))
     }
 
     /// Removes a saved group.
@@ -288,11 +291,12 @@ impl MemoryBackend {
     ///
     /// # Errors
     /// A part cannot be read.
-    pub(crate) fn returned_parts(&self, group_id: &str) -> Result<Vec<Returned>, BrokerError> {
+    pub(crate) fn returned_parts(&self, group_id: &str) -> Result<Vec<Returned>, BackendError> {
         let parts = self.read(|now, results| results.chords.parts(now, group_id));
         let mut returned = Vec::with_capacity(parts.len());
         for part in parts {
-            let Value::List(fields) = self.records.encoding.decode(&part)? else { continue };
+            let part = self.records.encoding.decode(&part).map_err(BackendError::unreadable(group_id))?;
+            let Value::List(fields) = part else { continue };
             let Ok([_, task_id, state, result]) = <[Value; 4]>::try_from(fields) else { continue };
             let state = state.as_str().map_or(TaskState::Pending, TaskState::from_name);
             returned.push(Returned {

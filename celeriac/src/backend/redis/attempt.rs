@@ -3,10 +3,10 @@
 use redis::Cmd;
 
 use super::{Apart, RedisBackend};
-use crate::backend::NotCarriedOut;
+use crate::backend::{BackendError, NotCarriedOut};
+use crate::broker::Answers;
 use crate::broker::redis::{arguments, largest};
 use crate::broker::refusal::Refusal;
-use crate::broker::{Answers, BrokerError};
 
 /// How often a connection breaks over commands before they are given up.
 const BREAKS: u32 = 3;
@@ -45,7 +45,7 @@ impl Attempt {
         let (error, limit) = match outcome {
             Apart::Answered(Ok(replies)) => return Ok(replies.into()),
             Apart::Answered(Err(error)) => {
-                self.broke = matches!(error, BrokerError::Connection { .. });
+                self.broke = matches!(error, BackendError::Connection { .. });
                 return Err(NotCarriedOut::Error(error));
             }
             Apart::Broke { error, limit } => (error, limit),
@@ -54,7 +54,7 @@ impl Attempt {
         let limit = limit.filter(|limit| self.largest as u64 > *limit);
         let most = if self.largest > SMALL { BREAKS } else { BREAKS_OF_SMALL };
         match error {
-            BrokerError::Connection { reason, .. } if limit.is_some() || self.breaks >= most => {
+            BackendError::Connection { reason, .. } if limit.is_some() || self.breaks >= most => {
                 let refusal = Refusal::closed(&self.commands, reason, limit);
                 Err(NotCarriedOut::Hopeless { refusal, limit })
             }

@@ -8,9 +8,9 @@ use redis::{Cmd, Pipeline, Value as Reply, cmd};
 
 use super::RedisBackend;
 use super::chord_scripts::{CLEAN, EXTEND, FAIL, OVERDUE, PART, PUT_OFF, RECLAIM, RENEW, SIZE};
-use crate::backend::{ChordPart, GroupChange, PartAnswer, Reclaimed, Returned, TaskState};
+use crate::backend::{BackendError, ChordPart, GroupChange, PartAnswer, Reclaimed, Returned, TaskState};
+use crate::broker::Answers;
 use crate::broker::redis::{eval, texts};
-use crate::broker::{Answers, BrokerError};
 use crate::heavy::{LARGE, aside};
 use crate::message::Value;
 
@@ -113,8 +113,8 @@ impl RedisBackend {
     /// The parts of a chord that have returned, in the order of its header.
     ///
     /// # Errors
-    /// [`BrokerError`] when the server cannot be reached or refuses the command, [`BrokerError::Protocol`] when a part cannot be read.
-    pub(crate) async fn returned_parts(&self, group_id: &str) -> Result<Vec<Returned>, BrokerError> {
+    /// [`BackendError`] when the server cannot be reached or refuses the command, [`BackendError::Unreadable`] when a part cannot be read.
+    pub(crate) async fn returned_parts(&self, group_id: &str) -> Result<Vec<Returned>, BackendError> {
         let list = self.group_key(group_id, ".j");
         let mut read = Pipeline::new();
         read.cmd(if self.ordered { "ZRANGE" } else { "LRANGE" }).arg(list).arg(0).arg(-1);
@@ -122,16 +122,16 @@ impl RedisBackend {
         let Some(Reply::Array(parts)) = replies.first() else { return Ok(Vec::new()) };
         let bytes: usize =
             parts.iter().map(|part| if let Reply::BulkString(text) = part { text.len() } else { 0 }).sum();
-        let decode = || parts.iter().filter_map(|part| self.returned(part)).collect();
+        let decode = || parts.iter().filter_map(|part| self.returned(group_id, part)).collect();
         if bytes > LARGE { aside(decode) } else { decode() }
     }
 
-    fn returned(&self, part: &Reply) -> Option<Result<Returned, BrokerError>> {
+    fn returned(&self, group_id: &str, part: &Reply) -> Option<Result<Returned, BackendError>> {
         let Reply::BulkString(text) = part else { return None };
         let fields = match self.records.encoding.decode(text) {
             Ok(Value::List(fields)) => fields,
             Ok(_) => return None,
-            Err(error) => return Some(Err(error.into())),
+            Err(error) => return Some(Err(BackendError::unreadable(group_id)(error))),
         };
         let [_, task_id, state, result] = <[Value; 4]>::try_from(fields).ok()?;
         let state = state.as_str().map_or(TaskState::Pending, TaskState::from_name);
@@ -139,7 +139,7 @@ impl RedisBackend {
     }
 
     /// Keeps a claim for longer; `false` when another worker has it now.
-    pub(crate) async fn extend_claim(&self, group_id: &str, token: &str) -> Result<bool, BrokerError> {
+    pub(crate) async fn extend_claim(&self, group_id: &str, token: &str) -> Result<bool, BackendError> {
         let replies = self.run(vec![self.extend_claim_command(group_id, token)]).await?;
         Ok(replies[0] == Reply::Int(1))
     }
@@ -177,13 +177,13 @@ impl RedisBackend {
     }
 
     /// The registered chords whose claim has ended, or of whose size nothing was heard.
-    pub(crate) async fn overdue_chords(&self) -> Result<Vec<String>, BrokerError> {
+    pub(crate) async fn overdue_chords(&self) -> Result<Vec<String>, BackendError> {
         let [registered, _] = self.registered_keys();
         Ok(texts(&self.run(vec![eval(OVERDUE, &[&registered], &[])]).await?[0]))
     }
 
     /// Lets a registered chord be overdue only later.
-    pub(crate) async fn put_off_chord(&self, group_id: &str) -> Result<(), BrokerError> {
+    pub(crate) async fn put_off_chord(&self, group_id: &str) -> Result<(), BackendError> {
         let [registered, _] = self.registered_keys();
         let seconds = PUT_OFF_SECONDS.to_string();
         let command = eval(PUT_OFF, &[&registered], &[group_id.as_bytes(), seconds.as_bytes()]);
@@ -193,8 +193,8 @@ impl RedisBackend {
     /// Returns how many chords are registered: only a celeriac worker goes on with them.
     ///
     /// # Errors
-    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].
-    pub(crate) async fn unsent_chords(&self) -> Result<u64, BrokerError> {
+    /// [`BackendError::Connection`], [`BackendError::Timeout`] and [`BackendError::Refused`].
+    pub(crate) async fn unsent_chords(&self) -> Result<u64, BackendError> {
         let [registered, _] = self.registered_keys();
         let replies = self.link.call(Pipeline::new().cmd("ZCARD").arg(registered)).await?;
         Ok(if let Reply::Int(count) = replies[0] { u64::try_from(count).unwrap_or(0) } else { 0 })
@@ -206,7 +206,7 @@ impl RedisBackend {
         &self,
         group_id: &str,
         token: &str,
-    ) -> Result<Option<Reclaimed>, BrokerError> {
+    ) -> Result<Option<Reclaimed>, BackendError> {
         let [claim, parts, more, size, _, registered, completed_by, first] = self.ended_keys(group_id);
         let keys = [claim, size, registered, completed_by, parts, more, first];
         let (claim_seconds, size_seconds) =
@@ -234,7 +234,7 @@ impl RedisBackend {
     }
 
     /// Keeps the counters of these chords from expiring, as far as there are any.
-    pub(crate) async fn renew_chords(&self, group_ids: &[String]) -> Result<(), BrokerError> {
+    pub(crate) async fn renew_chords(&self, group_ids: &[String]) -> Result<(), BackendError> {
         let (expires, group_expires) =
             (self.chord_expires.to_string(), self.chord_expires.max(self.expires).to_string());
         for group_ids in group_ids.chunks(RENEW_BATCH) {

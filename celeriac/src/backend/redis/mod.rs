@@ -17,8 +17,7 @@ use redis::{Cmd, Pipeline, Value as Reply, cmd};
 pub(crate) use attempt::Attempt;
 
 use super::record::Records;
-use super::{ExceptionInfo, ResultRef, TaskMeta, TaskState};
-use crate::broker::BrokerError;
+use super::{BackendError, ExceptionInfo, ResultRef, TaskMeta, TaskState};
 use crate::broker::redis::{
     Endpoint, Link, Timing, ask_for_limit, eval, limit, warn_of_eviction, watch_results,
 };
@@ -52,10 +51,10 @@ pub struct RedisBackend {
 /// What came of commands that were sent over a connection of their own.
 pub(crate) enum Apart {
     /// They were answered.
-    Answered(Result<Vec<Reply>, BrokerError>),
+    Answered(Result<Vec<Reply>, BackendError>),
     /// The connection broke over them, though it was good before.
     Broke {
-        error: BrokerError,
+        error: BackendError,
         /// The most bytes that the server takes as one argument, if it tells.
         limit: Option<u64>,
     },
@@ -90,8 +89,8 @@ impl RedisBackend {
     /// The backend at a URL under those settings; nothing is connected yet.
     ///
     /// # Errors
-    /// [`BrokerError::BadUrl`] and [`BrokerError::BadTls`].
-    pub(crate) fn open(url: &Url, config: &Config) -> Result<Self, BrokerError> {
+    /// [`BackendError::BadUrl`] and [`BackendError::BadTls`].
+    pub(crate) fn open(url: &Url, config: &Config) -> Result<Self, BackendError> {
         Ok(Self::new(Endpoint::result_backend(url, config)?, config))
     }
 
@@ -154,7 +153,7 @@ impl RedisBackend {
     ///
     /// # Errors
     /// Those of the server: records that are not JSON have to be looked at here.
-    pub(crate) async fn careful_store_commands(&self, meta: &TaskMeta) -> Result<Vec<Cmd>, BrokerError> {
+    pub(crate) async fn careful_store_commands(&self, meta: &TaskMeta) -> Result<Vec<Cmd>, BackendError> {
         if self.records.encoding.is_json() {
             return Ok(self.store_commands(meta, false));
         }
@@ -168,8 +167,8 @@ impl RedisBackend {
     /// If it is cancelled, it may take effect all the same.
     ///
     /// # Errors
-    /// [`BrokerError`] when the server cannot be reached or refuses the command.
-    pub async fn store(&self, meta: &TaskMeta) -> Result<(), BrokerError> {
+    /// [`BackendError`] when the server cannot be reached or refuses the command.
+    pub async fn store(&self, meta: &TaskMeta) -> Result<(), BackendError> {
         let commands = self.careful_store_commands(meta).await?;
         self.run(commands).await.map(drop)
     }
@@ -179,9 +178,10 @@ impl RedisBackend {
     /// If it is cancelled, it may take effect all the same.
     ///
     /// # Errors
-    /// [`BrokerError`] when the server cannot be reached or refuses the command.
-    pub async fn forget(&self, task_id: &str) -> Result<(), BrokerError> {
-        self.link.call(Pipeline::new().cmd("DEL").arg(self.task_key(task_id))).await.map(drop)
+    /// [`BackendError`] when the server cannot be reached or refuses the command.
+    pub async fn forget(&self, task_id: &str) -> Result<(), BackendError> {
+        self.link.call(Pipeline::new().cmd("DEL").arg(self.task_key(task_id))).await?;
+        Ok(())
     }
 
     /// The commands that save a group for [`RedisBackend::restore_group`].
@@ -201,12 +201,14 @@ impl RedisBackend {
     /// Cancel safe: it only asks.
     ///
     /// # Errors
-    /// [`BrokerError`] when the server cannot be reached or refuses the command, [`BrokerError::Protocol`] when the record cannot be read.
-    pub async fn restore_group(&self, group_id: &str) -> Result<Option<ResultRef>, BrokerError> {
+    /// [`BackendError`] when the server cannot be reached or refuses the command, [`BackendError::Unreadable`] when the record cannot be read.
+    pub async fn restore_group(&self, group_id: &str) -> Result<Option<ResultRef>, BackendError> {
         let replies = self.link.call(Pipeline::new().cmd("GET").arg(self.group_key(group_id, ""))).await?;
         match &replies[0] {
             Reply::BulkString(stored) => {
-                Ok(self.records.encoding.decode(stored)?.get("result").and_then(ResultRef::from_value))
+                let record =
+                    self.records.encoding.decode(stored).map_err(BackendError::unreadable(group_id))?;
+                Ok(record.get("result").and_then(ResultRef::from_value))
             }
             _ => Ok(None),
         }
@@ -217,22 +219,26 @@ impl RedisBackend {
     /// If it is cancelled, it may take effect all the same.
     ///
     /// # Errors
-    /// [`BrokerError`] when the server cannot be reached or refuses the command.
-    pub async fn delete_group(&self, group_id: &str) -> Result<(), BrokerError> {
-        self.link.call(Pipeline::new().cmd("DEL").arg(self.group_key(group_id, ""))).await.map(drop)
+    /// [`BackendError`] when the server cannot be reached or refuses the command.
+    pub async fn delete_group(&self, group_id: &str) -> Result<(), BackendError> {
+        self.link.call(Pipeline::new().cmd("DEL").arg(self.group_key(group_id, ""))).await?;
+        Ok(())
     }
 
     /// Carries out commands in one round trip, each for itself.
-    pub(crate) async fn run_each(&self, commands: Vec<Cmd>) -> Result<(), BrokerError> {
+    pub(crate) async fn run_each(&self, commands: Vec<Cmd>) -> Result<(), BackendError> {
         let mut pipeline = Pipeline::new();
         for command in commands {
             pipeline.add_command(command);
         }
-        if pipeline.is_empty() { Ok(()) } else { self.link.call(&mut pipeline).await.map(drop) }
+        if !pipeline.is_empty() {
+            self.link.call(&mut pipeline).await?;
+        }
+        Ok(())
     }
 
     /// Carries out commands, all or nothing.
-    pub(crate) async fn run(&self, commands: Vec<Cmd>) -> Result<Vec<Reply>, BrokerError> {
+    pub(crate) async fn run(&self, commands: Vec<Cmd>) -> Result<Vec<Reply>, BackendError> {
         let mut pipeline = Pipeline::new();
         if commands.len() > 1 {
             pipeline.atomic();
@@ -240,7 +246,7 @@ impl RedisBackend {
         for command in commands {
             pipeline.add_command(command);
         }
-        if pipeline.is_empty() { Ok(Vec::new()) } else { self.link.call(&mut pipeline).await }
+        if pipeline.is_empty() { Ok(Vec::new()) } else { Ok(self.link.call(&mut pipeline).await?) }
     }
 
     /// As [`RedisBackend::run`], over a connection of its own that is known to be good.
@@ -248,10 +254,10 @@ impl RedisBackend {
         let apart = Self { link: self.link.sibling(), ..self.clone() };
         let limit = match apart.link.send(&mut ask_for_limit()).await {
             Ok(answers) => answers.first().and_then(limit),
-            Err(error) => return Apart::Answered(Err(error)),
+            Err(error) => return Apart::Answered(Err(error.into())),
         };
         match apart.run(commands).await {
-            Err(error @ BrokerError::Connection { .. }) => Apart::Broke { error, limit },
+            Err(error @ BackendError::Connection { .. }) => Apart::Broke { error, limit },
             outcome => Apart::Answered(outcome),
         }
     }

@@ -6,9 +6,8 @@ use std::time::Duration;
 use redis::{Pipeline, Value as Reply};
 
 use super::RedisBackend;
-use crate::backend::{Awaited, TaskMeta, TaskState};
+use crate::backend::{Awaited, BackendError, TaskMeta, TaskState};
 use crate::backoff::Backoff;
-use crate::broker::BrokerError;
 
 /// Most records that one command reads.
 const BATCH: usize = 500;
@@ -19,8 +18,8 @@ impl RedisBackend {
     /// Cancel safe: it only asks.
     ///
     /// # Errors
-    /// [`BrokerError`] when the server cannot be reached or refuses the command, [`BrokerError::Protocol`] when the record cannot be read.
-    pub async fn fetch(&self, task_id: &str) -> Result<Option<TaskMeta>, BrokerError> {
+    /// [`BackendError`] when the server cannot be reached or refuses the command, [`BackendError::Unreadable`] when the record cannot be read.
+    pub async fn fetch(&self, task_id: &str) -> Result<Option<TaskMeta>, BackendError> {
         let replies = self.link.call(Pipeline::new().cmd("GET").arg(self.task_key(task_id))).await?;
         self.read(task_id, &replies[0])
     }
@@ -28,11 +27,11 @@ impl RedisBackend {
     /// What is stored of some tasks, in their order; an error for a record that cannot be read.
     ///
     /// # Errors
-    /// [`BrokerError`] when the server cannot be reached or refuses the command.
+    /// [`BackendError`] when the server cannot be reached or refuses the command.
     pub(crate) async fn fetch_many(
         &self,
         task_ids: &[impl AsRef<str>],
-    ) -> Result<Vec<Result<Option<TaskMeta>, BrokerError>>, BrokerError> {
+    ) -> Result<Vec<Result<Option<TaskMeta>, BackendError>>, BackendError> {
         let mut metas = Vec::with_capacity(task_ids.len());
         for task_ids in task_ids.chunks(BATCH) {
             let keys: Vec<String> = task_ids.iter().map(|task_id| self.task_key(task_id.as_ref())).collect();
@@ -43,10 +42,12 @@ impl RedisBackend {
         Ok(metas)
     }
 
-    fn read(&self, task_id: &str, record: &Reply) -> Result<Option<TaskMeta>, BrokerError> {
+    fn read(&self, task_id: &str, record: &Reply) -> Result<Option<TaskMeta>, BackendError> {
         match record {
             Reply::BulkString(stored) => {
-                Ok(Some(TaskMeta::from_value(task_id, self.records.encoding.decode(stored)?)?))
+                let record = self.records.encoding.decode(stored);
+                let meta = record.and_then(|record| TaskMeta::from_value(task_id, record));
+                meta.map(Some).map_err(BackendError::unreadable(task_id))
             }
             _ => Ok(None),
         }
@@ -57,13 +58,13 @@ impl RedisBackend {
     /// Cancel safe: the result stays, and can be waited for again.
     ///
     /// # Errors
-    /// [`BrokerError::Timeout`] after `deadline`, or why the server could not be asked then; and those of the server.
-    pub async fn wait(&self, task_id: &str, deadline: Duration) -> Result<TaskMeta, BrokerError> {
-        let late = || BrokerError::Timeout { url: self.endpoint().to_string(), deadline };
+    /// [`BackendError::Timeout`] after `deadline`, or why the server could not be asked then; and those of the server.
+    pub async fn wait(&self, task_id: &str, deadline: Duration) -> Result<TaskMeta, BackendError> {
+        let late = || BackendError::Timeout { url: self.endpoint().to_string(), deadline };
         match self.wait_all(&[task_id], deadline).await {
             Ok(Awaited::Ready(metas)) => metas.into_iter().next().ok_or_else(late),
             Ok(Awaited::Failed(meta)) => Ok(*meta),
-            Ok(Awaited::Missing(_)) | Err(BrokerError::Timeout { .. }) => Err(late()),
+            Ok(Awaited::Missing(_)) | Err(BackendError::Timeout { .. }) => Err(late()),
             Err(error) => Err(error),
         }
     }
@@ -77,7 +78,7 @@ impl RedisBackend {
         &self,
         task_ids: &[&str],
         deadline: Duration,
-    ) -> Result<Awaited, BrokerError> {
+    ) -> Result<Awaited, BackendError> {
         let mut metas: Vec<Option<TaskMeta>> = vec![None; task_ids.len()];
         let mut missing: BTreeSet<usize> = (0..task_ids.len()).collect();
         let mut trouble = None;

@@ -8,8 +8,8 @@ use futures_util::StreamExt;
 use redis::aio::{PubSubSink, PubSubStream};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::backend::BackendError;
 use crate::backoff::Backoff;
-use crate::broker::BrokerError;
 use crate::broker::redis::Link;
 
 /// How often a waiter looks although nothing was announced.
@@ -177,7 +177,7 @@ async fn forward(
     shared: &std::sync::Weak<Shared>,
     requests: &mut mpsc::UnboundedReceiver<Request>,
     backoff: &mut Backoff,
-) -> Result<(), BrokerError> {
+) -> Result<(), BackendError> {
     let known: Vec<String> =
         shared.upgrade().map(|shared| shared.channels().keys().cloned().collect()).unwrap_or_default();
     for known in known.chunks(BATCH) {
@@ -210,7 +210,7 @@ async fn forward(
                 None => return Ok(()),
             },
             message = stream.next() => {
-                let Some(message) = message else { return Err(link.closed()) };
+                let Some(message) = message else { return Err(link.closed().into()) };
                 if let Some(shared) = shared.upgrade() {
                     let watched = shared.channels();
                     let watchers = watched.get(message.get_channel_name()).into_iter().flatten();

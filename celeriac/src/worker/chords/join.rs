@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use crate::backend::{Awaited, Backend, ChordPart, ExceptionInfo, ResultRef, Returned, TaskState};
-use crate::broker::BrokerError;
+use crate::backend::{
+    Awaited, Backend, BackendError, ChordPart, ExceptionInfo, ResultRef, Returned, TaskState,
+};
 use crate::message::Value;
 use crate::worker::runtime::Runtime;
 
@@ -24,7 +25,7 @@ impl Runtime {
         &self,
         backend: &Backend,
         part: &ChordPart,
-    ) -> Result<Parts, BrokerError> {
+    ) -> Result<Parts, BackendError> {
         let joined = async {
             match backend.restore_group(&part.group_id).await? {
                 Some(group) => join(backend, &part.group_id, &group).await,
@@ -33,9 +34,9 @@ impl Runtime {
         };
         match joined.await {
             // It will not be readable later either.
-            Err(BrokerError::Protocol(error)) => {
+            Err(BackendError::Unreadable { reason, .. }) => {
                 let error =
-                    ExceptionInfo::new("kombu.exceptions", "DecodeError", vec![error.to_string().into()]);
+                    ExceptionInfo::new("kombu.exceptions", "DecodeError", vec![reason.to_string().into()]);
                 Ok(Parts::Unjoined { exception: error.to_value() })
             }
             joined => joined,
@@ -58,7 +59,7 @@ fn in_order(parts: Vec<Returned>) -> Parts {
 /// The results of a saved group in its shape.
 ///
 /// Nearly all were returned with the parts. The records of others are read, and those that are missing waited for.
-async fn join(backend: &Backend, group_id: &str, group: &ResultRef) -> Result<Parts, BrokerError> {
+async fn join(backend: &Backend, group_id: &str, group: &ResultRef) -> Result<Parts, BackendError> {
     let parts = backend.returned_parts(group_id).await?;
     let mut returned: HashMap<String, Returned> =
         parts.into_iter().map(|part| (part.task_id.clone(), part)).collect();
@@ -87,7 +88,7 @@ async fn join(backend: &Backend, group_id: &str, group: &ResultRef) -> Result<Pa
 }
 
 /// What these tasks returned, or the exception of one that failed or is not ready in time.
-async fn await_all(backend: &Backend, tasks: &[&str]) -> Result<Result<Vec<Value>, Value>, BrokerError> {
+async fn await_all(backend: &Backend, tasks: &[&str]) -> Result<Result<Vec<Value>, Value>, BackendError> {
     if tasks.is_empty() {
         return Ok(Ok(Vec::new()));
     }

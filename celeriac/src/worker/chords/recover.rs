@@ -7,8 +7,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 
 use super::claim::{Claim, completed_by};
-use crate::backend::{Backend, ExceptionInfo, GroupChange, Reclaimed, TaskState};
-use crate::broker::BrokerError;
+use crate::backend::{Backend, BackendError, ExceptionInfo, GroupChange, Reclaimed, TaskState};
 use crate::canvas;
 use crate::failpoints::fail_point;
 use crate::message::{ProtocolError, Value};
@@ -49,7 +48,7 @@ pub(in crate::worker) async fn recover(runtime: Arc<Runtime>) {
     }
 }
 
-async fn recover_all(runtime: &Arc<Runtime>, backend: &Backend) -> Result<(), BrokerError> {
+async fn recover_all(runtime: &Arc<Runtime>, backend: &Backend) -> Result<(), BackendError> {
     let overdue = stream::iter(backend.overdue_chords().await?);
     let recovered = overdue.map(|group_id| async move {
         let error = match recover_one(runtime, backend, &group_id).await {
@@ -64,7 +63,7 @@ async fn recover_all(runtime: &Arc<Runtime>, backend: &Backend) -> Result<(), Br
     outcomes.into_iter().collect()
 }
 
-async fn recover_one(runtime: &Arc<Runtime>, backend: &Backend, group_id: &str) -> Result<(), BrokerError> {
+async fn recover_one(runtime: &Arc<Runtime>, backend: &Backend, group_id: &str) -> Result<(), BackendError> {
     let token = canvas::random_id();
     let Some(Reclaimed { completing, is_gone }) = backend.reclaim_chord(group_id, &token).await? else {
         return Ok(());
@@ -79,9 +78,11 @@ async fn recover_one(runtime: &Arc<Runtime>, backend: &Backend, group_id: &str) 
         runtime.abandon_chord(backend, group_id).await;
         return Ok(());
     }
-    let request = completed_by(&completing, &runtime.state.hostname)?;
+    let request =
+        completed_by(&completing, &runtime.state.hostname).map_err(BackendError::unreadable(group_id))?;
     let Some(part) = canvas::chord_part(&request, TaskState::Success, Value::Null) else {
-        return Err(ProtocolError::bad_body("the part that completed it names no chord").into());
+        let reason = ProtocolError::bad_body("the part that completed it names no chord");
+        return Err(BackendError::unreadable(group_id)(reason));
     };
     let claim = Claim { part, token, completing: Vec::new(), redelivered: true };
     if is_gone {
