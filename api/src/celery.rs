@@ -189,7 +189,7 @@ impl CeleryClient {
     pub async fn queue_lengths(&self) -> Result<Vec<(String, u64)>, CeleryError> {
         let mut lengths = Vec::new();
         for queue in QUEUES {
-            lengths.push((queue.to_owned(), in_time(LOOK_TIMEOUT, self.app.queues().length(queue)).await?));
+            lengths.push((queue.to_owned(), in_time(LOOK_TIMEOUT, self.app.broker().length(queue)).await?));
         }
         Ok(lengths)
     }

@@ -1,3 +1,4 @@
+use celeriac::broker::BrokerError;
 use celeriac::message::Signature;
 use celeriac::{Celery, Error, Value};
 use redis::Pipeline;
@@ -10,7 +11,7 @@ const MARK: &str = "celeriac.outbox";
 /// Its value while a relay has yet to publish again what was lost.
 const CLAIMED: &str = "claimed";
 /// How long that may take before another relay does it, in milliseconds.
-const CLAIM: u64 = 10_000;
+const CLAIM: &str = "10000";
 
 /// Publishes through a celeriac application.
 #[derive(Clone)]
@@ -27,8 +28,20 @@ impl CeleryPublisher {
         Self { app, queues: queues.into_iter().map(Into::into).collect() }
     }
 
-    fn mark_key(&self) -> String {
-        format!("{}{MARK}", self.app.queues().keys().global_prefix())
+    /// Carries out a command on the mark.
+    async fn at_mark(&self, name: &str, arguments: &[&str]) -> Result<Option<redis::Value>, PublishError> {
+        let broker = self.app.broker();
+        let Some(queues) = broker.redis() else {
+            return Err(unavailable(BrokerError::Unsupported {
+                url: broker.to_string(),
+                what: "tell whether it has lost messages",
+                hint: "an outbox needs a Redis server as its broker",
+            }));
+        };
+        let mut command = Pipeline::new();
+        command.cmd(name).arg(format!("{}{MARK}", queues.keys().global_prefix())).arg(arguments);
+        let replies = queues.link().call(&mut command).await.map_err(unavailable)?;
+        Ok(replies.into_iter().next())
     }
 }
 
@@ -45,12 +58,9 @@ impl Publish for CeleryPublisher {
     async fn look(&self) -> Result<BrokerState, PublishError> {
         let mut waiting = 0;
         for queue in &self.queues {
-            waiting += self.app.queues().length(queue).await.map_err(unavailable)?;
+            waiting += self.app.broker().length(queue).await.map_err(unavailable)?;
         }
-        let mut read = Pipeline::new();
-        read.cmd("GET").arg(self.mark_key());
-        let replies = self.app.queues().link().call(&mut read).await.map_err(unavailable)?;
-        let is_marked = match replies.first() {
+        let is_marked = match self.at_mark("GET", &[]).await? {
             Some(redis::Value::BulkString(mark)) => mark != CLAIMED.as_bytes(),
             _ => false,
         };
@@ -58,16 +68,12 @@ impl Publish for CeleryPublisher {
     }
 
     async fn claim_mark(&self) -> Result<bool, PublishError> {
-        let mut claim = Pipeline::new();
-        claim.cmd("SET").arg(self.mark_key()).arg(CLAIMED).arg("NX").arg("PX").arg(CLAIM);
-        let replies = self.app.queues().link().call(&mut claim).await.map_err(unavailable)?;
-        Ok(replies.first() == Some(&redis::Value::Okay))
+        let claimed = self.at_mark("SET", &[CLAIMED, "NX", "PX", CLAIM]).await?;
+        Ok(claimed == Some(redis::Value::Okay))
     }
 
     async fn mark(&self) -> Result<(), PublishError> {
-        let mut set = Pipeline::new();
-        set.cmd("SET").arg(self.mark_key()).arg(1);
-        self.app.queues().link().call(&mut set).await.map(drop).map_err(unavailable)
+        self.at_mark("SET", &["1"]).await.map(drop)
     }
 }
 

@@ -3,8 +3,7 @@
 use std::collections::HashSet;
 
 use celeriac::Celery;
-use celeriac::broker::redis::{DeadLetters, Fate};
-use celeriac::broker::{DeadLetter, DeadReason};
+use celeriac::broker::{DeadLetter, DeadLetters, DeadReason, Fate};
 use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
@@ -63,10 +62,9 @@ pub(crate) struct Chosen {
 
 impl Dead {
     pub(crate) async fn run(self, app: &Celery) -> Result<(), Failure> {
-        let Some(name) = &app.config().celeriac_dead_letter_queue else {
+        let Some(letters) = app.broker().dead_letters() else {
             return Err(Failure::failed("there are no dead letters without celeriac_dead_letter_queue"));
         };
-        let letters = DeadLetters::new(app.queues().link().clone(), app.queues().keys().dead_letters(name));
         let all = letters.list().await?;
         match self {
             Dead::List { search, json } => {

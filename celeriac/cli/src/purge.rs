@@ -39,7 +39,7 @@ impl Purge {
         }
         let mut messages = 0;
         for name in &names {
-            messages += app.queues().purge(name).await?;
+            messages += app.broker().purge(name).await?;
         }
         match messages {
             0 => say(format_args!("No messages purged from {} {queues}.", names.len())),

@@ -16,7 +16,6 @@ pub use recover::Recovered;
 pub use result::AsyncResult;
 
 use crate::backend::{Backend, ResultRef};
-use crate::broker::redis::Queues;
 use crate::broker::{Broker, BrokerError};
 use crate::canvas::{self, Outbox, Sender};
 use crate::clock::Clock;
@@ -171,21 +170,9 @@ impl Celery {
         &self.shared.config
     }
 
-    /// The broker.
+    /// Returns the broker: its queues, their lengths and bindings, and the messages that workers have given up.
     pub fn broker(&self) -> &Broker {
         &self.shared.broker
-    }
-
-    /// The broker's queues.
-    ///
-    /// # Panics
-    /// When the broker is not a Redis server.
-    #[track_caller]
-    pub fn queues(&self) -> &Queues {
-        let Some(queues) = self.shared.broker.redis() else {
-            panic!("{} is not a Redis server", self.broker())
-        };
-        queues
     }
 
     /// Returns the clock by which etas, expirations, retries and results go: the system's, unless a test simulates one.

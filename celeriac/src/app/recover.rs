@@ -1,11 +1,9 @@
 //! Bringing back what dead workers held, without a worker.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Celery, Result};
-use crate::broker::redis::{Sweeper, Unsettled};
-use crate::broker::refusals::Refusals;
+use crate::broker::Swept;
 
 /// What one sweep without a worker found; see [`Celery::recover`].
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,26 +32,14 @@ impl Celery {
     /// If it is cancelled, some messages may be back already; the others stay where they are.
     ///
     /// # Errors
-    /// [`Error::Broker`](super::Error::Broker) when the broker cannot be reached or refuses everything for now.
+    /// [`Error::Broker`](super::Error::Broker) and [`Error::Backend`](super::Error::Backend) when the broker or the result
+    /// backend cannot be reached or refuses everything for now.
     pub async fn recover(&self) -> Result<Recovered> {
-        let config = self.config();
-        let refusals = Arc::<Refusals>::default();
-        let Some(queues) = self.broker().redis() else {
-            return Ok(Recovered { chords: self.unsent_chords().await?, ..Recovered::default() });
-        };
-        let mut sweeper = Sweeper::new(
-            queues.clone(),
-            config.broker_transport_options.visibility_timeout(),
-            None,
-            config.task_default_queue.clone(),
-            Arc::clone(&refusals),
-        );
-        let restored = sweeper.sweep().await?;
-        let Unsettled { workers, lease, unacked } = sweeper.unsettled().await?;
+        let Swept { restored, refused, workers, lease, unacked } = self.broker().sweep(self.config()).await?;
         let chords = self.unsent_chords().await?;
-        let refused = refusals.all().iter().map(ToString::to_string).collect();
         Ok(Recovered { restored, refused, workers, lease, unacked, chords })
     }
+
     async fn unsent_chords(&self) -> Result<u64> {
         match self.result_backend() {
             Some(backend) => Ok(backend.unsent_chords().await?),

@@ -71,6 +71,16 @@ pub enum BackendError {
         /// The server's words, which begin with a code.
         reason: String,
     },
+    /// A result backend of this kind has no such thing.
+    #[error("{url} cannot {what}\nhint: {hint}")]
+    Unsupported {
+        /// The URL without its password.
+        url: String,
+        /// What was asked for, as a verb phrase.
+        what: &'static str,
+        /// What to do instead.
+        hint: &'static str,
+    },
     /// What is stored under an id is no record of a task, a group or a chord that can be read here.
     #[error(
         "the result {id} cannot be read: {reason}\nhint: see result_serializer and result_accept_content"
@@ -96,7 +106,11 @@ impl BackendError {
             Self::Refused { .. } => self.code().is_some_and(|code| {
                 !matches!(code, "NOAUTH" | "WRONGPASS") && refusal::kind(code) != RefusalKind::Lasting
             }),
-            Self::BadUrl { .. } | Self::BadTls { .. } | Self::Tls { .. } | Self::Unreadable { .. } => false,
+            Self::BadUrl { .. }
+            | Self::BadTls { .. }
+            | Self::Tls { .. }
+            | Self::Unsupported { .. }
+            | Self::Unreadable { .. } => false,
         }
     }
 
@@ -125,6 +139,7 @@ impl From<BrokerError> for BackendError {
                 Self::Timeout { url, deadline }
             }
             BrokerError::Refused { url, command, reason } => Self::Refused { url, command, reason },
+            BrokerError::Unsupported { url, what, hint } => Self::Unsupported { url, what, hint },
             BrokerError::Protocol(reason) => Self::Unreadable { id: String::new(), reason },
         }
     }

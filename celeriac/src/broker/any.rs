@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use super::memory;
 use super::refusals::Refusals;
 use super::{
-    Answers, Batch, BrokerError, Consumer, ConsumerHandle, ConsumerOptions, DeadReason, Receiver, Start,
-    redis,
+    Answers, Batch, BrokerError, Consumer, ConsumerHandle, ConsumerOptions, DeadLetters, DeadReason,
+    Receiver, Start, dead_letters, redis,
 };
 use crate::backend::Backend;
 use crate::clock::Clock;
@@ -58,8 +58,8 @@ impl Broker {
         }
     }
 
-    /// The Redis server, if the broker is one.
-    pub(crate) fn redis(&self) -> Option<&redis::Queues> {
+    /// Returns the queues at a Redis server, if the broker is one, for what no other broker has.
+    pub fn redis(&self) -> Option<&redis::Queues> {
         match &self.kind {
             Kind::Redis(queues) => Some(queues),
             #[cfg(feature = "testing")]
@@ -304,6 +304,22 @@ impl Broker {
             #[cfg(feature = "testing")]
             Kind::Memory(broker) => broker.letter(reason, message, queue, hostname).into(),
         }
+    }
+
+    /// Returns the messages that workers have given up; `None` where such messages are dropped
+    /// (`celeriac_dead_letter_queue`).
+    pub fn dead_letters(&self) -> Option<DeadLetters> {
+        let kind = match &self.kind {
+            Kind::Redis(queues) => {
+                let key = queues.dead_letters()?.key.clone();
+                dead_letters::Kind::Redis(redis::DeadLetters::new(queues.link().clone(), key))
+            }
+            #[cfg(feature = "testing")]
+            Kind::Memory(broker) => {
+                dead_letters::Kind::Memory(broker.keeps_dead_letters().then(|| broker.clone())?)
+            }
+        };
+        Some(DeadLetters(kind))
     }
 
     /// Returns the receiver that `make` builds, and a consumer that hands messages to it.

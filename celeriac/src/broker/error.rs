@@ -91,6 +91,16 @@ pub enum BrokerError {
         /// The last failure.
         reason: String,
     },
+    /// A broker of this kind has no such thing.
+    #[error("{url} cannot {what}\nhint: {hint}")]
+    Unsupported {
+        /// The URL without its password.
+        url: String,
+        /// What was asked for, as a verb phrase.
+        what: &'static str,
+        /// What to do instead.
+        hint: &'static str,
+    },
     /// A message that cannot be decoded.
     #[error("undecodable message")]
     Protocol(#[from] crate::message::ProtocolError),
@@ -111,6 +121,7 @@ impl BrokerError {
             BrokerError::BadUrl { .. }
             | BrokerError::BadTls { .. }
             | BrokerError::Tls { .. }
+            | BrokerError::Unsupported { .. }
             | BrokerError::Protocol(_) => false,
         }
     }

@@ -4,6 +4,7 @@ mod any;
 mod batch;
 mod consumer;
 mod dead_letter;
+mod dead_letters;
 mod delivery;
 mod error;
 mod handle;
@@ -17,12 +18,14 @@ mod remote;
 mod reply;
 mod settlement;
 mod subscription;
+mod sweep;
 pub(crate) mod troubles;
 
 pub use any::Broker;
 pub(crate) use batch::{Answers, Batch};
 pub(crate) use consumer::{Consumer, ConsumerOptions};
 pub use dead_letter::{DeadLetter, DeadReason, Start};
+pub use dead_letters::{DeadLetters, Fate};
 pub(crate) use delivery::{Delivery, Hopeless, Owner, Receiver, Taken};
 pub use error::BrokerError;
 pub(crate) use handle::{Binding, ConsumerHandle};
@@ -33,3 +36,4 @@ pub(crate) use remote::{
 pub(crate) use reply::{ReplyAddress, ReplyQueue, ReplyQueues};
 pub(crate) use settlement::{Disposition, Listener, Settlement};
 pub use subscription::Subscription;
+pub(crate) use sweep::Swept;

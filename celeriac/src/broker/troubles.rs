@@ -86,15 +86,12 @@ mod tests {
     #[test]
     fn a_cause_is_named_once_with_its_count() {
         let troubles = Troubles::default();
-        let mut push = redis::cmd("LPUSH");
-        push.arg("bad").arg("message");
         for _ in 0..3 {
-            troubles.note(&Refusal::of(&push, "NOPERM no right".to_owned()));
+            troubles.note(&Refusal::of_words("LPUSH bad", "NOPERM no right"));
         }
         for id in ["1", "2"] {
-            let mut set = redis::cmd("SETEX");
-            set.arg(format!("celery-task-meta-{id}")).arg(1).arg("");
-            troubles.note(&Refusal::of(&set, "NOPERM no right".to_owned()));
+            let command = format!("SETEX celery-task-meta-{id}");
+            troubles.note(&Refusal::of_words(&command, "NOPERM no right"));
         }
         let present = troubles.present();
         assert_eq!(present[0], "not accepted: NOPERM no right (LPUSH bad), 3 time(s) in 0 s");

@@ -74,7 +74,7 @@ async fn drop_in_the_middle() {
     for number in 1..4 {
         send(&app, "dropped.note", number).await;
     }
-    let length = async || app.queues().length("celery").await.unwrap();
+    let length = async || app.broker().length("celery").await.unwrap();
     let before = Handle::current().metrics().num_alive_tasks();
     let (worker, mut tellings) = worker(&app);
     {

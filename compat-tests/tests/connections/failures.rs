@@ -191,8 +191,8 @@ fn those_who_ask_at_once_wait_together_for_a_server_that_swallows_everything() {
     let asked = Instant::now();
     let asking: Vec<_> = (0..20)
         .map(|_| {
-            let queues = client.queues().clone();
-            stage.runtime.spawn(async move { queues.length("celery").await })
+            let broker = client.broker().clone();
+            stage.runtime.spawn(async move { broker.length("celery").await })
         })
         .collect();
     for answer in asking {
@@ -201,7 +201,7 @@ fn those_who_ask_at_once_wait_together_for_a_server_that_swallows_everything() {
     // One after another they would have waited for forty seconds.
     assert!(asked.elapsed() < secs(20), "{:?}", asked.elapsed());
     proxy.forget();
-    assert_eq!(stage.runtime.block_on(client.queues().length("celery")).unwrap(), 0);
+    assert_eq!(stage.runtime.block_on(client.broker().length("celery")).unwrap(), 0);
 }
 
 #[test]

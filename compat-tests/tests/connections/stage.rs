@@ -5,7 +5,6 @@ use std::process::Command;
 use std::time::Duration;
 
 use celeriac::Celery;
-use celeriac::broker::redis::DeadLetters;
 use celeriac::canvas::{chain, chord, group};
 use celeriac::config::Config;
 use celeriac::message::Signature;
@@ -173,16 +172,15 @@ impl Stage {
             client.control().revoke([never.id()]).await.unwrap();
             client.apply(Signature::new("no.such.task")).await.unwrap();
             assert!(tokio::time::timeout(SOON, events.next()).await.unwrap().is_some());
-            let queues = client.queues();
-            let dead =
-                || DeadLetters::new(queues.link().clone(), queues.keys().dead_letters("celeriac.dead"));
+            let broker = client.broker();
+            let dead = || broker.dead_letters().unwrap();
             let letters = eventually_async("the unknown task is a dead letter", SOON, async || {
                 dead().list().await.ok().filter(|letters| !letters.is_empty())
             })
             .await;
             assert!(dead().drop(&letters[0].id).await.unwrap());
-            queues.bind("topics", "topic", "a.#", "celery").await.unwrap();
-            assert_eq!(queues.purge("another").await.unwrap(), 0);
+            broker.bind("topics", "topic", "a.#", "celery").await.unwrap();
+            assert_eq!(broker.purge("another").await.unwrap(), 0);
         });
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use celeriac::broker::{DeadReason, Start};
+use celeriac::broker::{DeadLetter, DeadReason, Fate, Start};
 use celeriac::testing::seam::{BrokerSeam, Delivered, Settle, TestConsumer};
 use chrono::{TimeDelta, Utc};
 use compat_tests::eventually_async;
@@ -25,6 +25,8 @@ promises! {
     a_settlement_publishes_what_follows,
     a_settlement_holds_the_result_where_both_are_joined,
     what_is_given_up_is_kept_as_it_came,
+    what_was_given_up_goes_back_or_away,
+    a_sweep_leaves_alone_what_a_living_consumer_holds,
     what_cannot_be_read_is_handed_over_as_that,
     starts_are_counted_until_they_are_forgotten,
     a_mark_lets_a_chords_body_be_sent_once,
@@ -238,6 +240,61 @@ async fn a_settlement_holds_the_result_where_both_are_joined(place: Place) {
     assert_eq!((stored.status, stored.result), (TaskState::Success, 7.into()));
 }
 
+async fn what_was_given_up_goes_back_or_away(place: Place) {
+    let seam = BrokerSeam::of(&place.app);
+    for id in ["1", "2", "3", "4"] {
+        seam.bury(&message(id, "q"), "q").await.unwrap();
+    }
+    let letters = place.dead_letters();
+    let ids = async || {
+        let all = letters.list().await.unwrap();
+        all.iter().map(|letter| letter.task().0.unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (ids().await, letters.count().await.unwrap()),
+        (["4", "3", "2", "1"].map(str::to_owned).to_vec(), 4)
+    );
+    let (mut seen, mut progress) = (Vec::new(), 0);
+    let decide = |letter: &DeadLetter| {
+        let id = letter.task().0.unwrap();
+        seen.push(id.clone());
+        match id.as_str() {
+            "1" | "3" => Fate::Requeue,
+            "2" => Fate::Drop,
+            _ => Fate::Keep,
+        }
+    };
+    assert_eq!(letters.sift(decide, |decided| progress += decided).await.unwrap(), 3);
+    assert_eq!((seen, progress), (["1", "2", "3", "4"].map(str::to_owned).to_vec(), 4));
+    assert_eq!(ids().await, ["4"]);
+    let consumer = TestConsumer::open(&place.app, &["q"], 3);
+    for id in ["1", "3"] {
+        let back = next(&consumer).await;
+        assert_eq!((back.id(), back.is_redelivered()), (id, false), "as it was delivered, in the old order");
+        consumer.settle(back.serial, Settle::Ack, &[]).await.unwrap();
+    }
+    let last = letters.list().await.unwrap().remove(0);
+    assert!(letters.requeue(&last.id).await.unwrap());
+    assert_eq!(next(&consumer).await.id(), "4");
+    assert!(!letters.requeue(&last.id).await.unwrap() && !letters.drop(&last.id).await.unwrap());
+    seam.bury(&message("5", "q"), "q").await.unwrap();
+    let last = letters.list().await.unwrap().remove(0);
+    assert!(letters.drop(&last.id).await.unwrap());
+    assert_eq!(letters.count().await.unwrap(), 0);
+    let place = place.again(|config| config.celeriac_dead_letter_queue = None);
+    assert!(place.app.broker().dead_letters().is_none());
+}
+
+async fn a_sweep_leaves_alone_what_a_living_consumer_holds(place: Place) {
+    publish(&place, &["1"]).await;
+    let consumer = TestConsumer::open(&place.app, &["q"], 1);
+    let delivered = next(&consumer).await;
+    let swept = place.app.recover().await.unwrap();
+    assert_eq!((swept.restored, swept.refused), (0, Vec::new()));
+    assert_eq!(length(&place).await, 0);
+    consumer.settle(delivered.serial, Settle::Ack, &[]).await.unwrap();
+}
+
 async fn what_is_given_up_is_kept_as_it_came(place: Place) {
     place.inject("q", b"no message").await;
     let consumer = TestConsumer::open(&place.app, &["q"], 1);
@@ -245,7 +302,8 @@ async fn what_is_given_up_is_kept_as_it_came(place: Place) {
     consumer.settle(delivered.serial, Settle::Dead(DeadReason::Malformed), &[]).await.unwrap();
     let seam = BrokerSeam::of(&place.app);
     seam.bury(&message("2", "q"), "q").await.unwrap();
-    let letters = place.dead_letters().await;
+    let mut letters = place.dead_letters().list().await.unwrap();
+    letters.reverse();
     assert_eq!(letters.len(), 2);
     assert_eq!((letters[0].message(), letters[0].reason), (b"no message".to_vec(), DeadReason::Malformed));
     assert_eq!((letters[0].list.as_str(), letters[0].deliveries), ("q", 1));

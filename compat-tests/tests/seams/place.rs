@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use celeriac::Celery;
-use celeriac::broker::DeadLetter;
+use celeriac::broker::DeadLetters;
 use celeriac::config::Config;
 use celeriac::message::{Body, DeliveryInfo, Headers, Message, Properties, Serializer, Value};
 use compat_tests::RedisServer;
@@ -65,18 +65,9 @@ impl Place {
         }
     }
 
-    /// The messages that were given up, the oldest first.
-    pub(crate) async fn dead_letters(&self) -> Vec<DeadLetter> {
-        let Kind::Redis(_) = &self.kind else { return celeriac::testing::dead_letters(&self.app) };
-        let name = self.app.config().celeriac_dead_letter_queue.clone().unwrap();
-        let queues = self.app.queues();
-        let letters = celeriac::broker::redis::DeadLetters::new(
-            queues.link().clone(),
-            queues.keys().dead_letters(&name),
-        );
-        let mut letters = letters.list().await.unwrap();
-        letters.reverse();
-        letters
+    /// The messages that were given up.
+    pub(crate) fn dead_letters(&self) -> DeadLetters {
+        self.app.broker().dead_letters().unwrap()
     }
 }
 

@@ -5,6 +5,7 @@
 //! starts or keeps marks, and what a lost channel held comes back marked as redelivered.
 
 mod consumer;
+mod dead_letters;
 mod exchange;
 mod queue;
 mod remote;
@@ -18,9 +19,9 @@ pub(crate) use remote::ReplyQueue;
 pub(crate) use server::Server;
 pub(crate) use state::{Answer, Sent, State, Write};
 
-use super::{Batch, DeadLetter, DeadReason, Start};
+use super::{Batch, Start};
 use crate::config::{Config, Url};
-use crate::message::{Message, envelope};
+use crate::message::Message;
 
 /// The queues and exchanges of one server in memory; cheap to clone.
 #[derive(Clone)]
@@ -127,24 +128,6 @@ impl MemoryBroker {
     /// Returns the place of a priority among those that wait: 0 is served first.
     pub(crate) fn rank(&self, priority: u8) -> u8 {
         self.server.read(|state| state.rank(priority))
-    }
-
-    /// Returns the write that keeps a message of that queue among the dead letters.
-    pub(crate) fn letter(&self, reason: DeadReason, message: &Message, queue: &str, hostname: &str) -> Write {
-        let raw = envelope::encode(message);
-        let letter = DeadLetter::new(reason, queue.to_owned(), hostname, Vec::new(), &raw);
-        let broker = self.clone();
-        Write::doing(move |state| broker.bury(state, letter.clone()))
-    }
-
-    /// Keeps a message that is given up, and drops the oldest beyond the bound.
-    fn bury(&self, state: &mut State, mut letter: DeadLetter) {
-        let Some(most) = self.dead_letters else { return };
-        letter.date = state.now.to_rfc3339();
-        state.dead_letters.push(letter);
-        let most = usize::try_from(most).ok().filter(|most| *most > 0).unwrap_or(usize::MAX);
-        let beyond = state.dead_letters.len().saturating_sub(most);
-        state.dead_letters.drain(..beyond);
     }
 }
 

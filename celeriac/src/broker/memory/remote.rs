@@ -8,9 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{MemoryBroker, Server};
-use crate::broker::{
-    BrokerDescription, DeadLetterCount, KeptRevocations, ReplyAddress, RevocationBounds, Subscription,
-};
+use crate::broker::{BrokerDescription, KeptRevocations, ReplyAddress, RevocationBounds, Subscription};
 use crate::message::Message;
 
 /// What is revoked, with the Unix time of the revocation in seconds.
@@ -116,13 +114,6 @@ impl MemoryBroker {
     pub(crate) fn describe(&self) -> BrokerDescription {
         let virtual_host = self.server.name().to_owned();
         BrokerDescription { transport: "memory", hostname: "localhost".to_owned(), port: 0, virtual_host }
-    }
-
-    /// Counts the dead letters; `None` when none are kept.
-    pub(crate) fn dead_letter_count(&self) -> Option<DeadLetterCount> {
-        self.dead_letters?;
-        let count = self.server.read(|state| state.dead_letters.len() as u64);
-        Some(DeadLetterCount { count, ..DeadLetterCount::default() })
     }
 }
 

@@ -8,7 +8,7 @@ use redis::{Cmd, Pipeline, Value, cmd};
 
 use super::script::eval;
 use super::{Keys, Link, Queues};
-use crate::broker::{BrokerError, DeadLetter, DeadLetterCount};
+use crate::broker::{BrokerError, DeadLetter, DeadLetterCount, Fate};
 use crate::config::Config;
 
 /// Takes a record out of the list and, if a list is named, puts its message there, to be delivered last.
@@ -151,47 +151,31 @@ impl Queues {
     }
 }
 
-/// What becomes of a dead letter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// It stays.
-    Keep,
-    /// Its message goes back to the list that it came from, byte by byte as it was delivered; one that was too large to be
-    /// kept stays.
-    Requeue,
-    /// It is removed for good.
-    Drop,
-}
-
 /// The messages that the workers of a broker have given up.
-pub struct DeadLetters {
+pub(crate) struct DeadLetters {
     link: Link,
     key: String,
 }
 
 impl DeadLetters {
-    /// Those in the list of that name (`celeriac_dead_letter_queue`).
-    pub fn new(link: Link, key: String) -> Self {
+    /// Returns those in the list under that key.
+    pub(crate) fn new(link: Link, key: String) -> Self {
         Self { link, key }
     }
 
-    /// All of them, the newest first.
-    ///
-    /// Cancel safe: it only asks.
+    /// Returns all of them, the newest first.
     ///
     /// # Errors
     /// [`BrokerError`] when the server cannot be reached or refuses the command.
-    pub async fn list(&self) -> Result<Vec<DeadLetter>, BrokerError> {
+    pub(crate) async fn list(&self) -> Result<Vec<DeadLetter>, BrokerError> {
         Ok(self.records().await?.into_iter().map(|(letter, _)| letter).collect())
     }
 
-    /// How many records the list has.
-    ///
-    /// Cancel safe: it only asks.
+    /// Returns how many records the list has.
     ///
     /// # Errors
     /// [`BrokerError`] when the server cannot be reached or refuses the command.
-    pub async fn count(&self) -> Result<u64, BrokerError> {
+    pub(crate) async fn count(&self) -> Result<u64, BrokerError> {
         let replies = self.link.call(Pipeline::new().cmd("LLEN").arg(&self.key)).await?;
         Ok(match replies[0] {
             Value::Int(count) => u64::try_from(count).unwrap_or(0),
@@ -199,14 +183,11 @@ impl DeadLetters {
         })
     }
 
-    /// Puts one message back where it came from, byte by byte as it was delivered; `false` when it is not there or was too
-    /// large to be kept. For several, see [`DeadLetters::sift`].
-    ///
-    /// If it is cancelled, it may take effect all the same.
+    /// Puts one message back where it came from; `false` when it is not there or was too large to be kept.
     ///
     /// # Errors
     /// [`BrokerError`] when the server cannot be reached or refuses the command.
-    pub async fn requeue(&self, id: &str) -> Result<bool, BrokerError> {
+    pub(crate) async fn requeue(&self, id: &str) -> Result<bool, BrokerError> {
         match self.find(id).await? {
             Some((letter, record)) if letter.too_large.is_none() => {
                 self.take(&record, Some((&letter.list, &letter.message()))).await
@@ -215,13 +196,11 @@ impl DeadLetters {
         }
     }
 
-    /// Removes one message for good; `false` when it is not there. For several, see [`DeadLetters::sift`].
-    ///
-    /// If it is cancelled, it may take effect all the same.
+    /// Removes one message for good; `false` when it is not there.
     ///
     /// # Errors
     /// [`BrokerError`] when the server cannot be reached or refuses the command.
-    pub async fn drop(&self, id: &str) -> Result<bool, BrokerError> {
+    pub(crate) async fn drop(&self, id: &str) -> Result<bool, BrokerError> {
         match self.find(id).await? {
             Some((_, record)) => self.take(&record, None).await,
             None => Ok(false),
@@ -236,7 +215,7 @@ impl DeadLetters {
     ///
     /// # Errors
     /// [`BrokerError`] when the server cannot be reached or refuses the command. What was dealt with before stays so.
-    pub async fn sift(
+    pub(crate) async fn sift(
         &self,
         mut decide: impl FnMut(&DeadLetter) -> Fate,
         mut progress: impl FnMut(u64),

@@ -40,8 +40,7 @@ mod url;
 
 pub(crate) use batch::{Commands, Replies, guarded_batch};
 pub(crate) use consumer::{Consumer, ConsumerOptions};
-pub(crate) use dead_letters::DeadLetterQueue;
-pub use dead_letters::{DeadLetters, Fate};
+pub(crate) use dead_letters::{DeadLetterQueue, DeadLetters};
 pub use endpoint::Endpoint;
 pub(crate) use eviction::warn_of_eviction;
 pub(crate) use exchange::{arguments, largest};
@@ -51,7 +50,7 @@ pub use link::Link;
 pub use queue::Queues;
 pub(crate) use refusal::refuses_everything;
 pub(crate) use reply::{ReplyQueue, ReplyQueues};
-pub(crate) use restore::{Sweeper, Unsettled};
+pub(crate) use restore::Sweeper;
 pub(crate) use rights::watch_results;
 pub(crate) use script::{eval, texts};
 pub(crate) use selection::Results;

@@ -106,12 +106,22 @@ impl RedisStore {
     /// The store of an application: at `redbeat_redis_url`, else at its broker, under the settings of RedBeat's names.
     ///
     /// # Errors
-    /// [`BrokerError::BadUrl`] and [`BrokerError::BadTls`].
+    /// [`BrokerError::BadUrl`] and [`BrokerError::BadTls`], and [`BrokerError::Unsupported`] when the broker is no Redis
+    /// server and `redbeat_redis_url` names none.
     pub fn of_app(app: &Celery, node: String) -> Result<Self, BrokerError> {
         let config = app.config();
         let endpoint = match &config.redbeat_redis_url {
             Some(url) => Endpoint::broker(url, config)?,
-            None => app.queues().link().endpoint().clone(),
+            None => match app.broker().redis() {
+                Some(queues) => queues.link().endpoint().clone(),
+                None => {
+                    return Err(BrokerError::Unsupported {
+                        url: app.broker().to_string(),
+                        what: "keep the schedule of beat",
+                        hint: "name a Redis server with redbeat_redis_url, or choose another store",
+                    });
+                }
+            },
         };
         let defaults = RedisOptions::default();
         let options = RedisOptions {
@@ -135,10 +145,8 @@ impl RedisStore {
     /// database (and no cluster, whose servers do not commit together).
     #[must_use]
     pub fn sending_for(mut self, app: &Celery) -> Self {
-        if app.broker().transport() != "redis" {
-            return self;
-        }
-        let broker = app.queues().link().endpoint();
+        let Some(queues) = app.broker().redis() else { return self };
+        let broker = queues.link().endpoint();
         let together = broker.same_database(self.link.endpoint()) && !broker.is_cluster();
         self.sender = together.then(|| app.clone());
         self

@@ -24,10 +24,10 @@ const REMEMBERED: u32 = 86_400;
 
 /// Sends a run, unless the broker knows that it was sent before.
 pub(crate) async fn send_once(app: &Celery, run: &Run) -> Result<(), PublishError> {
-    if app.broker().transport() != "redis" || app.queues().link().endpoint().is_cluster() {
+    let link = app.broker().redis().map(|queues| queues.link());
+    let Some(link) = link.filter(|link| !link.endpoint().is_cluster()) else {
         return app.apply(signature(run)).await.map(drop).map_err(failure);
-    }
-    let link = app.queues().link();
+    };
     let commands = app.prepare(signature(run)).await.map_err(failure)?;
     let mut send = cmd("EVAL");
     send.arg(SEND_ONCE).arg(1).arg(mark(app, run)).arg(REMEMBERED);

@@ -30,7 +30,6 @@ use crate::config::Config;
 use crate::failpoints::fail_point;
 use round::Round;
 pub(crate) use unacked::split_unacked;
-pub(crate) use unsettled::Unsettled;
 
 /// Gives the lock of a sweep back.
 const RELEASE: &str = r"

@@ -1,21 +1,36 @@
-//! What a sweep leaves alone, as somebody may still hold it.
+//! One sweep without a worker, and what it leaves alone, as somebody may still hold it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{Pipeline, Value};
 
 use super::Sweeper;
-use crate::broker::BrokerError;
+use crate::broker::redis::Queues;
 use crate::broker::redis::script::texts;
+use crate::broker::refusals::Refusals;
+use crate::broker::{BrokerError, Swept};
+use crate::config::Config;
 
-/// What a sweep leaves alone.
-pub(crate) struct Unsettled {
-    /// Workers whose lease has not ended.
-    pub(crate) workers: u64,
-    /// The time until the last of these leases ends.
-    pub(crate) lease: Option<Duration>,
-    /// Messages in `unacked`.
-    pub(crate) unacked: u64,
+impl Queues {
+    /// Sweeps once.
+    ///
+    /// # Errors
+    /// [`BrokerError::Connection`], [`BrokerError::Timeout`] and [`BrokerError::Refused`].
+    pub(crate) async fn sweep(&self, config: &Config) -> Result<Swept, BrokerError> {
+        let refusals = Arc::<Refusals>::default();
+        let mut sweeper = Sweeper::new(
+            self.clone(),
+            config.broker_transport_options.visibility_timeout(),
+            None,
+            config.task_default_queue.clone(),
+            Arc::clone(&refusals),
+        );
+        let restored = sweeper.sweep().await?;
+        let unsettled = sweeper.unsettled().await?;
+        let refused = refusals.all().iter().map(ToString::to_string).collect();
+        Ok(Swept { restored, refused, ..unsettled })
+    }
 }
 
 impl Sweeper {
@@ -23,7 +38,7 @@ impl Sweeper {
     ///
     /// # Errors
     /// [`BrokerError::Connection`] and [`BrokerError::Timeout`].
-    pub(crate) async fn unsettled(&self) -> Result<Unsettled, BrokerError> {
+    async fn unsettled(&self) -> Result<Swept, BrokerError> {
         let now = self.clock.now();
         let mut ask = Pipeline::new();
         ask.cmd("ZRANGEBYSCORE").arg(&self.keys.inflight_index).arg(now).arg("+inf").arg("WITHSCORES");
@@ -33,10 +48,11 @@ impl Sweeper {
         let ends = leases.iter().skip(1).step_by(2).filter_map(|score| score.parse::<f64>().ok());
         let last = ends.reduce(f64::max);
         let unacked = if let Value::Int(count) = replies[1] { u64::try_from(count).unwrap_or(0) } else { 0 };
-        Ok(Unsettled {
+        Ok(Swept {
             workers: leases.len() as u64 / 2,
             lease: last.and_then(|end| Duration::try_from_secs_f64(end - now).ok()),
             unacked,
+            ..Swept::default()
         })
     }
 }
