@@ -7,10 +7,7 @@ use super::attempt::Attempt;
 #[cfg(feature = "testing")]
 use super::memory::MemoryBackend;
 use super::redis::RedisBackend;
-use super::{
-    Awaited, BackendError, ChordPart, ExceptionInfo, GroupChange, PartAnswer, Reclaimed, ResultRef, Returned,
-    TaskMeta,
-};
+use super::{Awaited, BackendError, ChordPart, ExceptionInfo, GroupChange, PartAnswer, ResultRef, TaskMeta};
 use crate::broker::refusals::Refusals;
 use crate::broker::{Answers, Batch};
 use crate::config::{Config, Url};
@@ -20,16 +17,29 @@ use crate::config::{Config, Url};
 /// Nothing is connected before the first call that needs it.
 #[derive(Clone)]
 pub struct Backend {
-    kind: Kind,
+    pub(super) kind: Kind,
 }
 
 /// The kinds of result backends.
 #[derive(Clone)]
-enum Kind {
+pub(super) enum Kind {
     Redis(RedisBackend),
     #[cfg(feature = "testing")]
     Memory(MemoryBackend),
 }
+
+/// Calls a method of the backend, whichever kind it is of: one line for each kind.
+macro_rules! of_each_kind {
+    ($any:ident, $backend:ident => $call:expr) => {
+        match &$any.kind {
+            Kind::Redis($backend) => $call,
+            #[cfg(feature = "testing")]
+            Kind::Memory($backend) => $call,
+        }
+    };
+}
+
+pub(super) use of_each_kind;
 
 impl Backend {
     /// Returns the result backend at a URL under those settings.
@@ -200,11 +210,7 @@ impl Backend {
 
     /// Takes note that the server takes no record of more bytes.
     pub(crate) fn limit_to(&self, bytes: u64) {
-        match &self.kind {
-            Kind::Redis(backend) => backend.limit_to(bytes),
-            #[cfg(feature = "testing")]
-            Kind::Memory(backend) => backend.limit_to(bytes),
-        }
+        of_each_kind!(self, backend => backend.limit_to(bytes))
     }
 
     /// Stores a state at once, unless a success is stored already.
@@ -214,14 +220,7 @@ impl Backend {
     /// # Errors
     /// [`BackendError::Connection`], [`BackendError::Timeout`] and [`BackendError::Refused`].
     pub async fn store(&self, meta: &TaskMeta) -> Result<(), BackendError> {
-        match &self.kind {
-            Kind::Redis(backend) => backend.store(meta).await,
-            #[cfg(feature = "testing")]
-            Kind::Memory(backend) => {
-                backend.carry_out(backend.store_write(meta, false).into());
-                Ok(())
-            }
-        }
+        of_each_kind!(self, backend => backend.store(meta).await)
     }
 
     /// Returns the record of a task; `None` when nothing is stored of it.
@@ -232,11 +231,7 @@ impl Backend {
     /// [`BackendError::Connection`], [`BackendError::Timeout`], [`BackendError::Refused`], and [`BackendError::Unreadable`] when
     /// the record cannot be read.
     pub async fn fetch(&self, task_id: &str) -> Result<Option<TaskMeta>, BackendError> {
-        match &self.kind {
-            Kind::Redis(backend) => backend.fetch(task_id).await,
-            #[cfg(feature = "testing")]
-            Kind::Memory(backend) => backend.fetch(task_id),
-        }
+        of_each_kind!(self, backend => backend.fetch(task_id).await)
     }
 
     /// Returns the records of some tasks, in their order; an error for a record that cannot be read.
@@ -247,13 +242,7 @@ impl Backend {
         &self,
         task_ids: &[impl AsRef<str>],
     ) -> Result<Vec<Result<Option<TaskMeta>, BackendError>>, BackendError> {
-        match &self.kind {
-            Kind::Redis(backend) => backend.fetch_many(task_ids).await,
-            #[cfg(feature = "testing")]
-            Kind::Memory(backend) => {
-                Ok(task_ids.iter().map(|task_id| backend.fetch(task_id.as_ref())).collect())
-            }
-        }
+        of_each_kind!(self, backend => backend.fetch_many(task_ids).await)
     }
 
     /// Waits until a task is ready; subscribed, not polled. A server that is away meanwhile is waited for.
@@ -264,11 +253,7 @@ impl Backend {
     /// [`BackendError::Timeout`] after `timeout`, or why the server could not be asked then, and
     /// [`BackendError::Unreadable`] when the record cannot be read.
     pub async fn wait(&self, task_id: &str, timeout: Duration) -> Result<TaskMeta, BackendError> {
-        match &self.kind {
-            Kind::Redis(backend) => backend.wait(task_id, timeout).await,
-            #[cfg(feature = "testing")]
-            Kind::Memory(backend) => backend.wait(task_id, timeout).await,
-        }
+        of_each_kind!(self, backend => backend.wait(task_id, timeout).await)
     }
 
     /// Waits until all of these tasks have succeeded or one has not; subscribed to the missing ones, not polled. A server
@@ -282,11 +267,7 @@ impl Backend {
         task_ids: &[&str],
         timeout: Duration,
     ) -> Result<Awaited, BackendError> {
-        match &self.kind {
-            Kind::Redis(backend) => backend.wait_all(task_ids, timeout).await,
-            #[cfg(feature = "testing")]
-            Kind::Memory(backend) => backend.wait_all(task_ids, timeout).await,
-        }
+        of_each_kind!(self, backend => backend.wait_all(task_ids, timeout).await)
     }
 
     /// Removes the record of a task.
@@ -296,14 +277,7 @@ impl Backend {
     /// # Errors
     /// [`BackendError::Connection`], [`BackendError::Timeout`] and [`BackendError::Refused`].
     pub async fn forget(&self, task_id: &str) -> Result<(), BackendError> {
-        match &self.kind {
-            Kind::Redis(backend) => backend.forget(task_id).await,
-            #[cfg(feature = "testing")]
-            Kind::Memory(backend) => {
-                backend.forget(task_id);
-                Ok(())
-            }
-        }
+        of_each_kind!(self, backend => backend.forget(task_id).await)
     }
 
     /// Returns the group that was saved under that id.
@@ -314,11 +288,7 @@ impl Backend {
     /// [`BackendError::Connection`], [`BackendError::Timeout`], [`BackendError::Refused`], and [`BackendError::Unreadable`] when
     /// the record cannot be read.
     pub async fn restore_group(&self, group_id: &str) -> Result<Option<ResultRef>, BackendError> {
-        match &self.kind {
-            Kind::Redis(backend) => backend.restore_group(group_id).await,
-            #[cfg(feature = "testing")]
-            Kind::Memory(backend) => backend.restore_group(group_id),
-        }
+        of_each_kind!(self, backend => backend.restore_group(group_id).await)
     }
 
     /// Removes a saved group.
@@ -328,128 +298,7 @@ impl Backend {
     /// # Errors
     /// [`BackendError::Connection`], [`BackendError::Timeout`] and [`BackendError::Refused`].
     pub async fn delete_group(&self, group_id: &str) -> Result<(), BackendError> {
-        match &self.kind {
-            Kind::Redis(backend) => backend.delete_group(group_id).await,
-            #[cfg(feature = "testing")]
-            Kind::Memory(backend) => {
-                backend.delete_group(group_id);
-                Ok(())
-            }
-        }
-    }
-
-    /// Returns the parts of a chord that have returned, in the order of its header.
-    ///
-    /// # Errors
-    /// [`BackendError::Connection`], [`BackendError::Timeout`], [`BackendError::Refused`], and [`BackendError::Unreadable`] when
-    /// a part cannot be read.
-    pub(crate) async fn returned_parts(&self, group_id: &str) -> Result<Vec<Returned>, BackendError> {
-        match &self.kind {
-            Kind::Redis(backend) => backend.returned_parts(group_id).await,
-            #[cfg(feature = "testing")]
-            Kind::Memory(backend) => backend.returned_parts(group_id),
-        }
-    }
-
-    /// Keeps a claim for longer; `false` when another worker has it now.
-    ///
-    /// # Errors
-    /// [`BackendError::Connection`], [`BackendError::Timeout`] and [`BackendError::Refused`].
-    pub(crate) async fn extend_claim(&self, group_id: &str, token: &str) -> Result<bool, BackendError> {
-        match &self.kind {
-            Kind::Redis(backend) => backend.extend_claim(group_id, token).await,
-            #[cfg(feature = "testing")]
-            Kind::Memory(backend) => Ok(backend.extend_claim(group_id, token)),
-        }
-    }
-
-    /// Returns the registered chords whose claim has ended, or of whose size nothing was heard.
-    ///
-    /// # Errors
-    /// [`BackendError::Connection`], [`BackendError::Timeout`] and [`BackendError::Refused`].
-    pub(crate) async fn overdue_chords(&self) -> Result<Vec<String>, BackendError> {
-        match &self.kind {
-            Kind::Redis(backend) => backend.overdue_chords().await,
-            #[cfg(feature = "testing")]
-            Kind::Memory(backend) => Ok(backend.overdue_chords()),
-        }
-    }
-
-    /// Lets a registered chord be overdue only later.
-    ///
-    /// # Errors
-    /// [`BackendError::Connection`], [`BackendError::Timeout`] and [`BackendError::Refused`].
-    pub(crate) async fn put_off_chord(&self, group_id: &str) -> Result<(), BackendError> {
-        match &self.kind {
-            Kind::Redis(backend) => backend.put_off_chord(group_id).await,
-            #[cfg(feature = "testing")]
-            Kind::Memory(backend) => {
-                backend.put_off_chord(group_id);
-                Ok(())
-            }
-        }
-    }
-
-    /// Returns how many chords are registered: only a celeriac worker goes on with them.
-    ///
-    /// # Errors
-    /// [`BackendError::Connection`], [`BackendError::Timeout`] and [`BackendError::Refused`].
-    pub(crate) async fn unsent_chords(&self) -> Result<u64, BackendError> {
-        match &self.kind {
-            Kind::Redis(backend) => backend.unsent_chords().await,
-            #[cfg(feature = "testing")]
-            Kind::Memory(backend) => Ok(backend.unsent_chords()),
-        }
-    }
-
-    /// Claims an overdue chord and returns what is known of it; `None` when another worker is at it, or nothing is left
-    /// to do.
-    ///
-    /// # Errors
-    /// [`BackendError::Connection`], [`BackendError::Timeout`] and [`BackendError::Refused`].
-    pub(crate) async fn reclaim_chord(
-        &self,
-        group_id: &str,
-        token: &str,
-    ) -> Result<Option<Reclaimed>, BackendError> {
-        match &self.kind {
-            Kind::Redis(backend) => backend.reclaim_chord(group_id, token).await,
-            #[cfg(feature = "testing")]
-            Kind::Memory(backend) => Ok(backend.reclaim_chord(group_id, token)),
-        }
-    }
-
-    /// Returns how often the counters of chords are to be renewed while parts run; `None` when they do not expire.
-    pub(crate) fn renewal(&self) -> Option<Duration> {
-        match &self.kind {
-            Kind::Redis(backend) => backend.renewal(),
-            #[cfg(feature = "testing")]
-            Kind::Memory(backend) => backend.renewal(),
-        }
-    }
-
-    /// Keeps the counters of these chords from expiring, as far as there are any.
-    ///
-    /// # Errors
-    /// [`BackendError::Connection`], [`BackendError::Timeout`] and [`BackendError::Refused`].
-    pub(crate) async fn renew_chords(&self, group_ids: &[String]) -> Result<(), BackendError> {
-        match &self.kind {
-            Kind::Redis(backend) => backend.renew_chords(group_ids).await,
-            #[cfg(feature = "testing")]
-            Kind::Memory(backend) => {
-                backend.renew_chords(group_ids);
-                Ok(())
-            }
-        }
-    }
-
-    /// Returns how long a missing result of a chord's part is waited for.
-    pub(crate) fn join_timeout(&self) -> Duration {
-        match &self.kind {
-            Kind::Redis(backend) => backend.join_timeout(),
-            #[cfg(feature = "testing")]
-            Kind::Memory(backend) => backend.join_timeout(),
-        }
+        of_each_kind!(self, backend => backend.delete_group(group_id).await)
     }
 
     /// Notes now and then what the server does not let this user do.

@@ -1,6 +1,9 @@
-//! Answers of a result backend about chords and about tasks that are waited for.
+//! What a result backend is asked about chords, and what it answers.
 
-use super::{ResultRef, TaskMeta, TaskState};
+use std::time::Duration;
+
+use super::any::{Kind, of_each_kind};
+use super::{Backend, BackendError, ResultRef, TaskMeta, TaskState};
 use crate::message::Value;
 
 /// The answer to a part that was returned.
@@ -72,4 +75,79 @@ pub(crate) enum GroupChange {
     },
     /// The shape of a group's results is kept.
     Save(ResultRef),
+}
+
+/// Chords.
+impl Backend {
+    /// Returns the parts of a chord that have returned, in the order of its header.
+    ///
+    /// # Errors
+    /// [`BackendError::Connection`], [`BackendError::Timeout`], [`BackendError::Refused`], and [`BackendError::Unreadable`] when
+    /// a part cannot be read.
+    pub(crate) async fn returned_parts(&self, group_id: &str) -> Result<Vec<Returned>, BackendError> {
+        of_each_kind!(self, backend => backend.returned_parts(group_id).await)
+    }
+
+    /// Keeps a claim for longer; `false` when another worker has it now.
+    ///
+    /// # Errors
+    /// [`BackendError::Connection`], [`BackendError::Timeout`] and [`BackendError::Refused`].
+    pub(crate) async fn extend_claim(&self, group_id: &str, token: &str) -> Result<bool, BackendError> {
+        of_each_kind!(self, backend => backend.extend_claim(group_id, token).await)
+    }
+
+    /// Returns the registered chords whose claim has ended, or of whose size nothing was heard.
+    ///
+    /// # Errors
+    /// [`BackendError::Connection`], [`BackendError::Timeout`] and [`BackendError::Refused`].
+    pub(crate) async fn overdue_chords(&self) -> Result<Vec<String>, BackendError> {
+        of_each_kind!(self, backend => backend.overdue_chords().await)
+    }
+
+    /// Lets a registered chord be overdue only later.
+    ///
+    /// # Errors
+    /// [`BackendError::Connection`], [`BackendError::Timeout`] and [`BackendError::Refused`].
+    pub(crate) async fn put_off_chord(&self, group_id: &str) -> Result<(), BackendError> {
+        of_each_kind!(self, backend => backend.put_off_chord(group_id).await)
+    }
+
+    /// Returns how many chords are registered: only a celeriac worker goes on with them.
+    ///
+    /// # Errors
+    /// [`BackendError::Connection`], [`BackendError::Timeout`] and [`BackendError::Refused`].
+    pub(crate) async fn unsent_chords(&self) -> Result<u64, BackendError> {
+        of_each_kind!(self, backend => backend.unsent_chords().await)
+    }
+
+    /// Claims an overdue chord and returns what is known of it; `None` when another worker is at it, or nothing is left
+    /// to do.
+    ///
+    /// # Errors
+    /// [`BackendError::Connection`], [`BackendError::Timeout`] and [`BackendError::Refused`].
+    pub(crate) async fn reclaim_chord(
+        &self,
+        group_id: &str,
+        token: &str,
+    ) -> Result<Option<Reclaimed>, BackendError> {
+        of_each_kind!(self, backend => backend.reclaim_chord(group_id, token).await)
+    }
+
+    /// Returns how often the counters of chords are to be renewed while parts run; `None` when they do not expire.
+    pub(crate) fn renewal(&self) -> Option<Duration> {
+        of_each_kind!(self, backend => backend.renewal())
+    }
+
+    /// Keeps the counters of these chords from expiring, as far as there are any.
+    ///
+    /// # Errors
+    /// [`BackendError::Connection`], [`BackendError::Timeout`] and [`BackendError::Refused`].
+    pub(crate) async fn renew_chords(&self, group_ids: &[String]) -> Result<(), BackendError> {
+        of_each_kind!(self, backend => backend.renew_chords(group_ids).await)
+    }
+
+    /// Returns how long a missing result of a chord's part is waited for.
+    pub(crate) fn join_timeout(&self) -> Duration {
+        of_each_kind!(self, backend => backend.join_timeout())
+    }
 }

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
+use super::known_options;
 use super::setting::Setting;
 use super::table::settings;
-use super::transport_options;
 
 /// All settings as a Markdown page.
 pub fn markdown() -> String {
@@ -22,7 +22,7 @@ pub fn markdown() -> String {
         page.push_str(&row(&setting));
     }
     page.push_str(TRANSPORT_OPTIONS);
-    page.push_str(&transport_options::rows());
+    page.push_str(&known_options::rows());
     page
 }
 

@@ -22,16 +22,20 @@ mod credentials;
 mod describe;
 mod environment;
 mod error;
+mod fixed;
 mod kinds;
+mod known_options;
 mod mask;
 mod nearest;
 mod node_name;
+mod publish_retry;
 mod queues;
 mod rate_limit;
 mod remarks;
 mod routes;
 mod setting;
 mod source;
+mod ssl;
 mod table;
 mod transport_options;
 mod url;
@@ -41,16 +45,19 @@ pub use accept::AcceptContent;
 pub use credentials::CredentialCommand;
 pub use describe::markdown;
 pub use error::ConfigError;
+pub use fixed::{AlwaysOff, SentProtocol};
 pub use kinds::{
-    AlwaysOff, BodySerializer, Compression, Concurrency, DeliveryMode, ExchangeType, FailoverStrategy,
-    LogLevel, Pool, PublishRetryPolicy, QueueType, SentProtocol, Serializer, Ssl,
+    BodySerializer, Compression, Concurrency, DeliveryMode, ExchangeType, FailoverStrategy, LogLevel, Pool,
+    QueueType, Serializer,
 };
 pub use mask::mask_settings;
 pub use node_name::{NodeName, expand_node_format};
+pub use publish_retry::PublishRetryPolicy;
 pub use queues::{BoundQueue, QueueDefinition, Queues};
 pub use rate_limit::RateLimit;
 pub use routes::{Route, Routes};
 pub use setting::Setting;
+pub use ssl::Ssl;
 pub use table::{Config, settings};
 pub use transport_options::{QueueOrder, TransportOptions};
 pub use url::Url;

@@ -10,11 +10,14 @@ use serde_json::{Map, Value, json};
 
 use super::accept::AcceptContent;
 use super::credentials::CredentialCommand;
+use super::fixed::{AlwaysOff, SentProtocol};
 use super::kinds::*;
+use super::publish_retry::PublishRetryPolicy;
 use super::queues::Queues;
 use super::rate_limit::RateLimit;
 use super::routes::Routes;
 use super::setting::{Assigned, Input, Setting, settings};
+use super::ssl::Ssl;
 use super::transport_options::TransportOptions;
 use super::url::Url;
 use super::value::SettingValue;

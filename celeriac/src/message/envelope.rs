@@ -17,6 +17,8 @@ use super::reader::{Fallible, Kind, Reader};
 use super::surrogates;
 use super::{DeliveryInfo, Headers, Message, Properties, Value};
 
+pub use super::redelivered::mark_redelivered;
+
 /// How the body stands in the envelope.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BodyEncoding {
@@ -89,73 +91,12 @@ pub fn encode_with(message: &Message, encoding: BodyEncoding) -> Vec<u8> {
     out
 }
 
-/// Marks a queue entry as delivered before, as kombu does when it puts one back; nothing else in it changes.
-///
-/// # Errors
-/// The entry is not a JSON object.
-pub fn mark_redelivered(raw: &[u8]) -> Result<Vec<u8>, ProtocolError> {
-    let mut reader = Reader::new(raw)?;
-    expect_object(&mut reader)?;
-    let mut edits = Vec::new();
-    reader.object(|reader, key| match (key.as_ref(), reader.peek()?) {
-        ("headers", Kind::Object) => mark_object(reader, &mut edits),
-        ("properties", Kind::Object) => reader.object(|reader, key| match (key.as_ref(), reader.peek()?) {
-            ("delivery_info", Kind::Object) => mark_object(reader, &mut edits),
-            _ => reader.skip(),
-        }),
-        _ => reader.skip(),
-    })?;
-    reader.finish()?;
-    Ok(apply(raw, &edits))
-}
-
 pub(super) fn expect_object(reader: &mut Reader<'_>) -> Fallible<()> {
     if reader.peek()? == Kind::Object {
         return Ok(());
     }
     let found = shown(&reader.value()?);
     Err(ProtocolError::BadEnvelope { field: "envelope", found, id: None, task: None }.into())
-}
-
-/// A piece of the text to be replaced.
-struct Edit {
-    start: usize,
-    end: usize,
-    text: &'static [u8],
-}
-
-fn mark_object(reader: &mut Reader<'_>, edits: &mut Vec<Edit>) -> Fallible<()> {
-    let mut found = false;
-    let mut empty = true;
-    reader.object(|reader, key| {
-        reader.peek()?;
-        let start = reader.index();
-        reader.skip()?;
-        empty = false;
-        if key == "redelivered" {
-            found = true;
-            edits.push(Edit { start, end: reader.index(), text: b"true" });
-        }
-        Ok(())
-    })?;
-    if !found {
-        let brace = reader.index() - 1;
-        let text: &[u8] = if empty { b"\"redelivered\": true" } else { b", \"redelivered\": true" };
-        edits.push(Edit { start: brace, end: brace, text });
-    }
-    Ok(())
-}
-
-fn apply(raw: &[u8], edits: &[Edit]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(raw.len() + 48);
-    let mut done = 0;
-    for edit in edits {
-        out.extend_from_slice(&raw[done..edit.start]);
-        out.extend_from_slice(edit.text);
-        done = edit.end;
-    }
-    out.extend_from_slice(&raw[done..]);
-    out
 }
 
 /// The fastest engine that this processor has.

@@ -16,6 +16,7 @@ mod msgpack;
 mod parts;
 mod protocol1;
 mod reader;
+mod redelivered;
 mod remains;
 mod signature;
 pub(crate) mod surrogates;

@@ -9,6 +9,7 @@ mod de;
 mod key;
 mod seed;
 mod ser;
+mod ser_key;
 
 pub(super) use seed::Seed;
 

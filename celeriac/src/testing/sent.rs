@@ -157,7 +157,7 @@ pub fn results(app: &Celery) -> Vec<TaskMeta> {
     };
     let mut ids = backend.read(|now, results| results.task_ids(now));
     ids.sort_unstable();
-    ids.iter().filter_map(|id| backend.fetch(id).ok().flatten()).collect()
+    ids.iter().filter_map(|id| backend.meta(id).ok().flatten()).collect()
 }
 
 /// The server of an application's broker.

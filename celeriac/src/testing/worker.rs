@@ -275,7 +275,10 @@ impl Running {
 
     fn is_quiet(&self) -> bool {
         let holds_none = self.state.get().is_none_or(|state| state.requests().is_empty());
-        let waits_for_none = self.backend.as_ref().is_none_or(|backend| backend.unsent_chords() == 0);
+        let waits_for_none = self
+            .backend
+            .as_ref()
+            .is_none_or(|backend| backend.read(|_, results| results.unsent_chords() == 0));
         holds_none && waits_for_none && self.server.read(|state| state.is_quiet())
     }
 

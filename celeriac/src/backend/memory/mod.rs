@@ -1,6 +1,7 @@
 //! Results in the memory of this process, for tests: `memory://NAME`.
 
 mod chords;
+mod claims;
 mod results;
 
 use std::sync::Arc;
@@ -12,8 +13,7 @@ use results::Results;
 
 use super::record::Records;
 use super::{
-    Awaited, BackendError, ChordPart, ExceptionInfo, GroupChange, PartAnswer, Reclaimed, ResultRef, Returned,
-    TaskMeta, TaskState,
+    Awaited, BackendError, ChordPart, ExceptionInfo, GroupChange, PartAnswer, ResultRef, TaskMeta, TaskState,
 };
 use crate::broker::memory::{Answer, Server, Write};
 use crate::broker::{Answers, Batch};
@@ -203,12 +203,34 @@ impl MemoryBackend {
     ///
     /// # Errors
     /// The record cannot be read.
-    pub(crate) fn fetch(&self, task_id: &str) -> Result<Option<TaskMeta>, BackendError> {
+    pub(crate) fn meta(&self, task_id: &str) -> Result<Option<TaskMeta>, BackendError> {
         let record = self.read(|now, results| results.record(now, task_id).map(<[u8]>::to_vec));
         let Some(record) = record else { return Ok(None) };
         let record = self.records.encoding.decode(&record);
         let meta = record.and_then(|record| TaskMeta::from_value(task_id, record));
         meta.map(Some).map_err(BackendError::unreadable(task_id))
+    }
+
+    /// Stores a state at once, unless a success is stored already.
+    pub(crate) async fn store(&self, meta: &TaskMeta) -> Result<(), BackendError> {
+        self.carry_out(self.store_write(meta, false).into());
+        Ok(())
+    }
+
+    /// Returns what is stored of a task; `None` when nothing is.
+    ///
+    /// # Errors
+    /// [`BackendError::Unreadable`].
+    pub(crate) async fn fetch(&self, task_id: &str) -> Result<Option<TaskMeta>, BackendError> {
+        self.meta(task_id)
+    }
+
+    /// Returns what is stored of some tasks, in their order; an error for a record that cannot be read.
+    pub(crate) async fn fetch_many(
+        &self,
+        task_ids: &[impl AsRef<str>],
+    ) -> Result<Vec<Result<Option<TaskMeta>, BackendError>>, BackendError> {
+        Ok(task_ids.iter().map(|task_id| self.meta(task_id.as_ref())).collect())
     }
 
     /// Waits until a task is ready.
@@ -257,7 +279,7 @@ impl MemoryBackend {
             return Ok(Awaited::Missing(missing));
         };
         let read = |place: usize| {
-            let meta = self.fetch(task_ids[place])?;
+            let meta = self.meta(task_ids[place])?;
             Ok(meta.unwrap_or_else(|| TaskMeta::new(task_ids[place], TaskState::Pending, Value::Null)))
         };
         match failed {
@@ -267,15 +289,16 @@ impl MemoryBackend {
     }
 
     /// Removes what is stored of a task.
-    pub(crate) fn forget(&self, task_id: &str) {
+    pub(crate) async fn forget(&self, task_id: &str) -> Result<(), BackendError> {
         self.change(|_, results| results.forget(task_id));
+        Ok(())
     }
 
     /// Returns the group that was saved under that id.
     ///
     /// # Errors
     /// The record cannot be read.
-    pub(crate) fn restore_group(&self, group_id: &str) -> Result<Option<ResultRef>, BackendError> {
+    pub(crate) async fn restore_group(&self, group_id: &str) -> Result<Option<ResultRef>, BackendError> {
         let record = self.read(|now, results| results.group(now, group_id).map(<[u8]>::to_vec));
         let Some(record) = record else { return Ok(None) };
         let record = self.records.encoding.decode(&record).map_err(BackendError::unreadable(group_id))?;
@@ -283,64 +306,9 @@ impl MemoryBackend {
     }
 
     /// Removes a saved group.
-    pub(crate) fn delete_group(&self, group_id: &str) {
+    pub(crate) async fn delete_group(&self, group_id: &str) -> Result<(), BackendError> {
         self.change(|_, results| results.delete_group(group_id));
-    }
-
-    /// Returns the parts of a chord that have returned, in the order of its header.
-    ///
-    /// # Errors
-    /// A part cannot be read.
-    pub(crate) fn returned_parts(&self, group_id: &str) -> Result<Vec<Returned>, BackendError> {
-        let parts = self.read(|now, results| results.chords.parts(now, group_id));
-        let mut returned = Vec::with_capacity(parts.len());
-        for part in parts {
-            let part = self.records.encoding.decode(&part).map_err(BackendError::unreadable(group_id))?;
-            let Value::List(fields) = part else { continue };
-            let Ok([_, task_id, state, result]) = <[Value; 4]>::try_from(fields) else { continue };
-            let state = state.as_str().map_or(TaskState::Pending, TaskState::from_name);
-            returned.push(Returned {
-                task_id: task_id.as_str().unwrap_or_default().to_owned(),
-                state,
-                result,
-            });
-        }
-        Ok(returned)
-    }
-
-    /// Keeps a claim for longer; `false` when another worker has it now.
-    pub(crate) fn extend_claim(&self, group_id: &str, token: &str) -> bool {
-        self.change(|now, results| results.chords.extend(now, group_id, token, self.times))
-    }
-
-    /// Returns the registered chords whose claim has ended, or of whose size nothing was heard.
-    pub(crate) fn overdue_chords(&self) -> Vec<String> {
-        self.read(|now, results| results.chords.overdue(now))
-    }
-
-    /// Lets a registered chord be overdue only later.
-    pub(crate) fn put_off_chord(&self, group_id: &str) {
-        self.change(|now, results| results.chords.put_off(now, group_id, PUT_OFF_SECONDS));
-    }
-
-    /// Claims an overdue chord and returns what is known of it.
-    pub(crate) fn reclaim_chord(&self, group_id: &str, token: &str) -> Option<Reclaimed> {
-        let reclaimed = self.change(|now, results| results.chords.reclaim(now, group_id, token, self.times));
-        reclaimed.map(|(completing, is_gone)| Reclaimed { completing, is_gone })
-    }
-
-    /// Keeps the counters of these chords from expiring.
-    pub(crate) fn renew_chords(&self, group_ids: &[String]) {
-        self.change(|now, results| {
-            for group_id in group_ids {
-                results.chords.renew(now, group_id, self.times);
-            }
-        });
-    }
-
-    /// Returns how many chords are registered: only a worker goes on with them.
-    pub(crate) fn unsent_chords(&self) -> u64 {
-        self.read(|_, results| results.unsent_chords())
+        Ok(())
     }
 
     /// Carries out writes, all or none.

@@ -6,7 +6,9 @@
 //! `docs/adr/0002-fetching-from-redis.md`.
 
 mod apart;
+mod arrival;
 mod aside;
+mod beside;
 mod bindings;
 mod commit;
 mod connect;
@@ -16,36 +18,32 @@ mod lease;
 mod parked;
 mod part;
 mod refused;
+mod round_trip;
 mod source;
 mod sources;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use redis::{Pipeline, PushInfo, PushKind, Value};
+use redis::{PushInfo, PushKind};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use part::Part;
 
 use super::clock::ServerClock;
-use super::connection::{Connection, replies, server_error};
-use super::exchange::is_full;
+use super::connection::{Connection, replies};
 use super::inflight::Slots;
 use super::lists::Lists;
-use super::refusal::is_passing;
 use super::selection::Results;
 use super::transaction::Transaction;
 use super::{DeadLetterQueue, Keys, Link, Queues};
 use crate::backoff::Backoff;
-use crate::broker::refusals::{Refusal, Refusals, Work};
+use crate::broker::refusals::Refusals;
 use crate::broker::troubles::Troubles;
-use crate::broker::{self, BrokerError, ConsumerHandle, Delivery, Persistence, Receiver, Settlement, Taken};
+use crate::broker::{self, BrokerError, ConsumerHandle, Persistence, Receiver, Settlement};
 use crate::config::{Config, QueueOrder};
-use crate::failpoints::fail_point;
-use crate::heavy::{LARGE, aside};
-use crate::message::{Parts, envelope};
+use arrival::Arrival;
 use aside::Aside;
 use bindings::Bindings;
 use full::Full;
@@ -53,13 +51,10 @@ pub(crate) use held::Entry;
 use held::Held;
 pub(crate) use parked::MARK;
 use parked::Parked;
-use sources::{Fetch, Look, Sources};
+use sources::Sources;
 
 /// Most messages that one round trip fetches.
 const FETCH_BATCH: usize = 256;
-
-/// How long an acknowledgement waits for a task that is just beginning.
-const MOMENT: Duration = Duration::from_millis(1);
 
 /// How long a worker that ends waits for memory at the broker.
 const LAST_CHANCE: Duration = Duration::from_secs(20);
@@ -150,36 +145,12 @@ impl ConsumerOptions {
     }
 }
 
-/// A message that has come to this worker.
-struct Arrival {
-    raw: Bytes,
-    queue: Arc<str>,
-    /// The in-flight list into which it was moved; `None` if it was parked and is recorded.
-    slot: Option<usize>,
-}
-
 /// What ends a consumer.
 struct Ending {
     /// Nothing more is to be fetched.
     stop_fetching: CancellationToken,
     /// Nothing more will be settled.
     finish: CancellationToken,
-}
-
-/// What one round trip asks, in the order of the replies.
-struct RoundTrip {
-    commands: Pipeline,
-    /// How many replies belong to the transaction.
-    committing: Option<usize>,
-    /// From which set messages are asked for that are due.
-    claim: Option<usize>,
-    fetch: Option<Fetch>,
-    looking: Option<Look>,
-    /// Of which sets it is asked when something is due.
-    reading: Vec<usize>,
-    /// Of which exchanges the bindings are written.
-    binding: Vec<usize>,
-    renewing: bool,
 }
 
 impl<R: Receiver> Consumer<R> {
@@ -357,198 +328,6 @@ impl<R: Receiver> Consumer<R> {
             // Whatever is found, the connection is a new one.
             let _ = self.look_for_culprit(&reason, true);
         }
-    }
-
-    /// Everything that is to be asked of the server now.
-    fn plan(&mut self, fetching: bool) -> RoundTrip {
-        let mut commands = Pipeline::new();
-        let full = self.full.is_on();
-        let scratch = self.keys.scratch(&self.worker);
-        let selection = self.results.selection();
-        let committing = self.transaction.as_mut().map(|transaction| match full {
-            false => transaction.write(selection, &mut commands),
-            true => transaction.write_exchange(selection, &scratch, &mut commands),
-        });
-        let wrote = self.transaction.as_ref().is_some_and(Transaction::wrote_commands);
-        let (mut claim, mut fetch, mut looking) = (None, None, None);
-        let (mut reading, mut binding) = (Vec::new(), Vec::new());
-        self.has_room = false;
-        if fetching {
-            if self.sources.set_queues(self.handle.queues(), &self.keys) {
-                self.parked.set_queues(self.sources.queues(), &self.keys);
-                self.forgive_other_queues();
-            }
-            // What this worker itself pushes is not announced to it.
-            let pushing = match wrote {
-                true if full => {
-                    self.sources.note_changes(None);
-                    true
-                }
-                true => self.sources.note_pushes(commands.cmd_iter()),
-                false => false,
-            };
-            let is_held_back = self.full.is_choked() || self.aside.is_choked() || !self.is_leased;
-            let mut room = if is_held_back { 0 } else { self.room() };
-            self.has_room = room > 0;
-            let due = if self.sources.is_waiting() { room.div_ceil(2) } else { room };
-            claim = self.plan_claim(due, &mut commands);
-            room -= if claim.is_some() { due } else { 0 };
-            fetch = self.plan_fetch(room, &mut commands);
-            looking = self.sources.look(pushing || fetch.is_some(), room > 0, &mut commands);
-            reading = self.parked.read(&mut commands);
-            binding = self.plan_bindings(&mut commands);
-        }
-        let renewing = self.plan_renewal(&mut commands);
-        RoundTrip { commands, committing, claim, fetch, looking, reading, binding, renewing }
-    }
-
-    fn plan_fetch(&mut self, room: usize, commands: &mut Pipeline) -> Option<Fetch> {
-        if room == 0 || !self.sources.is_waiting() {
-            return None;
-        }
-        let slot = self.slots.open()?;
-        let full = self.full.is_on();
-        let lists = self.sources.fetch(room, &self.keys.inflight(&self.worker, slot), full, commands);
-        Some(Fetch { slot, lists })
-    }
-
-    /// Takes in what the server replied.
-    fn absorb(&mut self, trip: RoundTrip, found: Vec<Value>) -> Result<(), String> {
-        let mut found = found.into_iter();
-        if let Some(count) = trip.committing {
-            let answers: Vec<Value> = found.by_ref().take(count).collect();
-            self.finish_transaction(answers, &trip.commands)?;
-        }
-        let mut refused = None;
-        if let Some(set) = trip.claim {
-            let reply = found.next();
-            refused = self.take_claimed(set, reply);
-        }
-        if let Some(Fetch { slot, lists }) = trip.fetch {
-            fail_point!("fetch.moved");
-            for list in lists {
-                match found.next() {
-                    Some(Value::BulkString(raw)) => {
-                        self.slots.add(slot);
-                        let (raw, queue) = (raw.into(), self.sources.note_moved(list));
-                        self.arrived.push(Arrival { raw, queue, slot: Some(slot) });
-                    }
-                    Some(Value::Nil) => self.sources.note_empty(list),
-                    Some(reply) => {
-                        refused = self.note_unfetched(list, &reply).or(refused);
-                        continue;
-                    }
-                    None => {}
-                }
-                if let Some(queue) = self.sources.note_taken(list) {
-                    self.refusals.end(Work::Fetch, &queue);
-                }
-            }
-        }
-        if let Some(look) = trip.looking {
-            self.sources.note_look(look, &mut found);
-        }
-        for (set, reply) in trip.reading.into_iter().zip(found.by_ref()) {
-            self.parked.note_next(set, &reply, self.clock.now());
-        }
-        for exchange in trip.binding {
-            let replies: Vec<Value> = found.by_ref().take(bindings::REPLIES).collect();
-            refused = self.take_bindings(exchange, &replies).or(refused);
-        }
-        if trip.renewing
-            && let Some(time) = found.next()
-        {
-            self.clock.set(&time);
-            refused = self.note_renewed(found).or(refused);
-        }
-        match refused {
-            Some(reason) => Err(reason),
-            None => Ok(()),
-        }
-    }
-
-    /// How many more messages are wanted now.
-    fn room(&self) -> usize {
-        self.receiver.capacity().saturating_sub(self.arrived.len()).min(FETCH_BATCH)
-    }
-
-    /// Why the server refused something, unless it only has no memory for it.
-    fn refused(&mut self, reply: &Value) -> Option<String> {
-        let reason = server_error(reply)?;
-        if !is_full(&reason) {
-            return Some(reason);
-        }
-        self.full.begin();
-        self.renew_soon();
-        None
-    }
-
-    /// Notes that the server refuses something beside which the rest goes on; returns why, if it refuses everything now.
-    fn note_refusal(&mut self, reply: &Value, work: Work, subject: &str) -> Option<String> {
-        let reason = self.refused(reply)?;
-        if is_passing(&reason) {
-            return Some(reason);
-        }
-        self.refusals.note(Refusal::new(work, subject, reason));
-        None
-    }
-
-    fn note_unfetched(&mut self, list: usize, reply: &Value) -> Option<String> {
-        if server_error(reply).is_some_and(|reason| is_passing(&reason)) {
-            return self.refused(reply);
-        }
-        let queue = self.sources.note_refused(list);
-        self.note_refusal(reply, Work::Fetch, &queue)
-    }
-
-    /// Forgets what was refused of queues that are consumed no longer.
-    fn forgive_other_queues(&self) {
-        for Refusal { work, subject, .. } in self.refusals.all() {
-            let is_consumed = self.sources.queues().iter().any(|queue| **queue == *subject);
-            if matches!(work, Work::Fetch | Work::Etas) && !is_consumed {
-                self.refusals.end(work, &subject);
-            }
-        }
-    }
-
-    /// Hands the messages that the last round trip has brought to the receiver.
-    fn hand_over(&mut self) {
-        let now = Instant::now();
-        let mut arrived = std::mem::take(&mut self.arrived);
-        for Arrival { raw, queue, slot } in arrived.drain(..) {
-            let serial = self.held.next_serial();
-            let decode = || {
-                let decoded = envelope::decode(&raw).map(Parts::from);
-                decoded.map_err(|error| Box::new((error, Parts::from(envelope::remains(&raw)))))
-            };
-            let message = if raw.len() > LARGE { aside(decode) } else { decode() };
-            let properties = message.as_ref().ok().map(|parts| Arc::clone(&parts.properties));
-            let delivery =
-                Delivery { serial, queue: Arc::clone(&queue), message, was_parked: slot.is_none() };
-            match self.receiver.receive(delivery) {
-                Taken::Acknowledged => {
-                    self.full.pay_in(raw.len());
-                    match slot {
-                        Some(slot) => self.slots.settle(slot, raw),
-                        None => self.acknowledged.push(Entry::new(raw, properties, queue, None, now)),
-                    }
-                }
-                Taken::Held => self.held.insert(serial, Entry::new(raw, properties, queue, slot, now)),
-            }
-            fail_point!("fetch.taken");
-        }
-        self.arrived = arrived;
-        fail_point!("fetch.taken");
-    }
-
-    /// Hands over, and lets what was begun go first: a task that ends at once is acknowledged together with its result.
-    ///
-    /// A task that keeps this thread for long must not keep the consumer: the empty task calls another thread of the
-    /// runtime, which then minds the clock and goes on here.
-    async fn hand_over_and_step_back(&mut self) {
-        drop(tokio::spawn(async {}));
-        self.hand_over();
-        let _ = tokio::time::timeout(MOMENT, tokio::task::yield_now()).await;
     }
 
     /// Waits until there may be something to do.
