@@ -1,7 +1,8 @@
 //! `Idempotency-Key`: a `POST` that is repeated takes effect once, and gets the answer of the first time.
 //!
 //! Keys belong to a user, or to the operators, and are kept for a day. Only answers that say that it worked are kept: what
-//! failed may be repeated.
+//! was refused may be made anew, and what failed, or died with its process, is gone on with. The ids of what a request makes follow
+//! from its key then, so that what is there already is not made again.
 
 use companion::{
     auth,
@@ -24,7 +25,7 @@ pub(crate) struct Text(pub(crate) String);
 /// Gives a request to its handler; if it carries a key, once.
 ///
 /// Such work goes on when the client leaves, since the client will ask again what came of it.
-pub(crate) async fn once<H, F>(request: Request, handler: H) -> Result<Response, ApiError>
+pub(crate) async fn once<H, F>(mut request: Request, handler: H) -> Result<Response, ApiError>
 where
     H: FnOnce(Request) -> F + Send + 'static,
     F: Future<Output = Result<Response, ApiError>> + Send + 'static,
@@ -32,7 +33,7 @@ where
     let Some(key) = key(&request).await? else { return handler(request).await };
     let store = request.state.companion.store.clone();
     match store.begin_once(&key).await? {
-        Known::New => {}
+        Known::Begun(once) => request.once = Some(once),
         Known::Answered(answer) => return Ok(replayed(answer)),
         Known::Running => return Err(ApiError::StillRunning),
         Known::Other => return Err(ApiError::KeyOfAnother),
@@ -40,9 +41,10 @@ where
     let work = handler(request);
     let finished = tokio::spawn(async move {
         let answer = work.await;
-        let noted = match kept(&answer) {
-            Some(Text(text)) => store.keep_answer(&key, text).await,
-            None => store.forget_once(&key).await,
+        let noted = match (kept(&answer), &answer) {
+            (Some(Text(text)), _) => store.keep_answer(&key, text).await,
+            (None, answer) if may_have_taken_effect(answer) => store.give_back_once(&key).await,
+            (None, _) => store.forget_once(&key).await,
         };
         if let Err(error) = noted {
             log::warn!(error:% = error; "The outcome of a request with an Idempotency-Key could not be kept");
@@ -69,6 +71,12 @@ async fn key(request: &Request) -> Result<Option<OnceKey>, ApiError> {
     };
     let request_hash = auth::hash(&format!("{}\n{}", request.path, String::from_utf8_lossy(request.body())));
     Ok(Some(OnceKey { owner, key: key.to_owned(), request_hash }))
+}
+
+/// Tells a failure in the middle of the work from a refusal.
+fn may_have_taken_effect(answer: &Result<Response, ApiError>) -> bool {
+    let status = answer.as_ref().map_or_else(ApiError::status, |answer| answer.status());
+    status.is_server_error()
 }
 
 fn kept(answer: &Result<Response, ApiError>) -> Option<&Text> {

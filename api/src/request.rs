@@ -1,7 +1,10 @@
 use std::{convert::Infallible, net::IpAddr, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
-use companion::{auth, store::User};
+use companion::{
+    auth,
+    store::{Once, User},
+};
 use futures_util::{Stream, StreamExt, pin_mut};
 use serde_json::Value;
 use uuid::Uuid;
@@ -33,6 +36,8 @@ pub(crate) struct Request {
     pub(crate) id: String,
     pub(crate) method: Method,
     pub(crate) path: String,
+    /// Of a request with an `Idempotency-Key`.
+    pub(crate) once: Option<Once>,
     headers: HeaderMap,
     client: Option<IpAddr>,
     body: Result<Bytes, ApiError>,
@@ -51,7 +56,7 @@ pub(crate) fn request(state: &State) -> BoxedFilter<(Request,)> {
             async move {
                 let client = client_address(peer, &headers, &state.companion.settings.trusted_proxies);
                 let (id, path) = (request_id(&headers), path.as_str().to_owned());
-                Request { state, id, method, path, headers, client, body: read(body).await }
+                Request { state, id, method, path, once: None, headers, client, body: read(body).await }
             }
         })
         .boxed()

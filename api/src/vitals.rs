@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use companion::{metrics::Snapshot, store::Overdue};
+use companion::{beat_sign, metrics::Snapshot, store::Overdue};
 
 use crate::{celery::CeleryError, shared::Once, state::State};
 
@@ -62,11 +62,12 @@ impl State {
 }
 
 async fn look(state: State) -> Health {
-    let (db, redis, workers, beat) = tokio::join!(
+    let (db, redis, workers, lock, sign) = tokio::join!(
         state.companion.store.check(PATIENCE),
         tokio::time::timeout(PATIENCE, state.companion.redis.ping()),
         state.celery.ping_workers(),
         state.celery.has_beat(),
+        tokio::time::timeout(PATIENCE, beat_sign::is_there(&state.companion.redis)),
     );
     let redis = match redis {
         Ok(Ok(())) => Ok(()),
@@ -78,10 +79,10 @@ async fn look(state: State) -> Health {
         Ok(_) => Ok(()),
         Err(error) => Err(error.cause()),
     };
-    let beat = match beat {
-        Ok(true) => Ok(()),
-        Ok(false) => Err("no beat".to_owned()),
-        Err(error) => Err(error.cause()),
+    let beat = match (lock, sign) {
+        (Ok(true), _) | (_, Ok(Ok(true))) => Ok(()),
+        (Ok(false), _) => Err("no beat".to_owned()),
+        (Err(error), _) => Err(error.cause()),
     };
     let health = Health {
         db: db.map_err(|fault| fault.to_string()),

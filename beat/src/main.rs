@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use celeriac::Celery;
 use celeriac::config::{Config, Url};
-use celeriac_beat::{BeatOptions, Source};
+use celeriac_beat::{BeatOptions, Health, Source};
 use clap::Parser;
-use companion::logging;
 use companion::settings::Settings;
+use companion::{RedisLink, beat_sign, logging};
 use log::error;
 
 // What a large schedule took while it was read goes back to the system.
@@ -71,7 +71,29 @@ fn serve(arguments: &Arguments, settings: &Settings) -> anyhow::Result<()> {
     let source = entries(Source::settings(&config, arguments.config.clone()));
     let app = Celery::new("ai_companion", config).map_err(|error| anyhow::Error::msg(error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(arguments.beat.run(app, source)).map_err(|error| anyhow::Error::msg(error.to_string()))
+    runtime.block_on(async {
+        let health = Health::default();
+        let signs = tokio::spawn(leave_signs(RedisLink::open(&settings.redis_url)?, health.clone()));
+        let ended = arguments.beat.run_observed(app, source, health).await;
+        signs.abort();
+        ended.map_err(|error| anyhow::Error::msg(error.to_string()))
+    })
+}
+
+/// Tells `/healthz` that this beat sends, for as long as it does.
+async fn leave_signs(redis: RedisLink, health: Health) {
+    let mut interval = tokio::time::interval(beat_sign::EVERY);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        if health.leads()
+            && health.lives().is_ok()
+            && let Err(error) = beat_sign::leave(&redis).await
+        {
+            // Beat itself says that Redis is away.
+            log::debug!(error:% = error; "The sign of life could not be left");
+        }
+    }
 }
 
 /// The companion's own entries under those of the settings: from `BEAT_ENTRIES_FILE` or [`ENTRIES`], else as built in.

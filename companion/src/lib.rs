@@ -1,10 +1,12 @@
 //! The domain of the AI companion: settings, store, reminders, chat, notifications and metrics.
 //!
 //! No HTTP server and no Celery in here: the API and the workers are two faces of this crate, and [`Companion`]
-//! is what both of them hold. SQL lives in [`store`] only, Redis keys in [`rate_limit`] and [`metrics`] only.
+//! is what both of them hold. SQL lives in [`store`] only, Redis keys in [`rate_limit`],
+//! [`metrics`] and [`beat_sign`] only.
 
 pub mod analytics;
 pub mod auth;
+pub mod beat_sign;
 pub mod chat;
 mod combine;
 mod context;

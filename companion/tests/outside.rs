@@ -150,7 +150,8 @@ async fn a_user_whom_no_channel_reaches_is_told_at_once() {
         setup.companion.store.set_push_token(setup.demo_user().await.id, token).await.expect("token");
         let user = setup.demo_user().await;
         let message = "Remind me to sleep in 10 minutes";
-        let request = chat::Request { user: &user, message, persona_key: None, correlation_id: "c" };
+        let request =
+            chat::Request { user: &user, message, persona_key: None, correlation_id: "c", once: None };
         let reply = chat::chat(&setup.companion, request).await.expect("an answer");
         assert_eq!(reply.actions[0].result.get("warning").is_none(), is_reached, "{reply:?}");
         assert_eq!(
@@ -181,7 +182,8 @@ async fn say(model: &Peer, message: &str) -> (Setup, Reply) {
     let vars = [("OPENAI_API_KEY", "sk-s3cret"), ("OPENAI_BASE_URL", url.as_str()), ("OPENAI_MODEL", "tiny")];
     let setup = Setup::with(On::Sqlite, &vars).await;
     let user = setup.demo_user().await;
-    let request = chat::Request { user: &user, message, persona_key: Some("calm"), correlation_id: "c" };
+    let request =
+        chat::Request { user: &user, message, persona_key: Some("calm"), correlation_id: "c", once: None };
     let reply = chat::chat(&setup.companion, request).await.expect("an answer");
     (setup, reply)
 }
@@ -225,6 +227,23 @@ async fn the_rules_answer_when_the_model_fails() {
     let (_setup, reply) = say(&model, "Remind me to sleep in 10 minutes").await;
     assert_eq!(reply.actions[0].tool, "schedule_reminder");
     assert_eq!(reply.assistant_message, "Okay, I'll remind you to sleep in 10 minutes.");
+}
+
+/// An api that stops waits 25 s for the chats under way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_that_is_slow_in_each_round_does_not_hold_up_the_answer() {
+    const AGENDA: &str = r#"{"choices": [{"message": {"role": "assistant", "content": null, "tool_calls": [
+        {"id": "call", "type": "function", "function": {"name": "get_agenda", "arguments": "{\"from\": \"2035-01-01T00:00\", \"to\": \"2035-01-02T00:00\"}"}}
+    ]}}]}"#;
+    let model = Peer::start(|_| {
+        std::thread::sleep(std::time::Duration::from_secs(8));
+        Some((200, AGENDA))
+    })
+    .await;
+    let started = std::time::Instant::now();
+    let (_setup, reply) = say(&model, "What is on my agenda?").await;
+    assert!(started.elapsed().as_secs() < 25, "{:?}", started.elapsed());
+    assert_eq!((reply.assistant_message.as_str(), reply.actions.len()), ("Done.", 2));
 }
 
 #[tokio::test]

@@ -166,6 +166,7 @@ async fn a_database_of_the_python_service_is_adopted_with_additions_only() {
         message: "Remind me to sleep in 2 hours",
         persona_key: None,
         correlation_id: "new",
+        once: None,
     };
     companion::chat::chat(&setup.companion, request).await.expect("chat");
     let request = companion::chat::Request { message: "Remember that I like tea", ..request };

@@ -14,6 +14,7 @@
 //! | [`run`] | any program, to its end |
 //! | [`binary`] | the path of a program of this workspace |
 //! | [`size`] | no program: how large a test is to be |
+//! | [`Usage`] | no program: the processor time and the memory that one has taken |
 //! | [`eventually`] | no program: waits for a condition, with a deadline |
 //!
 //! Everything is private to the test that starts it (own folder, own port), answers before `start` returns, is killed
@@ -42,6 +43,7 @@ mod redis_server;
 mod run;
 mod sentinels;
 mod size;
+mod usage;
 
 pub use binary::{binary, workspace_root};
 pub use certificates::Certificates;
@@ -60,3 +62,4 @@ pub use redis_server::{RedisOptions, RedisServer};
 pub use run::{Finished, run};
 pub use sentinels::Sentinels;
 pub use size::size;
+pub use usage::Usage;

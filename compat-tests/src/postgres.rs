@@ -15,6 +15,7 @@ use crate::guard::guarded_as;
 use crate::place::{Port, scratch_dir};
 use crate::process::Process;
 use crate::run::run;
+use crate::usage::Usage;
 
 /// A private PostgreSQL server on loopback, in a folder of its own.
 ///
@@ -27,6 +28,8 @@ pub struct PostgresServer {
     process: Process,
     port: Port,
     folder: TempDir,
+    /// Of the program, beside those that each server gets.
+    arguments: &'static [&'static str],
     databases: AtomicU32,
 }
 
@@ -47,6 +50,20 @@ impl PostgresServer {
     /// When it does not start; with its log.
     #[track_caller]
     pub fn start() -> Self {
+        Self::start_with(&["-F"])
+    }
+
+    /// The same, but commits wait for the disk as they do in production.
+    ///
+    /// # Panics
+    /// As [`PostgresServer::start`].
+    #[track_caller]
+    pub fn start_durable() -> Self {
+        Self::start_with(&[])
+    }
+
+    #[track_caller]
+    fn start_with(arguments: &'static [&'static str]) -> Self {
         let (port, folder) = (Port::free(), scratch_dir("postgres"));
         give_to_server_user(folder.path());
         let mut initdb = Command::new("setpriv");
@@ -62,8 +79,9 @@ impl PostgresServer {
             "--no-instructions",
         ]);
         run(initdb.current_dir(folder.path()), secs(60)).success();
-        let process = spawn(&port, &folder);
-        let mut server = Self { process, port, folder, databases: AtomicU32::new(0) };
+        let process = spawn(&port, &folder, arguments);
+        let databases = AtomicU32::new(0);
+        let mut server = Self { process, port, folder, arguments, databases };
         server.await_answer();
         server
     }
@@ -82,6 +100,11 @@ impl PostgresServer {
     /// `postgres://postgres@127.0.0.1:PORT/NAME`
     pub fn url_of(&self, database: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port.number())
+    }
+
+    /// What the server has taken of the machine.
+    pub fn usage(&self) -> Usage {
+        Usage::of(self.process.id())
     }
 
     /// The TCP port.
@@ -113,7 +136,7 @@ impl PostgresServer {
     #[track_caller]
     pub fn restart(&mut self) {
         self.kill();
-        self.process = spawn(&self.port, &self.folder);
+        self.process = spawn(&self.port, &self.folder, self.arguments);
         self.await_answer();
     }
 
@@ -161,10 +184,10 @@ fn psql(port: u16, database: &str, sql: &str) -> String {
 }
 
 #[track_caller]
-fn spawn(port: &Port, folder: &TempDir) -> Process {
+fn spawn(port: &Port, folder: &TempDir, arguments: &[&str]) -> Process {
     let mut command = guarded_as(server_user(), program("postgres").as_os_str());
     command.arg("-D").arg(folder.path().join("data")).arg("-k").arg(folder.path());
-    command.args(["-h", "127.0.0.1", "-p", &port.number().to_string(), "-F"]);
+    command.args(["-h", "127.0.0.1", "-p", &port.number().to_string()]).args(arguments);
     command.args(["-c", "shared_buffers=32MB", "-c", "max_connections=200"]).current_dir(folder.path());
     Process::spawn_guarded("postgres", command)
 }

@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 use regex::Regex;
 
 use crate::guard;
+use crate::usage::Usage;
 
 /// A running program whose output is captured line by line. Killed with all its children, and reaped, on drop; if the
 /// test is failing then, its last lines are printed.
@@ -49,6 +50,11 @@ impl Process {
     /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What the program and its children have taken of the machine.
+    pub fn usage(&self) -> Usage {
+        Usage::of(self.id())
     }
 
     /// All lines so far, of stdout and stderr, in the order in which they came.

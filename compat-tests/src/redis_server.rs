@@ -12,6 +12,7 @@ use crate::eventually::secs;
 use crate::place::{Port, scratch_dir};
 use crate::process::Process;
 use crate::python::PythonEnv;
+use crate::usage::Usage;
 use crate::{Signal, eventually};
 
 /// A private `redis-server` on loopback, in a folder of its own. Killed and removed on drop.
@@ -50,6 +51,11 @@ impl RedisServer {
         let password = self.options.password.as_ref().map(|word| format!(":{}@", encoded(word)));
         let password = password.unwrap_or_default();
         format!("redis://{password}127.0.0.1:{}/{db}", self.port())
+    }
+
+    /// What the server has taken of the machine.
+    pub fn usage(&self) -> Usage {
+        Usage::of(self.process.id())
     }
 
     /// The TCP port.

@@ -16,7 +16,7 @@ pub(super) fn routes(state: &State) -> BoxedFilter<(Response,)> {
 
 async fn chat(request: Request) -> Answer {
     let user = request.user().await?;
-    let (companion, id) = (request.state.companion.clone(), request.id.clone());
+    let (companion, id, once) = (request.state.companion.clone(), request.id.clone(), request.once.clone());
     let mut fields = request.fields()?;
     let message = fields.text("message", 1, LONGEST_MESSAGE);
     let persona_key =
@@ -35,6 +35,7 @@ async fn chat(request: Request) -> Answer {
         message: &message,
         persona_key: persona_key.as_deref(),
         correlation_id: &id,
+        once: once.as_ref(),
     };
     let answer = chat::chat(&companion, said).await.map_err(ApiError::from);
     let response =

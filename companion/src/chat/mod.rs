@@ -1,6 +1,7 @@
 //! A turn of conversation: safe answers first, then the model where one is configured, else the rules.
 
 mod aside;
+mod ids;
 mod model;
 mod offline;
 pub mod personas;
@@ -8,6 +9,7 @@ pub mod safety;
 mod tools;
 mod understand;
 
+use chrono::SubsecRound;
 use serde::Serialize;
 use serde_json::json;
 
@@ -17,10 +19,11 @@ pub use understand::{Intent, understand};
 use crate::{
     Companion,
     notify::UNREACHABLE,
-    store::{Persona, StoreError, Turn, User},
+    store::{Once, Persona, StoreError, Turn, User},
 };
 use aside::aside;
-use tools::{ToolError, Workbench};
+use ids::Ids;
+use tools::{ToolError, Workbench, now_in};
 
 /// What a user says.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +36,8 @@ pub struct Request<'a> {
     pub persona_key: Option<&'a str>,
     /// Identifies the request in logs and reminders; cut to 64 characters.
     pub correlation_id: &'a str,
+    /// Of a request that must not take effect twice. Its answer is kept with the exchange.
+    pub once: Option<&'a Once>,
 }
 
 /// What the companion answers.
@@ -82,7 +87,10 @@ pub async fn chat(companion: &Companion, request: Request<'_>) -> Result<Reply, 
     warn_of_silence(&mut reply);
     let turns = [turn("user", &message), turn("assistant", &reply.assistant_message)];
     let tokens = i32::try_from(tokens).unwrap_or(i32::MAX);
-    companion.store.insert_session(request.user.id, &turns, tokens).await?;
+    // A reply is plain JSON.
+    let answer = request.once.and_then(|once| Some((&once.key, serde_json::to_string(&reply).ok()?)));
+    let answer = answer.as_ref().map(|(key, text)| (*key, text.as_str()));
+    companion.store.insert_session(request.user.id, &turns, tokens, answer).await?;
     let properties = json!({ "persona": persona.key, "actions": reply.actions.len() });
     companion.store.insert_event(request.user.id, "chat_message", properties).await?;
     Ok(reply)
@@ -106,7 +114,12 @@ async fn answer(
         Some((end, _)) => &request.correlation_id[..end],
         None => request.correlation_id,
     };
-    let bench = Workbench { companion, user: request.user, message, correlation_id };
+    let zone = companion.settings.tz;
+    // One that is made again means the time at which it was first made.
+    let now =
+        request.once.map_or_else(|| now_in(zone), |once| once.asked_at.trunc_subsecs(6).with_timezone(&zone));
+    let ids = Ids::new(request.once);
+    let bench = Workbench { companion, user: request.user, message, correlation_id, now, ids };
     let history = companion.store.last_turns(request.user.id, REMEMBERED_EXCHANGES).await?;
     if let (Some(settings), Some(client)) = (&companion.settings.openai, &companion.http) {
         match model::answer(&bench, client, settings, persona, &history).await {

@@ -1,11 +1,14 @@
 //! The companion with a model: an OpenAI-compatible server that may use the tools.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     Reply,
-    tools::{self, ToolError, Workbench, iso, now_in},
+    tools::{self, ToolError, Workbench, iso},
 };
 use crate::{
     settings::OpenAiSettings,
@@ -19,6 +22,8 @@ pub(super) enum ModelError {
     Http(#[from] reqwest::Error),
     #[error("the model answered with HTTP status {0}")]
     Status(reqwest::StatusCode),
+    #[error("the model gave no answer within {LONGEST:?}")]
+    Slow,
     #[error("the model gave no answer within {MAX_ROUNDS} rounds of tool calls")]
     Rounds,
     #[error("the model gave an empty answer")]
@@ -28,6 +33,8 @@ pub(super) enum ModelError {
 }
 
 const MAX_ROUNDS: usize = 4;
+/// The longest that all rounds together may take. An api that stops waits longer.
+const LONGEST: Duration = Duration::from_secs(20);
 
 #[derive(Deserialize)]
 struct Completion {
@@ -70,14 +77,16 @@ pub(super) async fn answer(
 ) -> Result<(Reply, i64), ModelError> {
     let zone = bench.companion.settings.tz;
     let system =
-        format!("{}\nIt is {} in the user's time zone {zone}.", persona.system_prompt, iso(now_in(zone)));
+        format!("{}\nIt is {} in the user's time zone {zone}.", persona.system_prompt, iso(bench.now));
     let mut messages = vec![json!({ "role": "system", "content": system })];
     messages.extend(history.iter().map(|turn| json!({ "role": turn.role, "content": turn.content })));
     messages.push(json!({ "role": "user", "content": bench.message }));
     let mut actions = Vec::new();
     let mut tokens = 0;
+    let deadline = Instant::now() + LONGEST;
     for _ in 0..MAX_ROUNDS {
-        let completion = match complete(client, settings, &messages).await {
+        let completed = timeout_at(deadline, complete(client, settings, &messages)).await;
+        let completion = match completed.unwrap_or(Err(ModelError::Slow)) {
             Ok(completion) => completion,
             Err(error) if actions.is_empty() => return Err(error),
             Err(error) => {

@@ -8,13 +8,13 @@ use super::{
     Reply,
     aside::aside,
     too_long,
-    tools::{Action, ToolError, Workbench, iso, now_in},
+    tools::{Action, ToolError, Workbench, iso},
     understand::{Intent, understand},
 };
 
 /// Answers a message. `before` is what the user said last, in case this is the answer to a question of ours.
 pub(super) async fn answer(bench: &Workbench<'_>, before: Option<&str>) -> Result<Reply, ToolError> {
-    let now = now_in(bench.companion.settings.tz);
+    let now = bench.now;
     let (message, before) = (bench.message.to_owned(), before.map(str::to_owned));
     let understood =
         aside(move || with_question(understand(&message, now), &message, before.as_deref(), now)).await;

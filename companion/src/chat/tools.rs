@@ -4,8 +4,9 @@ use celeriac_timezone::Timezone;
 use chrono::{DateTime, Duration, NaiveDateTime, SecondsFormat, SubsecRound, Utc};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
-use super::understand;
+use super::{ids::Ids, understand};
 use crate::{
     Companion,
     notify::UNREACHABLE,
@@ -41,6 +42,9 @@ pub(super) struct Workbench<'a> {
     pub(super) user: &'a User,
     pub(super) message: &'a str,
     pub(super) correlation_id: &'a str,
+    /// When the message was said.
+    pub(super) now: DateTime<Timezone>,
+    pub(super) ids: Ids<'a>,
 }
 
 #[derive(Deserialize)]
@@ -86,38 +90,60 @@ impl Workbench<'_> {
     }
 
     async fn schedule_reminder(&self, call: ScheduleReminder) -> Result<Value, ToolError> {
+        let new = self.ids.next("reminder");
+        if new.may_be_taken
+            && let Some(made) = self.companion.store.reminder(new.id).await?
+        {
+            return Ok(self.scheduled(new.id, &made.text, self.local(made.run_ts)));
+        }
         let at = self.instant(&call.run_ts)?;
-        if at <= Utc::now() - Duration::minutes(1) {
+        if at <= self.now - Duration::minutes(1) {
             return Err(ToolError::Arguments(format!("run_ts {} has gone by", call.run_ts)));
         }
         let text = required("text", &call.text)?;
-        let new = NewReminder {
+        let reminder = NewReminder {
             user_id: self.user.id,
             text: text.clone(),
             due: at.with_timezone(&Utc),
             original_phrase: Some(self.message.to_owned()),
             correlation_id: self.correlation_id.to_owned(),
         };
-        let id = reminders::create(self.companion, &new).await?;
-        let mut result = json!({ "id": id, "text": text, "run_ts": iso(at) });
+        reminders::create_as(self.companion, new.id, &reminder).await?;
+        Ok(self.scheduled(new.id, &text, iso(at)))
+    }
+
+    fn scheduled(&self, id: Uuid, text: &str, run_ts: String) -> Value {
+        let mut result = json!({ "id": id, "text": text, "run_ts": run_ts });
         if !self.companion.reaches(self.user) {
             result["warning"] = UNREACHABLE.into();
         }
-        Ok(result)
+        result
     }
 
     async fn save_memory(&self, call: SaveMemory) -> Result<Value, ToolError> {
+        let (new, store) = (self.ids.next("memory"), &self.companion.store);
+        if new.may_be_taken
+            && let Some((kind, text)) = store.memory(new.id, self.user.id).await?
+        {
+            return Ok(json!({ "id": new.id, "type": kind, "text": text }));
+        }
         let text = required("text", &call.text)?;
-        let id = self.companion.store.insert_memory(self.user.id, call.kind, &text).await?;
-        Ok(json!({ "id": id, "type": call.kind, "text": text }))
+        store.insert_memory(new.id, self.user.id, call.kind, &text).await?;
+        Ok(json!({ "id": new.id, "type": call.kind, "text": text }))
     }
 
     async fn add_task(&self, call: AddTask) -> Result<Value, ToolError> {
+        let (new, store) = (self.ids.next("task"), &self.companion.store);
+        if new.may_be_taken
+            && let Some(task) = store.task(new.id, self.user.id).await?
+        {
+            let due = task.due_ts.map(|due| self.local(due));
+            return Ok(json!({ "id": new.id, "title": task.title, "due_ts": due }));
+        }
         let due = call.due_ts.as_deref().map(|due| self.instant(due)).transpose()?;
         let title = required("title", &call.title)?;
-        let store = &self.companion.store;
-        let id = store.insert_task(self.user.id, &title, due.map(|due| due.with_timezone(&Utc))).await?;
-        Ok(json!({ "id": id, "title": title, "due_ts": due.map(iso) }))
+        store.insert_task(new.id, self.user.id, &title, due.map(|due| due.with_timezone(&Utc))).await?;
+        Ok(json!({ "id": new.id, "title": title, "due_ts": due.map(iso) }))
     }
 
     async fn get_agenda(&self, call: GetAgenda) -> Result<Value, ToolError> {
@@ -125,17 +151,20 @@ impl Workbench<'_> {
         let store = &self.companion.store;
         let reminders = store.reminders_due_between(self.user.id, from, to).await?;
         let tasks = store.pending_tasks(self.user.id, to).await?;
-        let zone = self.companion.settings.tz;
-        let local = |at: DateTime<Utc>| iso(at.with_timezone(&zone));
         let reminders: Vec<Value> = reminders
             .iter()
-            .map(|reminder| json!({ "id": reminder.id, "text": reminder.text, "run_ts": local(reminder.utc_ts) }))
+            .map(|reminder| json!({ "id": reminder.id, "text": reminder.text, "run_ts": self.local(reminder.utc_ts) }))
             .collect();
         let tasks: Vec<Value> = tasks
             .iter()
-            .map(|task| json!({ "id": task.id, "title": task.title, "due_ts": task.due_ts.map(local) }))
+            .map(|task| json!({ "id": task.id, "title": task.title, "due_ts": task.due_ts.map(|due| self.local(due)) }))
             .collect();
         Ok(json!({ "reminders": reminders, "tasks": tasks }))
+    }
+
+    /// ISO 8601 in the user's zone.
+    fn local(&self, at: DateTime<Utc>) -> String {
+        iso(at.with_timezone(&self.companion.settings.tz))
     }
 
     /// ISO 8601 with an offset, or without one in the user's zone.

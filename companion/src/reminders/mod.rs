@@ -65,11 +65,20 @@ pub enum Requeued {
 /// When the database is not available.
 pub async fn create(companion: &Companion, new: &NewReminder) -> Result<Uuid, StoreError> {
     let id = Uuid::new_v4();
+    create_as(companion, id, new).await?;
+    Ok(id)
+}
+
+/// As [`create`], with an id that the caller has chosen.
+///
+/// # Errors
+/// When the database is not available, or the id is taken.
+pub async fn create_as(companion: &Companion, id: Uuid, new: &NewReminder) -> Result<(), StoreError> {
     let due = DueReminder { id, correlation_id: new.correlation_id.clone(), utc_ts: new.due };
     companion.store.insert_reminder(id, new, delivery(&due, None)).await?;
     log::info!(reminder_id:% = id, user:% = new.user_id, due:% = new.due.to_rfc3339(),
         correlation_id = new.correlation_id; "Reminder {id} scheduled");
-    Ok(id)
+    Ok(())
 }
 
 /// Some of a user's reminders, newest first.

@@ -4,7 +4,7 @@ use serde_json::Value;
 use sqlx::{FromRow, types::Json};
 use uuid::Uuid;
 
-use super::{Store, StoreError, on_pool};
+use super::{BeginWrite, OnceKey, Store, StoreError, idempotency::KEEP, on_pool};
 
 /// One turn of a conversation, as kept in `sessions.transcript`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -67,11 +67,30 @@ impl Store {
         Ok(())
     }
 
-    /// Keeps an exchange of a user with the companion.
-    pub async fn insert_session(&self, user: Uuid, turns: &[Turn], tokens: i32) -> Result<(), StoreError> {
-        on_pool!(self, pool => sqlx::query(INSERT_SESSION)
-            .bind(Uuid::new_v4()).bind(user).bind(Json(turns.to_vec())).bind(tokens).bind(self.now().await?)
-            .execute(pool).await.map(drop))?;
+    /// Keeps an exchange of a user with the companion, in one transaction with the answer to a request that must not take
+    /// effect twice.
+    pub async fn insert_session(
+        &self,
+        user: Uuid,
+        turns: &[Turn],
+        tokens: i32,
+        answer: Option<(&OnceKey, &str)>,
+    ) -> Result<(), StoreError> {
+        let now = self.now().await?;
+        on_pool!(self, pool => {
+            let insert = sqlx::query(INSERT_SESSION);
+            let insert = insert.bind(Uuid::new_v4()).bind(user).bind(Json(turns.to_vec())).bind(tokens).bind(now);
+            let Some((once, answer)) = answer else {
+                insert.execute(pool).await?;
+                return Ok(());
+            };
+            let mut tx = pool.begin_write().await?;
+            insert.execute(&mut *tx).await?;
+            sqlx::query(KEEP)
+                .bind(&once.owner).bind(&once.key).bind(&once.request_hash).bind(answer)
+                .execute(&mut *tx).await?;
+            tx.commit().await?;
+        });
         Ok(())
     }
 

@@ -1,14 +1,17 @@
 //! Requests that must not take effect twice, and the answers that they got.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use sha2::{Digest, Sha256};
 use sqlx::FromRow;
+use uuid::Uuid;
 
 use super::{Store, StoreError, on_pool};
 
 /// How long an answer is kept.
 const KEPT: TimeDelta = TimeDelta::hours(24);
-/// After so long a request that has no answer was lost with the process that worked on it.
-const LOST: TimeDelta = TimeDelta::seconds(60);
+/// After so long a request that has no answer was lost with the process that worked on it. A chat hardly takes longer; two
+/// that work on one request at once make nothing twice either.
+const LOST: TimeDelta = TimeDelta::seconds(30);
 
 /// A request that must not take effect twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,11 +24,33 @@ pub struct OnceKey {
     pub request_hash: String,
 }
 
+/// The work on a request that must not take effect twice, which an earlier process may have left half done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Once {
+    /// The request.
+    pub key: OnceKey,
+    /// From which the ids of what it makes follow.
+    pub seed: Uuid,
+    /// When it was first made.
+    pub asked_at: DateTime<Utc>,
+}
+
+impl Once {
+    /// Returns the id of what the request makes as the `number`th of its kind: the same one whenever it is worked on.
+    pub fn id(&self, kind: &str, number: u32) -> Uuid {
+        let digest =
+            Sha256::new().chain_update(self.seed).chain_update(number.to_be_bytes()).chain_update(kind);
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&digest.finalize()[..16]);
+        Uuid::new_v8(bytes)
+    }
+}
+
 /// What is known of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Known {
-    /// Nothing: the caller works on it now, and keeps the answer or forgets the request.
-    New,
+    /// No answer: the caller works on it now, and keeps the answer, forgets the request or gives it back.
+    Begun(Once),
     /// Its answer.
     Answered(String),
     /// Somebody works on it.
@@ -40,17 +65,25 @@ struct Row {
     answer: Option<String>,
 }
 
-const BEGIN: &str = "INSERT INTO idempotency_keys (owner, key, request_hash, begun_at) VALUES ($1, $2, $3, $4) \
+const BEGIN: &str = "INSERT INTO idempotency_keys (owner, key, request_hash, begun_at, seed, asked_at) \
+    VALUES ($1, $2, $3, $4, $7, $4) \
     ON CONFLICT (owner, key) DO UPDATE \
-        SET request_hash = excluded.request_hash, begun_at = excluded.begun_at, answer = NULL \
+        SET request_hash = excluded.request_hash, begun_at = excluded.begun_at, answer = NULL, \
+            seed = CASE WHEN idempotency_keys.begun_at <= $5 THEN excluded.seed \
+                ELSE coalesce(idempotency_keys.seed, excluded.seed) END, \
+            asked_at = CASE WHEN idempotency_keys.begun_at <= $5 THEN excluded.asked_at \
+                ELSE coalesce(idempotency_keys.asked_at, excluded.asked_at) END \
         WHERE idempotency_keys.begun_at <= $5 \
             OR (idempotency_keys.answer IS NULL AND idempotency_keys.request_hash = excluded.request_hash \
-                AND idempotency_keys.begun_at <= $6)";
+                AND idempotency_keys.begun_at <= $6) \
+    RETURNING seed, asked_at";
 const FIND: &str = "SELECT request_hash, answer FROM idempotency_keys WHERE owner = $1 AND key = $2";
-const KEEP: &str =
+pub(super) const KEEP: &str =
     "UPDATE idempotency_keys SET answer = $4 WHERE owner = $1 AND key = $2 AND request_hash = $3";
 const FORGET: &str =
     "DELETE FROM idempotency_keys WHERE owner = $1 AND key = $2 AND request_hash = $3 AND answer IS NULL";
+const GIVE_BACK: &str = "UPDATE idempotency_keys SET begun_at = $4 \
+    WHERE owner = $1 AND key = $2 AND request_hash = $3 AND answer IS NULL";
 const SWEEP: &str = "DELETE FROM idempotency_keys WHERE (owner, key) IN \
     (SELECT owner, key FROM idempotency_keys WHERE begun_at <= $1 ORDER BY begun_at LIMIT 100)";
 
@@ -62,14 +95,15 @@ impl Store {
     pub async fn begin_once(&self, once: &OnceKey) -> Result<Known, StoreError> {
         let now = self.now().await?;
         let expired: DateTime<Utc> = now - KEPT;
-        let begun = on_pool!(self, pool => {
+        let begun: Option<(Uuid, DateTime<Utc>)> = on_pool!(self, pool => {
             sqlx::query(SWEEP).bind(expired).execute(pool).await?;
-            sqlx::query(BEGIN)
+            sqlx::query_as(BEGIN)
                 .bind(&once.owner).bind(&once.key).bind(&once.request_hash).bind(now).bind(expired).bind(now - LOST)
-                .execute(pool).await?.rows_affected()
+                .bind(Uuid::new_v4())
+                .fetch_optional(pool).await?
         });
-        if begun == 1 {
-            return Ok(Known::New);
+        if let Some((seed, asked_at)) = begun {
+            return Ok(Known::Begun(Once { key: once.clone(), seed, asked_at }));
         }
         let row: Option<Row> = on_pool!(self, pool => sqlx::query_as(FIND)
             .bind(&once.owner).bind(&once.key).fetch_optional(pool).await)?;
@@ -92,7 +126,18 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets a request that was begun and failed, so that it may be repeated.
+    /// Gives back a request that was begun and failed after it may have made something: a repetition goes on with it.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database is not available.
+    pub async fn give_back_once(&self, once: &OnceKey) -> Result<(), StoreError> {
+        let lost = self.now().await? - LOST;
+        on_pool!(self, pool => sqlx::query(GIVE_BACK)
+            .bind(&once.owner).bind(&once.key).bind(&once.request_hash).bind(lost).execute(pool).await.map(drop))?;
+        Ok(())
+    }
+
+    /// Forgets a request that was begun and refused, so that it may be made anew.
     ///
     /// # Errors
     /// [`StoreError`] when the database is not available.

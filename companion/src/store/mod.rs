@@ -39,7 +39,7 @@ pub use events::{DailyMetrics, Turn};
 pub use failed_jobs::FailedJob;
 pub use features::FeatureFlag;
 pub use health::DatabaseFault;
-pub use idempotency::{Known, OnceKey};
+pub use idempotency::{Known, Once, OnceKey};
 pub use migrate::Migrated;
 pub use notes::{MemoryType, Task};
 pub use personas::Persona;

@@ -37,30 +37,47 @@ const INSERT_MEMORY: &str =
     "INSERT INTO memories (id, user_id, type, text, source, created_at) VALUES ($1, $2, $3, $4, 'chat', $5)";
 const INSERT_TASK: &str =
     "INSERT INTO tasks (id, user_id, title, due_ts, status) VALUES ($1, $2, $3, $4, 'pending')";
+const MEMORY: &str = "SELECT type, text FROM memories WHERE id = $1 AND user_id = $2";
+const TASK: &str = "SELECT id, title, due_ts FROM tasks WHERE id = $1 AND user_id = $2";
 const PENDING_TASKS: &str = "SELECT id, title, due_ts FROM tasks \
     WHERE user_id = $1 AND status = 'pending' AND (due_ts IS NULL OR due_ts < $2) \
     ORDER BY due_ts IS NULL, due_ts LIMIT 200";
 
 impl Store {
-    /// Keeps something to remember about a user and returns its id.
-    pub async fn insert_memory(&self, user: Uuid, kind: MemoryType, text: &str) -> Result<Uuid, StoreError> {
-        let id = Uuid::new_v4();
+    /// Keeps something to remember about a user.
+    pub async fn insert_memory(
+        &self,
+        id: Uuid,
+        user: Uuid,
+        kind: MemoryType,
+        text: &str,
+    ) -> Result<(), StoreError> {
         on_pool!(self, pool => sqlx::query(INSERT_MEMORY)
             .bind(id).bind(user).bind(kind).bind(text).bind(self.now().await?).execute(pool).await.map(drop))?;
-        Ok(id)
+        Ok(())
     }
 
-    /// Puts a task on the list of a user and returns its id.
+    /// Returns what is remembered of a user under this id.
+    pub async fn memory(&self, id: Uuid, user: Uuid) -> Result<Option<(MemoryType, String)>, StoreError> {
+        Ok(on_pool!(self, pool => sqlx::query_as(MEMORY).bind(id).bind(user).fetch_optional(pool).await)?)
+    }
+
+    /// Puts a task on the list of a user.
     pub async fn insert_task(
         &self,
+        id: Uuid,
         user: Uuid,
         title: &str,
         due: Option<DateTime<Utc>>,
-    ) -> Result<Uuid, StoreError> {
-        let id = Uuid::new_v4();
+    ) -> Result<(), StoreError> {
         on_pool!(self, pool => sqlx::query(INSERT_TASK)
             .bind(id).bind(user).bind(title).bind(due).execute(pool).await.map(drop))?;
-        Ok(id)
+        Ok(())
+    }
+
+    /// Returns a task of a user.
+    pub async fn task(&self, id: Uuid, user: Uuid) -> Result<Option<Task>, StoreError> {
+        Ok(on_pool!(self, pool => sqlx::query_as(TASK).bind(id).bind(user).fetch_optional(pool).await)?)
     }
 
     /// The tasks of a user that are not done and due before `to` or at no time, in order.

@@ -1,7 +1,7 @@
 //! Each command of docs/RUNBOOK.md, as typed in the api container, in a folder laid out like its image.
 
 use crate::stack::{ADMIN_KEY, On, SEND_DUE, SOON, Stack, answer};
-use compat_tests::{eventually, run, secs};
+use compat_tests::{eventually, run, secs, workspace_root};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
@@ -147,4 +147,26 @@ async fn messages_of_a_killed_worker_are_recovered_before_a_rollback() {
     let waiting: i64 = redis::cmd("LLEN").arg("default").query(&mut redis).unwrap();
     assert_eq!(waiting, 1);
     assert_eq!(stack.exec(&recover).run().success(), "restored 0");
+}
+
+/// Whoever is paged follows the link of the alert.
+#[test]
+fn the_links_of_the_alerts_lead_into_the_runbook() {
+    let read = |path: &str| std::fs::read_to_string(workspace_root().join(path)).expect("the file");
+    let (alerts, runbook) = (read("infra/prometheus/alerts.yaml"), read("docs/RUNBOOK.md"));
+    // As GitHub makes them of headings.
+    let anchor = |heading: &str| -> String {
+        let kept = heading.trim_start_matches('#').trim().to_lowercase();
+        kept.chars()
+            .filter(|c| c.is_alphanumeric() || " -_".contains(*c))
+            .collect::<String>()
+            .replace(' ', "-")
+    };
+    let anchors: Vec<String> = runbook.lines().filter(|line| line.starts_with('#')).map(anchor).collect();
+    let links: Vec<&str> =
+        alerts.split("docs/RUNBOOK.md#").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert!(links.len() > 5, "{links:?}");
+    for link in links {
+        assert!(anchors.iter().any(|anchor| anchor == link), "no heading {link} among {anchors:?}");
+    }
 }

@@ -57,10 +57,18 @@ impl Stack {
     /// A migrated and seeded stack of which no program runs yet.
     pub(crate) fn new(on: On) -> Self {
         let database = (on == On::Postgres).then(PostgresServer::database);
-        let stack = Self::empty(database);
-        stack.companion(&["migrate"]);
-        stack.companion(&["seed", "--demo"]);
-        stack
+        Self::empty(database).prepared()
+    }
+
+    /// Migrated and seeded, on a database of a PostgreSQL server that the test keeps.
+    pub(crate) fn prepared_on(server: &PostgresServer) -> Self {
+        Self::on_server(server).prepared()
+    }
+
+    fn prepared(self) -> Self {
+        self.companion(&["migrate"]);
+        self.companion(&["seed", "--demo"]);
+        self
     }
 
     /// On a database of a PostgreSQL server that the test may kill; not migrated.
@@ -164,6 +172,11 @@ impl Stack {
         self.folder.path().join("outbox.jsonl")
     }
 
+    /// How many deliveries there have been so far, which is told without reading what they are.
+    pub(crate) fn delivered(&self) -> usize {
+        fs::read(self.outbox()).unwrap_or_default().iter().filter(|byte| **byte == b'\n').count()
+    }
+
     /// What was delivered, oldest first.
     pub(crate) fn deliveries(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.outbox()).unwrap_or_default();
@@ -205,7 +218,16 @@ impl Stack {
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("http://127.0.0.1:{}{path}", self.port.number()))
+        self.http.request(method, self.url(path))
+    }
+
+    /// Where the api answers.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port())
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port.number()
     }
 
     /// GET as the demo user; the answer must be JSON.

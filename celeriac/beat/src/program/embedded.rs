@@ -6,6 +6,7 @@ use celeriac::worker::Stopped;
 use log::error;
 
 use super::{BeatOptions, Source};
+use crate::health::Health;
 
 /// Runs a worker, and beside it the scheduler that `-B` asks for, with the entries of `source`. Any number of workers may
 /// have one: one of them sends.
@@ -43,7 +44,7 @@ pub async fn run_worker(
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let scheduler = tokio::spawn(async move {
         let shutdown = async move { drop(stopped.await) };
-        if let Err(failure) = beat.run_until(app, source, shutdown).await {
+        if let Err(failure) = beat.run_until(app, source, Health::default(), shutdown).await {
             error!("beat ends: {failure}");
         }
     });

@@ -57,6 +57,14 @@ impl BeatOptions {
     /// # Errors
     /// When the entries are not valid, or the store fails in a way that does not pass by itself.
     pub async fn run(&self, app: Celery, source: Source) -> Result<(), BeatError> {
+        self.run_observed(app, source, Health::default()).await
+    }
+
+    /// As [`BeatOptions::run`], for a program that looks at the health of its beat.
+    ///
+    /// # Errors
+    /// The same as [`BeatOptions::run`].
+    pub async fn run_observed(&self, app: Celery, source: Source, health: Health) -> Result<(), BeatError> {
         let _pidfile = self.pidfile.as_deref().map(PidFile::create).transpose()?;
         self.process()?.let_go().map_err(|error| refused(&error))?;
         let mut terminate = heard(SignalKind::terminate())?;
@@ -67,7 +75,7 @@ impl BeatOptions {
                 _ = interrupt.recv() => info!("SIGINT: beat ends"),
             }
         };
-        self.run_until(app, source, shutdown).await
+        self.run_until(app, source, health, shutdown).await
     }
 
     /// Runs beat until `shutdown` is ready; SIGHUP reads the entries again.
@@ -78,6 +86,7 @@ impl BeatOptions {
         &self,
         app: Celery,
         source: Source,
+        health: Health,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), BeatError> {
         let source = self.entries.iter().fold(source, |source, path| source.path(path));
@@ -94,7 +103,8 @@ impl BeatOptions {
         let watch = tokio::spawn(source.watch(sender, move |context| hangup.poll_recv(context).map(drop)));
         let max_interval = self.max_interval.unwrap_or(app.config().beat_max_loop_interval);
         let outcome = with_store!(keeper, store => {
-            let scheduler = Scheduler::of(store, app.clone(), configured, terms(&app)).max_interval(max_interval);
+            let scheduler = Scheduler::of(store, app.clone(), configured, terms(&app));
+            let scheduler = scheduler.max_interval(max_interval).health_in(health);
             let probes = self.probes(&app, scheduler.health()).await?;
             let pings = self.answer_pings(&app, scheduler.health());
             let outcome = run_with(scheduler, shutdown, reloads).await;

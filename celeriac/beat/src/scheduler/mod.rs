@@ -87,6 +87,13 @@ impl<S: ScheduleStore, P: Publish> Scheduler<S, P> {
         self
     }
 
+    /// Shows how beat does in this value, which the caller keeps.
+    #[must_use]
+    pub(crate) fn health_in(mut self, health: Health) -> Self {
+        self.health = health;
+        self
+    }
+
     /// How beat does, for probes and metrics.
     pub fn health(&self) -> Health {
         self.health.clone()

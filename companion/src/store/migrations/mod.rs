@@ -44,6 +44,7 @@ pub(in crate::store) const POSTGRES: &[Migration] = &[
         "ix_failed_jobs_open" on "failed_jobs ((payload ->> 'reminder_id')) WHERE resolved_at IS NULL"
     ),
     Migration { name: "0008_outbox_messages", sql: celeriac_outbox::postgres::SCHEMA, indexes: &[] },
+    migration!("postgres", "0009_once"),
 ];
 
 pub(in crate::store) const SQLITE: &[Migration] = &[
@@ -52,4 +53,5 @@ pub(in crate::store) const SQLITE: &[Migration] = &[
     migration!("sqlite", "0006_idempotency"),
     migration!("sqlite", "0007_outbox"),
     Migration { name: "0008_outbox_messages", sql: celeriac_outbox::sqlite::SCHEMA, indexes: &[] },
+    migration!("sqlite", "0009_once"),
 ];
