@@ -32,18 +32,20 @@ where
 {
     let Some(key) = key(&request).await? else { return handler(request).await };
     let store = request.state.companion.store.clone();
-    match store.begin_once(&key).await? {
-        Known::Begun(once) => request.once = Some(once),
+    let once = match store.begin_once(&key).await? {
+        Known::Begun(once) => once,
         Known::Answered(answer) => return Ok(replayed(answer)),
         Known::Running => return Err(ApiError::StillRunning),
         Known::Other => return Err(ApiError::KeyOfAnother),
-    }
+    };
+    let is_first = once.is_first;
+    request.once = Some(once);
     let work = handler(request);
     let finished = tokio::spawn(async move {
         let answer = work.await;
         let noted = match (kept(&answer), &answer) {
             (Some(Text(text)), _) => store.keep_answer(&key, text).await,
-            (None, answer) if may_have_taken_effect(answer) => store.give_back_once(&key).await,
+            (None, answer) if !is_first || is_failure(answer) => store.give_back_once(&key).await,
             (None, _) => store.forget_once(&key).await,
         };
         if let Err(error) = noted {
@@ -73,8 +75,8 @@ async fn key(request: &Request) -> Result<Option<OnceKey>, ApiError> {
     Ok(Some(OnceKey { owner, key: key.to_owned(), request_hash }))
 }
 
-/// Tells a failure in the middle of the work from a refusal.
-fn may_have_taken_effect(answer: &Result<Response, ApiError>) -> bool {
+/// Tells a failure in the middle of the work, after which something may be there, from a refusal.
+fn is_failure(answer: &Result<Response, ApiError>) -> bool {
     let status = answer.as_ref().map_or_else(ApiError::status, |answer| answer.status());
     status.is_server_error()
 }

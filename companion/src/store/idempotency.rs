@@ -33,6 +33,8 @@ pub struct Once {
     pub seed: Uuid,
     /// When it was first made.
     pub asked_at: DateTime<Utc>,
+    /// Nobody has worked on it before.
+    pub is_first: bool,
 }
 
 impl Once {
@@ -93,17 +95,18 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database is not available.
     pub async fn begin_once(&self, once: &OnceKey) -> Result<Known, StoreError> {
-        let now = self.now().await?;
+        let (now, new_seed) = (self.now().await?, Uuid::new_v4());
         let expired: DateTime<Utc> = now - KEPT;
         let begun: Option<(Uuid, DateTime<Utc>)> = on_pool!(self, pool => {
             sqlx::query(SWEEP).bind(expired).execute(pool).await?;
             sqlx::query_as(BEGIN)
                 .bind(&once.owner).bind(&once.key).bind(&once.request_hash).bind(now).bind(expired).bind(now - LOST)
-                .bind(Uuid::new_v4())
+                .bind(new_seed)
                 .fetch_optional(pool).await?
         });
         if let Some((seed, asked_at)) = begun {
-            return Ok(Known::Begun(Once { key: once.clone(), seed, asked_at }));
+            let is_first = seed == new_seed;
+            return Ok(Known::Begun(Once { key: once.clone(), seed, asked_at, is_first }));
         }
         let row: Option<Row> = on_pool!(self, pool => sqlx::query_as(FIND)
             .bind(&once.owner).bind(&once.key).fetch_optional(pool).await)?;
