@@ -19,7 +19,7 @@ impl Usage {
     /// Looks at a process; nothing was taken by one that is gone.
     pub fn of(process: u32) -> Self {
         let own = ticks(process);
-        let children: u64 = children_of(process).into_iter().map(|child| ticks(child)).sum();
+        let children: u64 = children_of(process).into_iter().map(ticks).sum();
         Self {
             processor: Duration::from_millis((own + children) * 1000 / TICKS),
             peak_kib: peak_kib(process).unwrap_or_default(),
