@@ -242,7 +242,7 @@ async fn a_model_that_is_slow_in_each_round_does_not_hold_up_the_answer() {
     .await;
     let started = std::time::Instant::now();
     let (_setup, reply) = say(&model, "What is on my agenda?").await;
-    assert!(started.elapsed().as_secs() < 25, "{:?}", started.elapsed());
+    assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
     assert_eq!((reply.assistant_message.as_str(), reply.actions.len()), ("Done.", 2));
 }
 
