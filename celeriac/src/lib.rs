@@ -17,6 +17,7 @@ pub mod message;
 mod node;
 mod repeats;
 pub mod schema;
+mod serials;
 mod stack;
 pub mod task;
 #[cfg(feature = "testing")]

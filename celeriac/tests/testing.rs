@@ -78,6 +78,16 @@ async fn refuse() -> TaskResult<()> {
     Err(TaskError::Reject { reason: "no".to_owned(), requeue: false })
 }
 
+/// Held back until a test lets them go.
+#[derive(Clone)]
+struct Gate(Arc<tokio::sync::Semaphore>);
+
+#[celeriac::task]
+async fn pass(gate: State<Gate>, _load: String) -> TaskResult<()> {
+    gate.0.acquire().await.map_err(|_| TaskError::builtin("RuntimeError", "no gate"))?.forget();
+    Ok(())
+}
+
 #[celeriac::task(ignore_result)]
 async fn quiet(ctx: Context) -> TaskResult<()> {
     ctx.send(add::s(1, 1)).await.map(drop)
@@ -187,6 +197,35 @@ async fn etas_that_are_parked_at_the_broker_come_back() {
     let call = |hours: u32| add::s(i64::from(hours), 0).countdown(f64::from(hours) * 3600.0);
     let sums: Vec<i64> = worker.run(group([call(3), call(1), call(2)])).await.unwrap();
     assert_eq!((sums, (worker.now() - start).num_hours()), (vec![3, 1, 2], 3));
+}
+
+#[tokio::test]
+async fn tasks_that_wait_for_a_slot_are_bounded_by_their_bytes() {
+    let mut config = testing::config();
+    config.set("worker_concurrency", "1").unwrap();
+    config.worker_prefetch_multiplier = 100;
+    config.celeriac_prefetch_bytes = 10_000;
+    let gate = Gate(Arc::new(tokio::sync::Semaphore::new(0)));
+    let worker = worker_on(Celery::new("shop", config).unwrap()).task(pass).state(gate.clone());
+    let worker = TestWorker::start_in_real_time(worker).await.unwrap();
+    let app = worker.app().clone();
+    let mut results = Vec::new();
+    for _ in 0..10 {
+        results.push(app.apply(pass::s("x".repeat(6_000))).await.unwrap());
+    }
+    let waiting = async |expected: u64| {
+        while app.broker().length("celery").await.unwrap() > expected {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        app.broker().length("celery").await.unwrap()
+    };
+    assert_eq!(waiting(7).await, 7, "one runs, two wait for its slot");
+    gate.0.add_permits(1);
+    assert_eq!(waiting(6).await, 6, "the next one has begun");
+    gate.0.add_permits(9);
+    for result in &results {
+        worker.wait::<()>(result).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ from report import Report
 from server import Server
 from soak import soak
 
-EVENTS = (OURS, "prefork -c 2")
+PAIR = (OURS, "prefork -c 2")
 
 
 def main():
@@ -70,7 +70,8 @@ def all_measures(arguments):
     return [
         Drain("drain", "drain of no-op tasks", results=False),
         Drain("results", "drain of no-op tasks, with results", results=True),
-        Drain("events", "drain of no-op tasks, with events (-E)", results=False, options=["-E"], only=EVENTS),
+        Drain("two-databases", "drain of no-op tasks, with results in another database of the server", results=True, only=PAIR, database=1),
+        Drain("events", "drain of no-op tasks, with events (-E)", results=False, options=["-E"], only=PAIR),
         RoundTrip(arguments.client),
         Rate(arguments.client),
         Sleep(),

@@ -34,7 +34,7 @@ class Celeriac:
         self.path = path
 
     def start(self, server, results=True, options=()):
-        env = {"BENCH_BROKER_URL": server.url, "BENCH_BACKEND_URL": server.url if results else "disabled://", "BENCH_QUEUE": "celery"}
+        env = {"BENCH_BROKER_URL": server.url, "BENCH_BACKEND_URL": server.result_url if results else "disabled://", "BENCH_QUEUE": "celery"}
         return Processes([[self.path, *options]], env, HERE)
 
 
@@ -54,7 +54,7 @@ class Celery:
     def start(self, server, results=True, options=()):
         command = [sys.executable, "-m", "celery", "-A", "bench_app", "worker", *self.options, *options]
         commands = [[*command, "--hostname", f"{number}@bench"] for number in range(self.processes)]
-        env = {**self.env, "BENCH_BROKER_URL": server.url, "BENCH_BACKEND_URL": server.url if results else ""}
+        env = {**self.env, "BENCH_BROKER_URL": server.url, "BENCH_BACKEND_URL": server.result_url if results else ""}
         return Processes(commands, env, HERE)
 
 

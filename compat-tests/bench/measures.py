@@ -26,9 +26,10 @@ class Figure:
 class Drain:
     """How fast a full queue of tasks that do nothing is emptied, and what a task costs worker and server."""
 
-    def __init__(self, key, title, results, options=(), only=None):
+    def __init__(self, key, title, results, options=(), only=None, database=0):
         self.key = key
         self.results = results
+        self.database = database
         self.options = options
         self.only = only
         self.rate = Figure(title, "tasks/s", "more")
@@ -43,6 +44,7 @@ class Drain:
 
     def run(self, contender, server, scale):
         count = max(1000, int(contender.sizes.drain * scale))
+        server.keep_results_in(self.database)
         server.push("bench.noop", count)
         with contender.start(server, self.results, self.options) as worker:
             return drain(self, worker, server, count)

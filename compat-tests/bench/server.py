@@ -38,6 +38,7 @@ class Server:
         self.process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "--", *command], stdout=subprocess.DEVNULL)
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.client = redis.Redis(port=self.port, socket_timeout=60)
+        self.keep_results_in(0)
         self.fill = self.client.register_script(FILL)
         self.pushed = 0
         wait_until(10, self.answers)
@@ -51,6 +52,11 @@ class Server:
         with contextlib.suppress(redis.RedisError):
             return self.client.ping()
         return False
+
+    def keep_results_in(self, database):
+        """Lets workers that start from now on keep results in that database."""
+        self.result_url = f"redis://127.0.0.1:{self.port}/{database}"
+        self.result_client = redis.Redis(port=self.port, db=database, socket_timeout=60)
 
     def ping_ms(self, count=2_000):
         """The median time of a PING over a plain socket: what an exchange between two processes costs here."""
@@ -80,11 +86,11 @@ class Server:
         return self.client.llen("celery")
 
     def has_result(self, number):
-        return self.client.exists(f"celery-task-meta-{task_id(number)}")
+        return self.result_client.exists(f"celery-task-meta-{task_id(number)}")
 
     def results(self):
         """How many results are stored, give or take the few keys that workers keep for themselves."""
-        return self.client.dbsize()
+        return self.result_client.dbsize()
 
     def is_drained(self):
         """Whether nothing waits, and nothing is held by a worker of Celery, rusty-celery or celeriac.

@@ -11,25 +11,36 @@ impl TaskMeta {
     /// Source: celery 5.7 `celery/backends/base.py` `_get_result_meta`; samples `vectors/results`.
     pub fn encode(&self) -> Vec<u8> {
         let mut text = Vec::with_capacity(256);
-        text.push(b'{');
-        field(&mut text, "status", |text| string(text, self.status.as_str()));
-        field(&mut text, "result", |text| json::write(&self.result, text));
-        field(&mut text, "traceback", |text| optional(text, self.traceback.as_deref()));
-        field(&mut text, "children", |text| match &self.children {
-            Some(children) => json::write(&children.iter().map(ResultRef::to_value).collect(), text),
+        text.extend_from_slice(b"{\"status\": ");
+        string(&mut text, self.status.as_str());
+        text.extend_from_slice(b", \"result\": ");
+        json::write(&self.result, &mut text);
+        text.extend_from_slice(b", \"traceback\": ");
+        optional(&mut text, self.traceback.as_deref());
+        text.extend_from_slice(b", \"children\": ");
+        match self.children.as_deref() {
+            Some([]) => text.extend_from_slice(b"[]"),
+            Some(children) => json::write(&children.iter().map(ResultRef::to_value).collect(), &mut text),
             None => text.extend_from_slice(b"null"),
-        });
-        field(&mut text, "date_done", |text| optional(text, self.date_done.map(format_iso8601).as_deref()));
+        }
+        text.extend_from_slice(b", \"date_done\": ");
+        optional(&mut text, self.date_done.map(format_iso8601).as_deref());
         if let Some(group_id) = &self.group_id {
-            field(&mut text, "group_id", |text| string(text, group_id));
+            text.extend_from_slice(b", \"group_id\": ");
+            string(&mut text, group_id);
         }
         if let Some(parent_id) = &self.parent_id {
-            field(&mut text, "parent_id", |text| string(text, parent_id));
+            text.extend_from_slice(b", \"parent_id\": ");
+            string(&mut text, parent_id);
         }
         for (name, value) in &self.extended {
-            field(&mut text, name, |text| json::write(value, text));
+            text.extend_from_slice(b", ");
+            string(&mut text, name);
+            text.extend_from_slice(b": ");
+            json::write(value, &mut text);
         }
-        field(&mut text, "task_id", |text| string(text, &self.task_id));
+        text.extend_from_slice(b", \"task_id\": ");
+        string(&mut text, &self.task_id);
         text.push(b'}');
         text
     }
@@ -158,15 +169,6 @@ impl ChordPart {
         text.push(b']');
         text
     }
-}
-
-fn field(text: &mut Vec<u8>, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
-    if text.last() != Some(&b'{') {
-        text.extend_from_slice(b", ");
-    }
-    string(text, name);
-    text.extend_from_slice(b": ");
-    write(text);
 }
 
 fn string(text: &mut Vec<u8>, value: &str) {

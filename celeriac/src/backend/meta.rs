@@ -129,9 +129,14 @@ pub struct TaskMeta {
 impl TaskMeta {
     /// A record of that state with nothing else known.
     pub fn new(task_id: impl Into<String>, status: TaskState, result: Value) -> Self {
-        let date_done = status.is_ready().then(Utc::now);
+        Self::at(Utc::now(), task_id.into(), status, result)
+    }
+
+    /// A record of that state, which came at that time.
+    pub(crate) fn at(now: DateTime<Utc>, task_id: String, status: TaskState, result: Value) -> Self {
+        let date_done = status.is_ready().then_some(now);
         Self {
-            task_id: task_id.into(),
+            task_id,
             status,
             result,
             traceback: None,

@@ -3,8 +3,8 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use super::Settlement;
 use super::refusal::Refusal;
+use super::{Room, Settlement};
 use crate::message::{Parts, ProtocolError};
 
 /// One hand-over of a message to this worker.
@@ -30,8 +30,8 @@ pub(crate) enum Taken {
 
 /// Receives deliveries; called from the consumer's loop, so it must return quickly.
 pub(crate) trait Receiver: Send + Sync + 'static {
-    /// How many more messages are wanted now.
-    fn capacity(&self) -> usize;
+    /// How much more is wanted now.
+    fn capacity(&self) -> Room;
     /// Takes one message.
     fn receive(self: &Arc<Self>, delivery: Delivery) -> Taken;
     /// Settles in another way what the server refuses for good.
@@ -42,7 +42,13 @@ pub(crate) trait Receiver: Send + Sync + 'static {
 }
 
 /// Who is told when a settlement is refused for good; the broker passes it on as it is.
-pub(crate) type Owner = Arc<dyn Any + Send + Sync>;
+#[derive(Clone)]
+pub(crate) enum Owner {
+    /// The message of a run, which is all that is kept of one that nothing follows.
+    Message(Parts),
+    /// Something that only the receiver can read.
+    Opaque(Arc<dyn Any + Send + Sync>),
+}
 
 /// A settlement that the server refuses for good, for its owner to settle in another way.
 pub(crate) struct Hopeless {

@@ -16,6 +16,7 @@ pub(crate) mod refusal;
 pub(crate) mod refusals;
 mod remote;
 mod reply;
+mod room;
 mod settlement;
 mod subscription;
 mod sweep;
@@ -34,6 +35,7 @@ pub(crate) use remote::{
     BrokerDescription, DeadLetterCount, ForeignBindings, KeptRevocations, RevocationBounds,
 };
 pub(crate) use reply::{ReplyAddress, ReplyQueue, ReplyQueues};
+pub(crate) use room::Room;
 pub(crate) use settlement::{Disposition, Listener, Settlement};
 pub use subscription::Subscription;
 pub(crate) use sweep::Swept;

@@ -393,6 +393,10 @@ settings! {
     celeriac_max_body_bytes: u64 = 64 * 1024 * 1024;
     /// Largest message body in bytes after decompression; 0 for no bound.
     celeriac_max_decompressed_bytes: u64 = 256 * 1024 * 1024;
+    /// Bytes of message bodies that a worker takes in ahead of their run: while the tasks that wait for a slot or for their
+    /// rate limit have so many, it takes no further one, however many `worker_prefetch_multiplier` allows. One it always
+    /// takes. 0 for no bound but the number.
+    celeriac_prefetch_bytes: u64 = 16 * 1024 * 1024;
     /// Tasks with an eta that a worker keeps in its memory; further ones are parked at the broker until they are due.
     /// 0 for no bound: all are kept, as Celery does.
     celeriac_max_scheduled: u32 = 1000;

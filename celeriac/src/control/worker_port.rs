@@ -91,8 +91,8 @@ pub(crate) struct Condition {
     pub(crate) consumes: bool,
     /// Whether it is shutting down.
     pub(crate) is_draining: bool,
-    /// How many more messages it wants.
-    pub(crate) room: usize,
+    /// Whether it wants more messages.
+    pub(crate) has_room: bool,
     /// How many more tasks it could run.
     pub(crate) free_slots: usize,
     /// How many of its requests wait for a slot.

@@ -127,7 +127,7 @@ fn write_base64(body: &[u8], out: &mut Vec<u8>) {
 struct Parts<'a> {
     message: Message,
     body: Cow<'a, str>,
-    body_encoding: Option<String>,
+    body_encoding: Option<Cow<'a, str>>,
     has_delivery_tag: bool,
     wrong: Option<Wrong>,
 }
@@ -167,6 +167,10 @@ impl<'a> Parts<'a> {
         if name == "delivery_info" && reader.peek()? == Kind::Object {
             return reader.object(|reader, name| self.read_delivery_info(&name, reader));
         }
+        if name == "body_encoding" && reader.peek()? == Kind::Text {
+            self.body_encoding = Some(reader.text()?);
+            return Ok(());
+        }
         let value = reader.value()?;
         match name.as_ref() {
             "correlation_id" => {
@@ -196,7 +200,9 @@ impl<'a> Parts<'a> {
                     other => self.optional_text("properties.expiration", other),
                 };
             }
-            "body_encoding" => self.body_encoding = self.optional_text("properties.body_encoding", value),
+            "body_encoding" => {
+                self.body_encoding = self.optional_text("properties.body_encoding", value).map(Cow::Owned);
+            }
             _ => {
                 self.message.properties.extra.insert(name.into_owned(), value);
             }

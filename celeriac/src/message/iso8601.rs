@@ -116,12 +116,18 @@ pub(super) fn write_time(text: &mut String, time: &NaiveTime, precision: Precisi
 }
 
 /// Appends a number with at least that many digits; every result has a time, and `write!` would take longer than all else.
-fn write_digits(text: &mut String, number: u32, width: u32) {
-    let width = width.max(number.checked_ilog10().map_or(1, |log| log + 1));
-    for place in (0..width).rev() {
-        let digit = number / 10_u32.pow(place) % 10;
-        text.push(char::from_digit(digit, 10).unwrap_or('0'));
+fn write_digits(text: &mut String, number: u32, width: usize) {
+    let mut digits = [b'0'; 10];
+    let (mut start, mut rest) = (digits.len() - width, number);
+    for (place, digit) in digits.iter_mut().enumerate().rev() {
+        if rest == 0 {
+            break;
+        }
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        start = start.min(place);
     }
+    text.push_str(std::str::from_utf8(&digits[start..]).unwrap_or_default());
 }
 
 fn write_offset(text: &mut String, seconds: i32) {

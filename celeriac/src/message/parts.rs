@@ -57,6 +57,11 @@ impl EncodedBody {
         self.encoded().task_body(accept)?.into_body()
     }
 
+    /// How many bytes it has as it came.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Whether decoding it may take long.
     pub(crate) fn is_large(&self) -> bool {
         self.encoded().is_large()

@@ -4,9 +4,11 @@
 //! It lies below [`crate::control`] and `crate::worker`, so that remote control needs nothing of the worker's.
 
 mod lock;
+mod requests;
 mod revoked;
 mod state;
 
 pub(crate) use lock::lock;
+pub(crate) use requests::{Known, Stage};
 pub(crate) use revoked::{KEPT, LIMIT, Revoked};
-pub(crate) use state::{Known, Stage, WorkerState};
+pub(crate) use state::WorkerState;

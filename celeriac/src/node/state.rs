@@ -1,39 +1,14 @@
 //! What a running worker knows about itself, for remote control, events and health.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
-use chrono::{DateTime, Utc};
-
 use super::lock::lock;
+use super::requests::{Requests, Stage};
 use super::revoked::Revoked;
 use crate::events::LogicalClock;
-use crate::message::{EncodedBody, Headers, Properties};
-
-/// The requests that a worker holds, by the number of their delivery.
-pub(crate) type Requests = HashMap<u64, Known, BuildHasherDefault<SerialHasher>>;
-
-/// Hashes numbers that count up: each goes to a place of its own.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct SerialHasher(u64);
-
-impl Hasher for SerialHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64(self.0 ^ u64::from(*byte)));
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        // The golden ratio of 64 bits, which spreads neighbours over the upper bits too.
-        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
 
 /// State that all parts of a worker share.
 pub(crate) struct WorkerState {
@@ -51,36 +26,6 @@ pub(crate) struct WorkerState {
     /// Only a task's first run writes here.
     total: RwLock<BTreeMap<Arc<str>, AtomicU64>>,
     processed: AtomicU64,
-}
-
-/// A request that the worker holds.
-#[derive(Clone, Debug)]
-pub(crate) struct Known {
-    /// Its message's headers.
-    pub(crate) headers: Arc<Headers>,
-    /// Its message's properties.
-    pub(crate) properties: Arc<Properties>,
-    /// Its message's body, still encoded.
-    pub(crate) body: Arc<EncodedBody>,
-    /// How far it is.
-    pub(crate) stage: Stage,
-    /// Whether its message is acknowledged.
-    pub(crate) acknowledged: bool,
-    /// Ends the run of this request.
-    pub(crate) terminate: tokio_util::sync::CancellationToken,
-    /// The signal with which it was terminated.
-    pub(crate) signum: Option<i32>,
-}
-
-/// How far a request is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Stage {
-    /// Waits for its eta.
-    Scheduled(DateTime<Utc>),
-    /// Waits for a slot or for its rate limit.
-    Reserved,
-    /// Runs since.
-    Active(DateTime<Utc>),
 }
 
 impl WorkerState {

@@ -76,11 +76,9 @@ impl Context {
         Arc::clone(&self.inner) as _
     }
 
-    /// The context of which [`Context::opaque`] made this, or the value itself.
-    pub(crate) fn from_opaque(
-        opaque: Arc<dyn Any + Send + Sync>,
-    ) -> Result<Self, Arc<dyn Any + Send + Sync>> {
-        opaque.downcast().map(|inner| Self { inner })
+    /// The context of which [`Context::opaque`] made this, if it did.
+    pub(crate) fn from_opaque(opaque: Arc<dyn Any + Send + Sync>) -> Option<Self> {
+        opaque.downcast().ok().map(|inner| Self { inner })
     }
 
     /// The task that is run, if the worker knows it.

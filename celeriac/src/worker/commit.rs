@@ -14,7 +14,7 @@ use super::runtime::Runtime;
 use crate::app::Steps;
 use crate::backend::{ExceptionInfo, TaskState};
 use crate::broker::refusal::Refusal;
-use crate::broker::{Answers, Batch, Disposition, Settlement};
+use crate::broker::{Answers, Batch, Disposition, Owner, Settlement};
 use crate::canvas::Effect;
 use crate::failpoints::fail_point;
 use crate::node::lock;
@@ -88,7 +88,8 @@ impl Runtime {
         if let Some(backend) = self.app.result_backend() {
             claims.iter().for_each(|claim| results.append(claim.returning(backend)));
         }
-        let (owner, replaces) = (standing.context.map(|context| context.opaque()), standing.replaces);
+        let (owner, replaces) =
+            (standing.context.map(|context| Owner::Opaque(context.opaque())), standing.replaces);
         if self.app.commits_together() {
             let batch = prepare.and(publish).and(forgetting).and(results);
             let (listener, answers) = match claims.is_empty() {

@@ -9,7 +9,7 @@ use super::job::Job;
 use super::queues::is_kept;
 use super::runtime::Runtime;
 use crate::Timezone;
-use crate::broker::{Delivery, Disposition, Hopeless, Receiver, Settlement, Taken};
+use crate::broker::{Delivery, Disposition, Hopeless, Receiver, Room, Settlement, Taken};
 use crate::failpoints::fail_point;
 use crate::heavy::aside;
 use crate::message::{Parts, ProtocolError, Serializer};
@@ -20,7 +20,7 @@ use crate::task::TaskDefinition;
 type Refused = Box<(ProtocolError, Parts)>;
 
 impl Receiver for Runtime {
-    fn capacity(&self) -> usize {
+    fn capacity(&self) -> Room {
         // The consumer asks at each turn of its loop.
         if self.health.consumer_turned() {
             self.announce();

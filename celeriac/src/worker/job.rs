@@ -19,7 +19,6 @@ use super::runtime::Runtime;
 use crate::broker::{Disposition, Settlement};
 use crate::failpoints::fail_point;
 use crate::message::{EncodedBody, Headers, Message, Parts, Properties, TimeLimit};
-use crate::node::Stage;
 use crate::task::{Context, Request, TaskDefinition};
 
 /// A message that was accepted for running.
@@ -84,10 +83,7 @@ impl Job {
         let Some(request) = self.read().await else { return };
         let Self { definition, counters, serial, acknowledged, terminate, body, place, .. } = *self;
         runtime.state.count(&definition.name);
-        if let Some(known) = runtime.state.requests().get_mut(&serial) {
-            known.stage = Stage::Active(runtime.app.clock().now());
-            known.acknowledged = acknowledged;
-        }
+        runtime.begin(serial, acknowledged);
         let started = Instant::now();
         let context =
             Context::for_run(Arc::clone(&definition), request, runtime.states.clone(), runtime.app.clone());

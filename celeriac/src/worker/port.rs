@@ -122,10 +122,10 @@ impl WorkerPort for Port {
     }
 
     fn terminate(&self, serial: u64, signum: i32) {
-        if let Some(known) = self.0.state.requests().get_mut(&serial) {
+        self.0.state.requests().update(serial, |known| {
             known.signum = Some(signum);
             known.terminate.cancel();
-        }
+        });
     }
 
     fn store_revoked(&self, ids: Vec<String>) -> BoxFuture<'static, ()> {
@@ -174,7 +174,7 @@ impl WorkerPort for Port {
         Condition {
             consumes: self.0.health.consumes(),
             is_draining: self.0.life.stopping.is_cancelled(),
-            room: self.0.room(),
+            has_room: !self.0.room().is_empty(),
             free_slots,
             waiting,
             received: self.0.health.received(),

@@ -166,7 +166,7 @@ impl Runtime {
                 message = messages.next() => message,
             };
             let Some(message) = message else { return };
-            while self.vacancy() == 0 && !stop.is_cancelled() {
+            while self.vacancy().is_empty() && !stop.is_cancelled() {
                 tokio::time::sleep(LOOK_FOR_ROOM).await;
             }
             let serial = SERIAL.fetch_add(1, Ordering::Relaxed);

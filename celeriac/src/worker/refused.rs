@@ -10,7 +10,7 @@ use super::runtime::Runtime;
 use crate::backend::{ExceptionInfo, TaskState};
 use crate::broker::refusal::Refusal;
 use crate::broker::{Answers, Batch, DeadReason, Disposition, Hopeless, Owner, Settlement};
-use crate::message::{Message, Parts, Properties, Serializer};
+use crate::message::{Message, Properties, Serializer};
 use crate::task::{Context, Failure, Request};
 
 /// How long it is tried to store a failure in another database.
@@ -31,8 +31,7 @@ impl Runtime {
     /// Settles what the consumer could not settle.
     pub(super) fn settle_otherwise(self: &Arc<Self>, hopeless: Hopeless) {
         let Hopeless { number, serial, owner, refusal, limit, level } = hopeless;
-        let context = Context::from_opaque(owner).or_else(|owner| self.context_of(owner));
-        let Ok(context) = context else {
+        let Some(context) = self.context_of(owner) else {
             log::error!(refusal:% = refusal; "A settlement is refused, and nobody knows its task any more: {refusal}");
             return;
         };
@@ -65,10 +64,8 @@ impl Runtime {
                 let commit = Settlement::commit(disposition, Batch::Empty);
                 return runtime.settle(Settlement { serial, owner, replaces, ..commit });
             };
-            let context =
-                owner.map(|owner| Context::from_opaque(owner).or_else(|owner| runtime.context_of(owner)));
-            match (context, uncommitted) {
-                (Some(Ok(context)), uncommitted) => {
+            match (owner.and_then(|owner| runtime.context_of(owner)), uncommitted) {
+                (Some(context), uncommitted) => {
                     let level = u8::from(replaces.is_some());
                     let standing = Standing { context: Some(&context), replaces, level };
                     runtime.end_otherwise(serial, standing, uncommitted).await;
@@ -101,9 +98,12 @@ impl Runtime {
         self.store(backend, &results).await
     }
 
-    /// Makes the context of a run again from its message, which is all that is kept of a success that nothing follows.
-    fn context_of(&self, owner: Owner) -> Result<Context, Owner> {
-        let parts = owner.downcast::<Parts>()?;
+    /// The context of a run; where only its message is kept it is made again.
+    fn context_of(&self, owner: Owner) -> Option<Context> {
+        let parts = match owner {
+            Owner::Message(parts) => parts,
+            Owner::Opaque(context) => return Context::from_opaque(context),
+        };
         let request = || {
             let hostname = &self.state.hostname;
             if let Ok(Some(body)) = parts.body.decode_triple(&self.accept) {
@@ -114,16 +114,16 @@ impl Runtime {
                     hostname,
                 ));
             }
-            let (message, body) = Parts::clone(&parts).message().into_task(&self.accept).ok()?;
+            let (message, body) = parts.message().into_task(&self.accept).ok()?;
             Some(Request::new(message.headers, message.properties, body, hostname))
         };
         let definition = parts.headers.task.as_deref().and_then(|name| self.registry.get(name));
         match (definition, request()) {
             (Some(definition), Some(request)) => {
                 let (definition, states) = (Arc::clone(definition), self.states.clone());
-                Ok(Context::for_run(definition, request, states, self.app.clone()))
+                Some(Context::for_run(definition, request, states, self.app.clone()))
             }
-            _ => Err(parts),
+            _ => None,
         }
     }
 
@@ -172,7 +172,7 @@ impl Runtime {
             store.append(self.letter(request));
         }
         let disposition = Disposition::Dead(DeadReason::Refused, Vec::new());
-        let owner = Some(context.opaque());
+        let owner = Some(Owner::Opaque(context.opaque()));
         self.settle(Settlement { serial, owner, replaces, ..Settlement::commit(disposition, store) });
     }
 

@@ -18,13 +18,13 @@ use super::rate_limits::RateLimits;
 use super::schedule::Schedule;
 use super::slots::Slots;
 use crate::app::Celery;
-use crate::broker::{ConsumerHandle, Settlement};
+use crate::broker::{ConsumerHandle, Room, Settlement};
 use crate::config::Config;
 use crate::control::Revocations;
 use crate::events::Dispatcher;
 use crate::heavy::aside;
 use crate::message::{Accept, EncodedBody, TimeLimit};
-use crate::node::{WorkerState, lock};
+use crate::node::{Stage, WorkerState, lock};
 use crate::task::States;
 
 /// A running worker.
@@ -76,9 +76,24 @@ impl Runtime {
         aside(decode)
     }
 
+    /// Notes that a request runs from now on.
+    pub(crate) fn begin(&self, serial: u64, acknowledged: bool) {
+        let now = self.app.clock().now();
+        let mut requests = self.state.requests();
+        let was_full = requests.reserved_bytes() >= self.prefetch_bytes();
+        requests.update(serial, |known| {
+            known.stage = Stage::Active(now);
+            known.acknowledged = acknowledged;
+        });
+        drop(requests);
+        if was_full {
+            self.consumer.wake();
+        }
+    }
+
     /// Forgets a request that is done with.
     pub(crate) fn forget(&self, serial: u64) {
-        self.state.requests().remove(&serial);
+        self.state.requests().remove(serial);
         self.consumer.wake();
     }
 
@@ -96,17 +111,27 @@ impl Runtime {
         (multiplier > 0).then(|| self.slots.limit().saturating_mul(multiplier))
     }
 
-    /// How many more messages are wanted now.
-    pub(crate) fn vacancy(&self) -> usize {
-        if self.life.stopping.is_cancelled() { 0 } else { self.room() }
+    /// Most bytes of the bodies of messages that wait here to be run.
+    fn prefetch_bytes(&self) -> usize {
+        match self.config().celeriac_prefetch_bytes {
+            0 => usize::MAX,
+            bytes => usize::try_from(bytes).unwrap_or(usize::MAX),
+        }
     }
 
-    /// How many more messages may be held.
-    pub(crate) fn room(&self) -> usize {
+    /// How much more is wanted now.
+    pub(crate) fn vacancy(&self) -> Room {
+        if self.life.stopping.is_cancelled() { Room::default() } else { self.room() }
+    }
+
+    /// How much more may be held.
+    pub(crate) fn room(&self) -> Room {
         if self.is_short() {
-            return 0;
+            return Room::default();
         }
-        let Some(limit) = self.prefetch_limit() else { return usize::MAX };
-        self.window(limit).saturating_sub(self.state.requests().len())
+        let window = self.prefetch_limit().map_or(usize::MAX, |limit| self.window(limit));
+        let requests = self.state.requests();
+        let held = Room::new(requests.len(), requests.reserved_bytes());
+        Room::new(window, self.prefetch_bytes()).without(held)
     }
 }

@@ -70,9 +70,7 @@ impl Schedule {
             match runtime.schedule.next() {
                 Ok(job) => {
                     fail_point!("eta.due");
-                    if let Some(known) = runtime.state.requests().get_mut(&job.serial) {
-                        known.stage = Stage::Reserved;
-                    }
+                    runtime.state.requests().update(job.serial, |known| known.stage = Stage::Reserved);
                     runtime.reserve(job);
                 }
                 Err(wait) => tokio::select! {
@@ -88,9 +86,7 @@ impl Schedule {
 impl Runtime {
     /// Lets a job wait here for its eta.
     pub(crate) fn schedule(&self, job: Box<Job>, eta: DateTime<Utc>) {
-        if let Some(known) = self.state.requests().get_mut(&job.serial) {
-            known.stage = Stage::Scheduled(eta);
-        }
+        self.state.requests().update(job.serial, |known| known.stage = Stage::Scheduled(eta));
         self.hold(job.serial);
         fail_point!("eta.held");
         self.schedule.add(job, eta);

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use celeriac::broker::{DeadLetter, DeadReason, Fate, Start};
+use celeriac::message::Message;
 use celeriac::testing::seam::{BrokerSeam, Delivered, Settle, TestConsumer};
 use chrono::{TimeDelta, Utc};
 use compat_tests::eventually_async;
@@ -14,6 +15,7 @@ promises! {
     messages_come_in_their_order_and_by_rank,
     an_exchange_leads_to_the_queues_bound_to_it,
     a_consumer_is_handed_what_it_has_room_for,
+    a_consumer_is_handed_no_more_bytes_than_it_has_room_for,
     a_consumer_follows_the_queues_it_is_told,
     what_is_acknowledged_never_comes_again,
     what_is_acknowledged_as_it_comes_never_comes_again,
@@ -109,6 +111,21 @@ async fn a_consumer_is_handed_what_it_has_room_for(place: Place) {
     assert_eq!(length(&place).await, 1, "the third waits for whoever has room");
     consumer.make_room(1);
     assert_eq!(ids(&consumer, 1).await, ["3"]);
+}
+
+async fn a_consumer_is_handed_no_more_bytes_than_it_has_room_for(place: Place) {
+    const SIZE: usize = 100_000;
+    let large = |id: &str| Message { body: vec![b'x'; SIZE].into(), ..message(id, "q") };
+    let messages: Vec<_> = (0..40).map(|number| large(&number.to_string())).collect();
+    place.app.broker().publish(&messages).await.unwrap();
+    let consumer = TestConsumer::open_within(&place.app, &["q"], 1000, 10 * SIZE);
+    // How large the next ones are a broker may only guess from those before.
+    assert_eq!(ids(&consumer, 10).await.last().unwrap(), "9");
+    assert!(consumer.next(NEVER).await.is_none());
+    assert_eq!(length(&place).await, 30, "they wait for whoever has room");
+    let narrow = TestConsumer::open_within(&place.app, &["q"], 1000, 1);
+    assert_eq!(ids(&narrow, 1).await, ["10"], "one that is larger than the room is taken");
+    assert!(narrow.next(NEVER).await.is_none());
 }
 
 async fn a_consumer_follows_the_queues_it_is_told(place: Place) {

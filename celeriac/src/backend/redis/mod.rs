@@ -117,7 +117,7 @@ impl RedisBackend {
 
     /// The key, and the channel, of a task's record.
     pub fn task_key(&self, task_id: &str) -> String {
-        format!("{}celery-task-meta-{task_id}", self.prefix)
+        [&self.prefix, "celery-task-meta-", task_id].concat()
     }
 
     /// The key of a group's record, or of a part of a chord's state.

@@ -137,7 +137,7 @@ impl<R: Receiver> Consumer<R> {
     fn fetch(&mut self) -> bool {
         let queues = self.handle.queues();
         let mut taken = 0;
-        while taken < BATCH && self.receiver.capacity() > 0 {
+        while taken < BATCH && !self.receiver.capacity().is_empty() {
             let (serial, channel) = (self.serial, self.channel.number);
             let found = self.channel.server.read(|state| {
                 let turn = usize::try_from(serial).unwrap_or_default();

@@ -181,11 +181,11 @@ impl Watch {
 
     /// Takes note of whether there is progress where it is due, and reports a stall once.
     fn judge(&self) {
-        let Condition { room, free_slots, waiting, received, started, is_draining, .. } =
+        let Condition { has_room, free_slots, waiting, received, started, is_draining, .. } =
             self.worker.condition();
         let (now, mut seen) = (Instant::now(), lock(&self.seen));
         let queued: u64 = seen.lengths.iter().map(|(_, length)| length).sum();
-        let could_take = queued > 0 && room > 0 && !is_draining;
+        let could_take = queued > 0 && has_room && !is_draining;
         if seen.received.0 != received || !could_take {
             seen.received = (received, now);
         }

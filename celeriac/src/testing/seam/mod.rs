@@ -16,7 +16,7 @@ use crate::backend::TaskMeta;
 use crate::broker::refusals::Refusals;
 use crate::broker::{
     Batch, Broker, BrokerError, ConsumerHandle, ConsumerOptions, DeadReason, Delivery, Disposition, Hopeless,
-    Receiver, Settlement, Start, Taken,
+    Receiver, Room, Settlement, Start, Taken,
 };
 use crate::message::Message;
 
@@ -92,18 +92,23 @@ pub struct TestConsumer {
 struct Taker {
     deliveries: mpsc::UnboundedSender<Delivered>,
     room: Arc<AtomicUsize>,
+    /// For how many bytes of bodies there is room.
+    bytes: AtomicUsize,
     acks_early: bool,
 }
 
 impl Receiver for Taker {
-    fn capacity(&self) -> usize {
-        self.room.load(Ordering::SeqCst)
+    fn capacity(&self) -> Room {
+        Room::new(self.room.load(Ordering::SeqCst), self.bytes.load(Ordering::SeqCst))
     }
 
     fn receive(self: &Arc<Self>, delivery: Delivery) -> Taken {
         let Delivery { serial, queue, message, was_parked } = delivery;
         self.room.fetch_sub(1, Ordering::SeqCst);
         let message = message.map(|parts| parts.message()).map_err(|refused| refused.0.to_string());
+        let taken = message.as_ref().map_or(0, |message| message.body.len());
+        let left = self.bytes.load(Ordering::SeqCst).saturating_sub(taken);
+        self.bytes.store(left, Ordering::SeqCst);
         // The test may have left.
         let _ = self.deliveries.send(Delivered { serial, queue: queue.to_string(), message, was_parked });
         if self.acks_early { Taken::Acknowledged } else { Taken::Held }
@@ -121,15 +126,20 @@ impl Receiver for Taker {
 impl TestConsumer {
     /// Consumes from queues of an application, with room for so many messages.
     pub fn open(app: &Celery, queues: &[&str], room: usize) -> Self {
-        Self::open_as(app, queues, room, false)
+        Self::open_as(app, queues, room, usize::MAX, false)
+    }
+
+    /// The same with room for so many bytes of bodies besides.
+    pub fn open_within(app: &Celery, queues: &[&str], room: usize, bytes: usize) -> Self {
+        Self::open_as(app, queues, room, bytes, false)
     }
 
     /// The same that acknowledges each message as it comes.
     pub fn open_early(app: &Celery, queues: &[&str], room: usize) -> Self {
-        Self::open_as(app, queues, room, true)
+        Self::open_as(app, queues, room, usize::MAX, true)
     }
 
-    fn open_as(app: &Celery, queues: &[&str], room: usize, acks_early: bool) -> Self {
+    fn open_as(app: &Celery, queues: &[&str], room: usize, bytes: usize, acks_early: bool) -> Self {
         let (sender, deliveries) = mpsc::unbounded_channel();
         let room = Arc::new(AtomicUsize::new(room));
         let options = ConsumerOptions {
@@ -139,7 +149,9 @@ impl TestConsumer {
             refusals: Arc::<Refusals>::default(),
         };
         let mut made = None;
-        let taker = Arc::new(Taker { deliveries: sender, room: Arc::clone(&room), acks_early });
+        let taker =
+            Taker { deliveries: sender, room: Arc::clone(&room), bytes: AtomicUsize::new(bytes), acks_early };
+        let taker = Arc::new(taker);
         let broker = app.broker().clone();
         let (_, consumer) = broker.consumer(options, app.config(), app.result_backend(), |handle| {
             made = Some(handle);

@@ -16,7 +16,7 @@ use crate::broker::Disposition;
 use crate::canvas::{self, Effect, Ending};
 use crate::events::TaskEvents;
 use crate::failpoints::fail_point;
-use crate::message::{EncodedBody, Value};
+use crate::message::{EncodedBody, Map, Value};
 use crate::task::{Context, Failure, Request, TaskDefinition, TaskError};
 use crate::worker::commit::Commit;
 use crate::worker::execute::Ended;
@@ -162,14 +162,13 @@ pub(in crate::worker) fn meta(
     state: TaskState,
     result: Value,
 ) -> TaskMeta {
-    let mut meta = TaskMeta::new(request.id.clone(), state, result);
-    meta.date_done = meta.date_done.map(|_| runtime.app.clock().now());
-    meta.group_id.clone_from(&request.headers.group);
-    meta.parent_id.clone_from(&request.headers.parent_id);
-    if runtime.config().result_extended {
-        meta.extended = request.extended();
+    let extended = if runtime.config().result_extended { request.extended() } else { Map::new() };
+    TaskMeta {
+        group_id: request.headers.group.clone(),
+        parent_id: request.headers.parent_id.clone(),
+        extended,
+        ..TaskMeta::at(runtime.app.clock().now(), request.id.clone(), state, result)
     }
-    meta
 }
 
 pub(in crate::worker) fn ignores_result(

@@ -90,12 +90,12 @@ impl Completion<'_> {
     fn message_of(&self, context: &Context) -> Owner {
         let request = context.request();
         match self.body {
-            Some(body) => Arc::new(Parts {
+            Some(body) => Owner::Message(Parts {
                 headers: Arc::clone(&request.headers),
                 properties: Arc::clone(&request.properties),
                 body: Arc::clone(body),
             }),
-            None => context.opaque(),
+            None => Owner::Opaque(context.opaque()),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The messages that this worker holds: fetched and not settled.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::broker::redis::Keys;
 use crate::message::{DeliveryInfo, Properties, envelope, json};
+use crate::serials::BySerial;
 
 /// How long a message may stay in an in-flight list before it is recorded as unacknowledged.
 const RECORD_AFTER: Duration = Duration::from_millis(10);
@@ -80,7 +81,7 @@ impl Entry {
 /// All held messages, by the number of their delivery.
 #[derive(Default)]
 pub(super) struct Held {
-    entries: HashMap<u64, Entry>,
+    entries: BySerial<Entry>,
     /// Those in in-flight lists, in the order in which they came; some of them are settled.
     unrecorded: VecDeque<u64>,
     next_serial: u64,

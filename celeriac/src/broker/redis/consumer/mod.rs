@@ -19,6 +19,7 @@ mod parked;
 mod part;
 mod refused;
 mod round_trip;
+mod sizes;
 mod source;
 mod sources;
 
@@ -55,6 +56,9 @@ use sources::Sources;
 
 /// Most messages that one round trip fetches.
 const FETCH_BATCH: usize = 256;
+
+/// About how many bytes of messages one round trip fetches at most.
+const FETCH_BYTES: usize = 4 << 20;
 
 /// How long a worker that ends waits for memory at the broker.
 const LAST_CHANCE: Duration = Duration::from_secs(20);

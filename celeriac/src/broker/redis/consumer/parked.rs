@@ -209,6 +209,7 @@ impl<R: Receiver> Consumer<R> {
                 && let Some((raw, ..)) = split_unacked(&stored)
             {
                 let raw = Bytes::copy_from_slice(raw);
+                self.sources.note_size(raw.len());
                 self.arrived.push(Arrival { raw, queue: Arc::clone(&queue), slot: None });
             }
         }

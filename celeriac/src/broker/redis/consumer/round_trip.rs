@@ -3,8 +3,8 @@
 use redis::{Pipeline, Value};
 
 use super::sources::{Fetch, Look};
-use super::{Arrival, Consumer, FETCH_BATCH, bindings};
-use crate::broker::Receiver;
+use super::{Arrival, Consumer, FETCH_BATCH, FETCH_BYTES, bindings};
+use crate::broker::{Receiver, Room};
 use crate::broker::redis::transaction::Transaction;
 use crate::broker::refusals::Work;
 use crate::failpoints::fail_point;
@@ -36,7 +36,7 @@ impl<R: Receiver> Consumer<R> {
             false => transaction.write(selection, &mut commands),
             true => transaction.write_exchange(selection, &scratch, &mut commands),
         });
-        let wrote = self.transaction.as_ref().is_some_and(Transaction::wrote_commands);
+        let wrote = self.transaction.as_ref().is_some_and(Transaction::wrote_for_broker);
         let (mut claim, mut fetch, mut looking) = (None, None, None);
         let (mut reading, mut binding) = (Vec::new(), Vec::new());
         self.has_room = false;
@@ -55,13 +55,13 @@ impl<R: Receiver> Consumer<R> {
                 false => false,
             };
             let is_held_back = self.full.is_choked() || self.aside.is_choked() || !self.is_leased;
-            let mut room = if is_held_back { 0 } else { self.room() };
-            self.has_room = room > 0;
-            let due = if self.sources.is_waiting() { room.div_ceil(2) } else { room };
-            claim = self.plan_claim(due, &mut commands);
-            room -= if claim.is_some() { due } else { 0 };
+            let mut room = if is_held_back { Room::default() } else { self.room() };
+            self.has_room = !room.is_empty();
+            let due = if self.sources.is_waiting() { room.half() } else { room };
+            claim = self.plan_claim(due.count(self.sources.expected_size()), &mut commands);
+            room = if claim.is_some() { room.without(due) } else { room };
             fetch = self.plan_fetch(room, &mut commands);
-            looking = self.sources.look(pushing || fetch.is_some(), room > 0, &mut commands);
+            looking = self.sources.look(pushing || fetch.is_some(), !room.is_empty(), &mut commands);
             reading = self.parked.read(&mut commands);
             binding = self.plan_bindings(&mut commands);
         }
@@ -69,8 +69,8 @@ impl<R: Receiver> Consumer<R> {
         RoundTrip { commands, committing, claim, fetch, looking, reading, binding, renewing }
     }
 
-    pub(super) fn plan_fetch(&mut self, room: usize, commands: &mut Pipeline) -> Option<Fetch> {
-        if room == 0 || !self.sources.is_waiting() {
+    pub(super) fn plan_fetch(&mut self, room: Room, commands: &mut Pipeline) -> Option<Fetch> {
+        if room.is_empty() || !self.sources.is_waiting() {
             return None;
         }
         let slot = self.slots.open()?;
@@ -97,7 +97,8 @@ impl<R: Receiver> Consumer<R> {
                 match found.next() {
                     Some(Value::BulkString(raw)) => {
                         self.slots.add(slot);
-                        let (raw, queue) = (raw.into(), self.sources.note_moved(list));
+                        let queue = self.sources.note_moved(list, raw.len());
+                        let raw = raw.into();
                         self.arrived.push(Arrival { raw, queue, slot: Some(slot) });
                     }
                     Some(Value::Nil) => self.sources.note_empty(list),
@@ -134,8 +135,10 @@ impl<R: Receiver> Consumer<R> {
         }
     }
 
-    /// How many more messages are wanted now.
-    pub(super) fn room(&self) -> usize {
-        self.receiver.capacity().saturating_sub(self.arrived.len()).min(FETCH_BATCH)
+    /// How much more is wanted now.
+    fn room(&self) -> Room {
+        let bytes = self.arrived.iter().map(|arrival| arrival.raw.len()).sum();
+        let arrived = Room::new(self.arrived.len(), bytes);
+        self.receiver.capacity().without(arrived).at_most(Room::new(FETCH_BATCH, FETCH_BYTES))
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use redis::Value;
 
+use super::sizes::Size;
 use crate::broker::redis::connection::server_error;
 use crate::broker::redis::refusal::is_passing;
 
@@ -24,6 +25,8 @@ pub(super) struct Source {
     /// Whether the last look asked about it.
     pub(super) is_asked: bool,
     pub(super) asks: Asks,
+    /// How large its messages are.
+    pub(super) size: Size,
     /// When the server last refused to move a message from it, if it still does.
     pub(super) refused: Option<Instant>,
 }

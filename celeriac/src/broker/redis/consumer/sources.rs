@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use redis::{Arg, Cmd, Pipeline, Value};
 
+use super::sizes::Size;
 use super::source::{Asks, Source};
+use crate::broker::Room;
 use crate::broker::redis::Keys;
 use crate::broker::redis::exchange::move_one;
 use crate::config::QueueOrder;
@@ -40,6 +42,8 @@ pub(super) struct Sources {
     poll: Option<Duration>,
     /// Whether messages are moved by a script, as `LMOVE` is refused.
     moves_by_script: bool,
+    /// How large the messages of all lists are.
+    size: Size,
 }
 
 /// Messages that a round trip moves: from which list each, and to which in-flight list all of them.
@@ -72,6 +76,7 @@ impl Sources {
             is_blind: false,
             poll: None,
             moves_by_script: false,
+            size: Size::default(),
         }
     }
 
@@ -103,6 +108,7 @@ impl Sources {
                     is_stale: true,
                     is_asked: false,
                     asks: Asks::Length,
+                    size: Size::default(),
                     refused,
                 });
             }
@@ -144,10 +150,21 @@ impl Sources {
         }
     }
 
-    /// Writes the commands that move up to `room` messages to the list `target`; returns from which list each comes.
+    /// Notes the size of a message that came from elsewhere.
+    pub(super) fn note_size(&mut self, size: usize) {
+        self.size.note(size);
+    }
+
+    /// How large a message is expected to be, in bytes, whichever list it comes from.
+    pub(super) fn expected_size(&self) -> usize {
+        self.size.expected(Size::default())
+    }
+
+    /// Writes the commands that move messages to the list `target`, as many as there is room for as far as their sizes can
+    /// be expected; returns from which list each comes.
     pub(super) fn fetch(
         &mut self,
-        mut room: usize,
+        mut room: Room,
         target: &str,
         full: bool,
         commands: &mut Pipeline,
@@ -160,11 +177,12 @@ impl Sources {
         }
         if self.order != QueueOrder::RoundRobin {
             for list in 0..self.lists.len() {
-                let count = self.lists[list].waiting.min(room);
+                let size = self.lists[list].size.expected(self.size);
+                let count = self.lists[list].waiting.min(room.count(size));
                 (0..count).for_each(|_| self.take(list, target, by_script, commands, &mut taken));
-                room -= count;
+                room = room.without(Room::new(count, count * size));
                 // More may be waiting here, and nothing that is served later goes before it.
-                if room == 0 || !self.lists[list].is_sure {
+                if room.is_empty() || self.lists[list].waiting > 0 || !self.lists[list].is_sure {
                     break;
                 }
             }
@@ -172,12 +190,12 @@ impl Sources {
         }
         for step in 0..self.steps {
             // Fair among the queues of one step: one message each in turn, starting behind the queue served last.
-            while room > 0 {
+            while !room.is_empty() {
                 let before = taken.len();
                 for offset in 0..queues {
                     let list = step * queues + (self.first + offset) % queues;
-                    if self.lists[list].waiting > 0 && room > 0 {
-                        room -= 1;
+                    if self.lists[list].waiting > 0 && !room.is_empty() {
+                        room = room.without(Room::new(1, self.lists[list].size.expected(self.size)));
                         self.take(list, target, by_script, commands, &mut taken);
                     }
                 }
@@ -222,9 +240,11 @@ impl Sources {
         queues
     }
 
-    /// Notes that the server has moved a message from a list; returns its queue.
-    pub(super) fn note_moved(&mut self, list: usize) -> Arc<str> {
+    /// Notes that the server has moved a message of that size from a list; returns its queue.
+    pub(super) fn note_moved(&mut self, list: usize, size: usize) -> Arc<str> {
+        self.size.note(size);
         let source = &mut self.lists[list];
+        source.size.note(size);
         match &mut source.asks {
             Asks::Length => {}
             Asks::Existence(guess) => *guess = (*guess * 2).min(MOST_GUESSED),

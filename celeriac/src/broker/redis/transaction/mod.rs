@@ -72,12 +72,12 @@ impl Transaction {
         !written && self.delete.is_empty() && self.records.is_empty() && self.recording.is_empty()
     }
 
-    /// Whether more than bookkeeping was written.
-    pub(crate) fn wrote_commands(&self) -> bool {
+    /// Whether more than bookkeeping was written for the broker: messages perhaps, which those for results never are.
+    pub(crate) fn wrote_for_broker(&self) -> bool {
         match &self.written {
             Written::Nothing => false,
-            Written::Taken { parts, .. } => parts.iter().any(|count| *count != (0, 0)),
-            Written::Copied => self.parts.iter().any(|part| !part.commands.is_empty()),
+            Written::Taken { parts, .. } => parts.iter().any(|(broker, _)| *broker > 0),
+            Written::Copied => self.parts.iter().any(|part| !part.commands.broker.is_empty()),
         }
     }
 
