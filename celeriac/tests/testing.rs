@@ -199,16 +199,19 @@ async fn etas_that_are_parked_at_the_broker_come_back() {
     assert_eq!((sums, (worker.now() - start).num_hours()), (vec![3, 1, 2], 3));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn tasks_that_wait_for_a_slot_are_bounded_by_their_bytes() {
     let mut config = testing::config();
     config.set("worker_concurrency", "1").unwrap();
     config.worker_prefetch_multiplier = 100;
     config.celeriac_prefetch_bytes = 10_000;
-    let gate = Gate(Arc::new(tokio::sync::Semaphore::new(0)));
-    let worker = worker_on(Celery::new("shop", config).unwrap()).task(pass).state(gate.clone());
-    let worker = TestWorker::start_in_real_time(worker).await.unwrap();
-    let app = worker.app().clone();
+    config.broker_url = Some("memory://bounded-by-bytes".into());
+    config.result_backend = Some("memory://bounded-by-bytes".into());
+    let app = Celery::new("shop", config).unwrap();
+    let (gate, stop) =
+        (Gate(Arc::new(tokio::sync::Semaphore::new(0))), celeriac::worker::CancellationToken::new());
+    let worker = Worker::new(app.clone()).task(pass).state(gate.clone());
+    let running = tokio::spawn(worker.without_signals().hostname("one@host").stop_on(stop.clone()).run());
     let mut results = Vec::new();
     for _ in 0..10 {
         results.push(app.apply(pass::s("x".repeat(6_000))).await.unwrap());
@@ -217,6 +220,8 @@ async fn tasks_that_wait_for_a_slot_are_bounded_by_their_bytes() {
         while app.broker().length("celery").await.unwrap() > expected {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+        // By the time that it has answered it could have taken more.
+        app.control().timeout(Duration::from_secs(60)).inspect().ping().await.unwrap();
         app.broker().length("celery").await.unwrap()
     };
     assert_eq!(waiting(7).await, 7, "one runs, two wait for its slot");
@@ -224,8 +229,10 @@ async fn tasks_that_wait_for_a_slot_are_bounded_by_their_bytes() {
     assert_eq!(waiting(6).await, 6, "the next one has begun");
     gate.0.add_permits(9);
     for result in &results {
-        worker.wait::<()>(result).await.unwrap();
+        result.get(Duration::from_secs(60)).await.unwrap();
     }
+    stop.cancel();
+    running.await.unwrap().unwrap();
 }
 
 #[tokio::test]
