@@ -4,9 +4,9 @@ use redis::{Pipeline, Value};
 
 use super::sources::{Fetch, Look};
 use super::{Arrival, Consumer, FETCH_BATCH, FETCH_BYTES, bindings};
-use crate::broker::{Receiver, Room};
 use crate::broker::redis::transaction::Transaction;
 use crate::broker::refusals::Work;
+use crate::broker::{Receiver, Room};
 use crate::failpoints::fail_point;
 
 /// What one round trip asks, in the order of the replies.
