@@ -89,14 +89,14 @@ pub enum BackendError {
         /// The id of the task, group or chord.
         id: String,
         /// What is wrong with the record.
-        reason: ProtocolError,
+        reason: Box<ProtocolError>,
     },
 }
 
 impl BackendError {
     /// Returns the error for a record of that id which cannot be read.
     pub(crate) fn unreadable(id: &str) -> impl FnOnce(ProtocolError) -> Self {
-        |reason| Self::Unreadable { id: id.to_owned(), reason }
+        |reason| Self::Unreadable { id: id.to_owned(), reason: Box::new(reason) }
     }
 
     /// Returns whether the same call may succeed later without anybody changing anything.
@@ -140,7 +140,7 @@ impl From<BrokerError> for BackendError {
             }
             BrokerError::Refused { url, command, reason } => Self::Refused { url, command, reason },
             BrokerError::Unsupported { url, what, hint } => Self::Unsupported { url, what, hint },
-            BrokerError::Protocol(reason) => Self::Unreadable { id: String::new(), reason },
+            BrokerError::Protocol(reason) => Self::Unreadable { id: String::new(), reason: Box::new(reason) },
         }
     }
 }
