@@ -7,7 +7,9 @@ use super::attempt::Attempt;
 #[cfg(feature = "testing")]
 use super::memory::MemoryBackend;
 use super::redis::RedisBackend;
-use super::{Awaited, BackendError, ChordPart, ExceptionInfo, GroupChange, PartAnswer, ResultRef, TaskMeta};
+use super::{
+    Awaited, BackendError, ChordPart, ExceptionInfo, Freshness, GroupChange, PartAnswer, ResultRef, TaskMeta,
+};
 use crate::broker::refusals::Refusals;
 use crate::broker::{Answers, Batch};
 use crate::config::{Config, Url};
@@ -117,21 +119,21 @@ impl Backend {
 
     /// Returns the write that returns a chord's part and claims the chord under `token` if it is complete.
     ///
-    /// `completing` is what another worker needs to go on in place of this one; `redelivered` says that the part may be a
-    /// late copy of one that was counted.
+    /// `completing` is what another worker needs to go on in place of this one; `freshness` tells whether the part
+    /// may be a late copy of one that was counted.
     pub(crate) fn returning(
         &self,
         part: &ChordPart,
         token: &str,
         completing: &[u8],
-        redelivered: bool,
+        freshness: Freshness,
     ) -> Batch {
         match &self.kind {
             Kind::Redis(backend) => {
-                Batch::of_results(vec![backend.chord_part_command(part, token, completing, redelivered)])
+                Batch::of_results(vec![backend.chord_part_command(part, token, completing, freshness)])
             }
             #[cfg(feature = "testing")]
-            Kind::Memory(backend) => backend.part_write(part, token, completing, redelivered).into(),
+            Kind::Memory(backend) => backend.part_write(part, token, completing, freshness).into(),
         }
     }
 

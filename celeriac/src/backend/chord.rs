@@ -6,6 +6,17 @@ use super::any::{Kind, of_each_kind};
 use super::{Backend, BackendError, ResultRef, TaskMeta, TaskState};
 use crate::message::Value;
 
+/// How sure it is that a part was not counted before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Freshness {
+    /// Nobody else can have run it.
+    Fresh,
+    /// Its message was held for so long that it may have been taken over meanwhile, as from a worker that stood still.
+    Stale,
+    /// Its message was delivered before.
+    Redelivered,
+}
+
 /// The answer to a part that was returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PartAnswer {

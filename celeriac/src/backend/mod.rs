@@ -15,7 +15,7 @@ mod result_ref;
 
 pub use any::Backend;
 pub(crate) use attempt::NotCarriedOut;
-pub(crate) use chord::{Awaited, GroupChange, PartAnswer, Reclaimed, Returned};
+pub(crate) use chord::{Awaited, Freshness, GroupChange, PartAnswer, Reclaimed, Returned};
 pub use error::BackendError;
 pub use meta::{ChordPart, ExceptionInfo, TaskMeta, TaskState};
 pub use result_ref::ResultRef;

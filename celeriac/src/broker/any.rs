@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus::IntCounter;
 use tokio_util::sync::CancellationToken;
@@ -365,6 +366,16 @@ impl Broker {
             // What a consumer held comes back when it ends.
             #[cfg(feature = "testing")]
             Kind::Memory(_) => {}
+        }
+    }
+
+    /// Returns how long after the last sign of life of a worker another one may take what it holds; `None` at a broker
+    /// that takes it back by itself.
+    pub(crate) fn takeover(&self, config: &Config) -> Option<Duration> {
+        match &self.kind {
+            Kind::Redis(_) => Some(redis::lease(config.broker_transport_options.visibility_timeout())),
+            #[cfg(feature = "testing")]
+            Kind::Memory(_) => None,
         }
     }
 

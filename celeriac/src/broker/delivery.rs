@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::refusal::Refusal;
 use super::{Room, Settlement};
@@ -17,6 +18,8 @@ pub(crate) struct Delivery {
     pub(crate) message: Result<Parts, Box<(ProtocolError, Parts)>>,
     /// Whether it was put aside before and is due now.
     pub(crate) was_parked: bool,
+    /// When it was taken.
+    pub(crate) taken: Instant,
 }
 
 /// What the receiver of a delivery did with it.

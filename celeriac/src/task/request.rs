@@ -1,6 +1,7 @@
 //! A delivery turned into work: everything that a task may know about its own call.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::message::surrogates::shown;
 use crate::message::{Body, DeliveryInfo, Headers, Map, Properties, Value};
@@ -21,6 +22,8 @@ pub struct Request {
     pub body: Body,
     /// Node name of the worker.
     pub hostname: String,
+    /// When its message was taken, unless that is not known any more.
+    pub(crate) taken: Option<Instant>,
 }
 
 impl Request {
@@ -39,6 +42,7 @@ impl Request {
             properties,
             body,
             hostname: hostname.to_owned(),
+            taken: None,
         }
     }
 

@@ -59,6 +59,7 @@ async fn run_all(
             properties: Arc::clone(&outer.properties),
             body: Body { args, ..Body::default() },
             hostname: outer.hostname.clone(),
+            taken: outer.taken,
         };
         results.push(run_one(context, definition, request).await?);
     }

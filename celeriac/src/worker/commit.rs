@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use super::chords::Claim;
 use super::insist::Uncommitted;
 use super::refused::Standing;
 use super::runtime::Runtime;
@@ -84,7 +83,7 @@ impl Runtime {
         self.revoke_all(&revoked);
         let came_back = request.filter(|request| serial.is_some() && request.redelivered());
         let forgetting = came_back.map(|request| self.forget_starts(request)).unwrap_or_default();
-        let claims: Vec<Claim> = parts.into_iter().map(|part| Claim::new(part, request)).collect();
+        let claims = self.claims(parts, request);
         if let Some(backend) = self.app.result_backend() {
             claims.iter().for_each(|claim| results.append(claim.returning(backend)));
         }
@@ -186,7 +185,7 @@ impl Runtime {
             effects.into_iter().partition(|effect| matches!(effect, Effect::Store(_) | Effect::ChordPart(_)));
         self.outlast_retry(request, &ahead).await;
         let Steps { mut results, parts, .. } = self.insist(|| self.app.steps(ahead.clone())).await;
-        let claims: Vec<Claim> = parts.into_iter().map(|part| Claim::new(part, Some(request))).collect();
+        let claims = self.claims(parts, Some(request));
         claims.iter().for_each(|claim| results.append(claim.returning(backend)));
         // In the order of what is committed: after STARTED.
         let committed = match self.app.commits_together() {

@@ -1,6 +1,7 @@
 //! The way of a message into the worker: read, found, checked, parked or started.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +30,7 @@ impl Receiver for Runtime {
     }
 
     fn receive(self: &Arc<Self>, delivery: Delivery) -> Taken {
-        let Delivery { serial, queue, message, was_parked } = delivery;
+        let Delivery { serial, queue, message, was_parked, taken } = delivery;
         self.health.received_one();
         let parts = match message.and_then(|parts| self.upgraded(parts)) {
             Ok(parts) => parts,
@@ -40,7 +41,7 @@ impl Receiver for Runtime {
             self.unknown_task(serial, parts);
             return Taken::Held;
         };
-        let job = self.job(serial, queue, parts, definition);
+        let job = self.job((serial, taken), queue, parts, definition);
         if let Err(error) = job.headers.eta(Timezone::UTC).and(job.headers.expires(Timezone::UTC)) {
             return self.refuse_soon(serial, (error, job.parts()));
         }
@@ -104,7 +105,7 @@ impl Runtime {
     /// A job for a message of a known task.
     fn job(
         self: &Arc<Self>,
-        serial: u64,
+        (serial, taken): (u64, Instant),
         queue: Arc<str>,
         parts: Parts,
         definition: Arc<TaskDefinition>,
@@ -119,6 +120,7 @@ impl Runtime {
             properties,
             body,
             serial,
+            taken,
             acknowledged: false,
             terminate: CancellationToken::new(),
             place: None,

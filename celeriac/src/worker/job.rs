@@ -32,6 +32,8 @@ pub(crate) struct Job {
     pub(crate) properties: Arc<Properties>,
     pub(crate) body: Arc<EncodedBody>,
     pub(crate) serial: u64,
+    /// When the message was taken.
+    pub(crate) taken: Instant,
     pub(crate) acknowledged: bool,
     pub(crate) terminate: CancellationToken,
     /// Where it runs, as soon as that is known.
@@ -80,7 +82,8 @@ impl Job {
             self.acknowledged = true;
             runtime.settle(Settlement::of(self.serial, Disposition::Ack));
         }
-        let Some(request) = self.read().await else { return };
+        let Some(mut request) = self.read().await else { return };
+        request.taken = Some(self.taken);
         let Self { definition, counters, serial, acknowledged, terminate, body, place, .. } = *self;
         runtime.state.count(&definition.name);
         runtime.begin(serial, acknowledged);

@@ -175,6 +175,7 @@ impl Runtime {
                 queue: Arc::clone(&name),
                 message: Ok(message.into()),
                 was_parked: false,
+                taken: std::time::Instant::now(),
             });
         }
     }

@@ -211,8 +211,10 @@ async fn a_claim_is_its_owners_until_the_chord_has_ended(place: Place) {
     seam.end("g", "mine").await.unwrap();
     assert_eq!(seam.unsent().await.unwrap(), 0);
     assert!(seam.parts("g").await.unwrap().is_empty());
-    let late = seam.part(&part("g", 0), "late", b"", true).await.unwrap();
-    assert!(!late.claimed, "a late copy of a part does not send the body again");
+    let late = seam.part(&part("g", 0), "late", b"completing", true).await.unwrap();
+    let stale = seam.stale_part(&part("g", 0), "stale", b"completing").await.unwrap();
+    assert!(!late.claimed && !stale.claimed, "a late copy of a part does not send the body again");
+    assert_eq!(seam.unsent().await.unwrap(), 0, "nor is the chord looked for");
     assert!(!seam.extend_claim("g", "mine").await.unwrap());
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::results::until;
-use crate::backend::PartAnswer;
+use crate::backend::{Freshness, PartAnswer};
 
 /// How long a claim lasts while its owner publishes the body, in seconds.
 const PUBLISH_SECONDS: u64 = 21;
@@ -81,7 +81,7 @@ pub(super) struct Part<'a> {
     /// What another worker needs to go on in place of this one; empty in a part that does not know.
     pub(super) completing: &'a [u8],
     /// Whether it may be a late copy.
-    pub(super) redelivered: bool,
+    pub(super) freshness: Freshness,
 }
 
 impl Chord {
@@ -139,7 +139,7 @@ impl Chords {
         let is_registered = self.registered.contains_key(group_id);
         let chord = self.chord(now, group_id);
         if chord.owner(now) == Some(&Owner::Done) {
-            if part.redelivered {
+            if part.freshness != Freshness::Fresh {
                 return PartAnswer { claimed: false, has_size: true, completing: Vec::new() };
             }
             chord.claim = None;
@@ -171,7 +171,7 @@ impl Chords {
         let mut claimed = false;
         if !has_size {
             let is_gone = chord.owner(now) == Some(&Owner::Gone);
-            if !part.redelivered && !is_gone && !is_registered {
+            if part.freshness != Freshness::Redelivered && !is_gone && !is_registered {
                 self.register(group_id, later(now, times.size), &completing, Some(count));
             }
         } else if is_complete && chord.owner(now).is_none() {

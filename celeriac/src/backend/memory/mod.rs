@@ -13,7 +13,8 @@ use results::Results;
 
 use super::record::Records;
 use super::{
-    Awaited, BackendError, ChordPart, ExceptionInfo, GroupChange, PartAnswer, ResultRef, TaskMeta, TaskState,
+    Awaited, BackendError, ChordPart, ExceptionInfo, Freshness, GroupChange, PartAnswer, ResultRef, TaskMeta,
+    TaskState,
 };
 use crate::broker::memory::{Answer, Server, Write};
 use crate::broker::{Answers, Batch};
@@ -144,7 +145,7 @@ impl MemoryBackend {
         part: &ChordPart,
         token: &str,
         completing: &[u8],
-        redelivered: bool,
+        freshness: Freshness,
     ) -> Write {
         let encoded = self.records.encoding.encode(part.encode()).unwrap_or_else(|_| part.encode());
         let (group_id, task_id, index) = (part.group_id.clone(), part.task_id.clone(), part.group_index);
@@ -158,7 +159,7 @@ impl MemoryBackend {
                 ordered,
                 token: &token,
                 completing: &completing,
-                redelivered,
+                freshness,
             };
             let (now, results) = state.kept::<Results>();
             Answer::Other(Arc::new(results.chords.add_part(now, &group_id, &part, times)))

@@ -8,7 +8,9 @@ use redis::{Cmd, Pipeline, Value as Reply, cmd};
 
 use super::RedisBackend;
 use super::chord_scripts::{CLEAN, EXTEND, FAIL, OVERDUE, PART, PUT_OFF, RECLAIM, RENEW, SIZE};
-use crate::backend::{BackendError, ChordPart, GroupChange, PartAnswer, Reclaimed, Returned, TaskState};
+use crate::backend::{
+    BackendError, ChordPart, Freshness, GroupChange, PartAnswer, Reclaimed, Returned, TaskState,
+};
 use crate::broker::Answers;
 use crate::broker::redis::{eval, texts};
 use crate::heavy::{LARGE, aside};
@@ -44,14 +46,14 @@ impl RedisBackend {
     }
 
     /// The command that returns a part; `token` claims the chord if this part completes it, and `completing` is what
-    /// another worker then needs to go on in place of this one, nothing if that is not known; `redelivered` says that it may
-    /// be a late copy.
+    /// another worker then needs to go on in place of this one, nothing if that is not known; `freshness` tells whether it
+    /// may be a late copy.
     pub(crate) fn chord_part_command(
         &self,
         part: &ChordPart,
         token: &str,
         completing: &[u8],
-        redelivered: bool,
+        freshness: Freshness,
     ) -> Cmd {
         let id = &part.group_id;
         let [parts, more, size, members, group, claim, first] =
@@ -72,7 +74,11 @@ impl RedisBackend {
             token.as_bytes(),
             id.as_bytes(),
             completing,
-            if redelivered { b"1" } else { b"0" },
+            match freshness {
+                Freshness::Fresh => b"fresh",
+                Freshness::Stale => b"stale",
+                Freshness::Redelivered => b"redelivered",
+            },
             &self.size_seconds().to_string().into_bytes(),
             &STRAY_SECONDS.to_string().into_bytes(),
         ];

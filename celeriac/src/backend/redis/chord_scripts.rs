@@ -17,10 +17,10 @@ return size";
 /// Adds a part once, counts, and lets one caller claim the complete chord; what was claimed is registered, so that
 /// another worker goes on when this one dies.
 ///
-/// A late copy of a part of a chord that is done is dropped. A part that was delivered for the first time is none: the
-/// frozen chord was applied again, and its size is set after its first parts are sent. What an earlier run that failed has
-/// left is dropped with the first part. If there is no size yet the chord
-/// is registered with the number of its parts, so that somebody sees when there never will be one.
+/// A late copy of a part of a chord that is done is dropped, and so is a part whose message was held for so long that
+/// another worker may have run it. A fresh part is no copy: the frozen chord was applied again, and its size is set after
+/// its first parts are sent. What an earlier run that failed has left is dropped with the first part. If there is no size
+/// yet the chord is registered with the number of its parts, so that somebody sees when there never will be one.
 ///
 /// A part whose message could not be read does not know how to go on. It is told what the first part left that did.
 ///
@@ -29,7 +29,7 @@ return size";
 pub(super) const PART: &str = r"
 local claim = redis.call('GET', KEYS[6])
 if claim == 'done' then
-  if ARGV[11] == '1' then return {-1, 0, 0, 0} end
+  if ARGV[11] ~= 'fresh' then return {-1, 0, 0, 0} end
   redis.call('DEL', KEYS[6])
 end
 local member = ARGV[1] .. ':' .. ARGV[4]
@@ -57,7 +57,7 @@ elseif not complete then
   if redis.call('EXPIRE', KEYS[9], expires) == 0 then redis.call('SET', KEYS[9], completing, 'EX', expires) end
 end
 if not size then
-  if ARGV[11] == '0' and claim ~= 'gone' and not redis.call('ZSCORE', KEYS[7], ARGV[9]) then
+  if ARGV[11] ~= 'redelivered' and claim ~= 'gone' and not redis.call('ZSCORE', KEYS[7], ARGV[9]) then
     redis.call('ZADD', KEYS[7], redis.call('TIME')[1] + ARGV[12], ARGV[9])
     redis.call('HSET', KEYS[8], ARGV[9], completing, ARGV[9] .. ':seen', count)
   end

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
@@ -157,7 +158,7 @@ impl<R: Receiver> Consumer<R> {
     fn hand_over(&self, serial: u64, queue: String, raw: &Bytes, was_parked: bool) {
         let decoded = envelope::decode(raw).map(Parts::from);
         let message = decoded.map_err(|error| Box::new((error, Parts::from(envelope::remains(raw)))));
-        let delivery = Delivery { serial, queue: queue.into(), message, was_parked };
+        let delivery = Delivery { serial, queue: queue.into(), message, was_parked, taken: Instant::now() };
         if self.receiver.receive(delivery) == Taken::Acknowledged {
             self.channel.server.change(|state| state.release(self.channel.number, serial));
         }

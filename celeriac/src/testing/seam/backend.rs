@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::app::Celery;
 use crate::backend::{
-    Awaited, Backend, BackendError, ChordPart, GroupChange, PartAnswer, ResultRef, TaskMeta, TaskState,
+    Awaited, Backend, BackendError, ChordPart, Freshness, GroupChange, PartAnswer, ResultRef, TaskMeta,
+    TaskState,
 };
 use crate::broker::{Batch, Broker, BrokerError};
 use crate::message::{Message, Value};
@@ -90,7 +91,7 @@ impl BackendSeam {
         self.write(self.backend.changing(&GroupChange::Failed { group_id: group_id.to_owned() })).await
     }
 
-    /// Returns a part.
+    /// Returns a part of which it is known whether it was delivered before.
     pub async fn part(
         &self,
         part: &ChordPart,
@@ -98,7 +99,23 @@ impl BackendSeam {
         completing: &[u8],
         redelivered: bool,
     ) -> Stored<PartTaken> {
-        let returning = self.backend.returning(part, token, completing, redelivered);
+        let freshness = if redelivered { Freshness::Redelivered } else { Freshness::Fresh };
+        self.returned(part, token, completing, freshness).await
+    }
+
+    /// Returns a part whose message was held for so long that another worker may have taken it.
+    pub async fn stale_part(&self, part: &ChordPart, token: &str, completing: &[u8]) -> Stored<PartTaken> {
+        self.returned(part, token, completing, Freshness::Stale).await
+    }
+
+    async fn returned(
+        &self,
+        part: &ChordPart,
+        token: &str,
+        completing: &[u8],
+        freshness: Freshness,
+    ) -> Stored<PartTaken> {
+        let returning = self.backend.returning(part, token, completing, freshness);
         let answers = self.backend.carry_out(returning).await?;
         let answer = self.backend.part_answers(answers, 1).pop().flatten().unwrap_or(PartAnswer::UNKNOWN);
         Ok(PartTaken { claimed: answer.claimed, has_size: answer.has_size })

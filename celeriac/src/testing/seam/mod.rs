@@ -103,7 +103,7 @@ impl Receiver for Taker {
     }
 
     fn receive(self: &Arc<Self>, delivery: Delivery) -> Taken {
-        let Delivery { serial, queue, message, was_parked } = delivery;
+        let Delivery { serial, queue, message, was_parked, .. } = delivery;
         self.room.fetch_sub(1, Ordering::SeqCst);
         let message = message.map(|parts| parts.message()).map_err(|refused| refused.0.to_string());
         let taken = message.as_ref().map_or(0, |message| message.body.len());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::backend::{Backend, ChordPart};
+use crate::backend::{Backend, ChordPart, Freshness};
 use crate::broker::Batch;
 use crate::canvas;
 use crate::message::{Accept, Body, Headers, Message, Properties, ProtocolError, Serializer, envelope};
@@ -20,19 +20,18 @@ pub(in crate::worker) struct Claim {
     /// The request of the part, without its arguments.
     pub(super) completing: Vec<u8>,
     /// Whether the part may be a late copy of one that was counted.
-    pub(super) redelivered: bool,
+    pub(super) freshness: Freshness,
 }
 
 impl Claim {
-    pub(in crate::worker) fn new(part: ChordPart, request: Option<&Request>) -> Self {
+    fn new(part: ChordPart, request: Option<&Request>, freshness: Freshness) -> Self {
         let completing = request.and_then(|request| completing(&part, request)).unwrap_or_default();
-        let redelivered = request.is_none_or(Request::redelivered);
-        Self { part, token: canvas::random_id(), completing, redelivered }
+        Self { part, token: canvas::random_id(), completing, freshness }
     }
 
     /// Returns the write that returns the part and claims the chord if it is complete.
     pub(in crate::worker) fn returning(&self, backend: &Backend) -> Batch {
-        backend.returning(&self.part, &self.token, &self.completing, self.redelivered)
+        backend.returning(&self.part, &self.token, &self.completing, self.freshness)
     }
 }
 
@@ -66,6 +65,27 @@ pub(super) fn completed_by(completing: &[u8], hostname: &str) -> Result<Request,
 }
 
 impl Runtime {
+    /// Returns the claims of parts that the task of a request returns.
+    pub(in crate::worker) fn claims(&self, parts: Vec<ChordPart>, request: Option<&Request>) -> Vec<Claim> {
+        if parts.is_empty() {
+            return Vec::new();
+        }
+        let freshness = request.map_or(Freshness::Redelivered, |request| self.freshness(request));
+        parts.into_iter().map(|part| Claim::new(part, request, freshness)).collect()
+    }
+
+    fn freshness(&self, request: &Request) -> Freshness {
+        let takeover = self.app.broker().takeover(self.config());
+        let held = request.taken.map(|taken| taken.elapsed());
+        if request.redelivered() {
+            Freshness::Redelivered
+        } else if held.zip(takeover).is_some_and(|(held, takeover)| held >= takeover) {
+            Freshness::Stale
+        } else {
+            Freshness::Fresh
+        }
+    }
+
     /// Keeps a claim for longer; `false` when another worker has it now.
     pub(super) async fn keeps(&self, backend: &Backend, claim: &Claim) -> bool {
         self.insist(|| backend.extend_claim(&claim.part.group_id, &claim.token)).await

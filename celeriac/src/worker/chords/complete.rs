@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::claim::{Claim, completed_by};
 use super::join::Parts;
 use crate::app::Steps;
-use crate::backend::{Backend, ExceptionInfo, GroupChange, PartAnswer};
+use crate::backend::{Backend, ExceptionInfo, Freshness, GroupChange, PartAnswer};
 use crate::broker::Answers;
 use crate::canvas::{self, Outbox};
 use crate::failpoints::fail_point;
@@ -37,7 +37,7 @@ impl Runtime {
             if answer.claimed {
                 fail_point!("chord.claimed");
                 self.complete_chord(backend, &self.informed(claim, &answer.completing), request).await;
-            } else if !answer.has_size && claim.redelivered {
+            } else if !answer.has_size && claim.freshness == Freshness::Redelivered {
                 let (group_id, task_id) = (claim.part.group_id.as_str(), claim.part.task_id.as_str());
                 log::warn!(group_id, task_id; "Part {task_id} came again and the counters of chord {group_id} are gone: its body is not sent unless the chord has ended before\nhint: see result_expires and result_chord_expires");
             }

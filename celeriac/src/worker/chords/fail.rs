@@ -146,7 +146,7 @@ impl Runtime {
             self.revoke_all(&revoked);
             let publish = publish.and(letters);
             let Some(backend) = self.app.result_backend() else { return Ok(()) };
-            let claims: Vec<Claim> = parts.into_iter().map(|part| Claim::new(part, Some(request))).collect();
+            let claims = self.claims(parts, Some(request));
             claims.iter().for_each(|claim| results.append(claim.returning(backend)));
             let answers = if self.app.commits_together() {
                 self.commit_once(prepare.and(publish).and(results)).await?

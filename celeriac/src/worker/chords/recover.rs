@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 
 use super::claim::{Claim, completed_by};
-use crate::backend::{Backend, BackendError, ExceptionInfo, GroupChange, Reclaimed, TaskState};
+use crate::backend::{Backend, BackendError, ExceptionInfo, Freshness, GroupChange, Reclaimed, TaskState};
 use crate::canvas;
 use crate::failpoints::fail_point;
 use crate::message::{ProtocolError, Value};
@@ -84,7 +84,7 @@ async fn recover_one(runtime: &Arc<Runtime>, backend: &Backend, group_id: &str) 
         let reason = ProtocolError::bad_body("the part that completed it names no chord");
         return Err(BackendError::unreadable(group_id)(reason));
     };
-    let claim = Claim { part, token, completing: Vec::new(), redelivered: true };
+    let claim = Claim { part, token, completing: Vec::new(), freshness: Freshness::Redelivered };
     if is_gone {
         let text = format!(
             "The counters of chord {group_id} are gone: no part returned for longer than result_chord_expires (result_expires), or they were deleted"

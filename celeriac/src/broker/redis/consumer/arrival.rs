@@ -35,8 +35,8 @@ impl<R: Receiver> Consumer<R> {
             };
             let message = if raw.len() > LARGE { aside(decode) } else { decode() };
             let properties = message.as_ref().ok().map(|parts| Arc::clone(&parts.properties));
-            let delivery =
-                Delivery { serial, queue: Arc::clone(&queue), message, was_parked: slot.is_none() };
+            let (was_parked, taken) = (slot.is_none(), now);
+            let delivery = Delivery { serial, queue: Arc::clone(&queue), message, was_parked, taken };
             match self.receiver.receive(delivery) {
                 Taken::Acknowledged => {
                     self.full.pay_in(raw.len());

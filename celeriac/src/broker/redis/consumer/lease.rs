@@ -33,6 +33,11 @@ pub(super) fn renew_lease(keys: &Keys, worker: &str, lease: Duration) -> Cmd {
     eval(RENEW_LEASE, &[&keys.inflight_index], &[seconds.as_bytes(), worker.as_bytes()])
 }
 
+/// Returns how long after its last renewal what a worker holds may be taken over.
+pub(crate) fn lease(visibility_timeout: Duration) -> Duration {
+    LEASE.min(visibility_timeout)
+}
+
 impl<R: Receiver> Consumer<R> {
     /// The score under which a held message is found again soon after its worker died: as if it had been delivered
     /// so long ago that only the lease is left of its visibility timeout.
@@ -47,7 +52,7 @@ impl<R: Receiver> Consumer<R> {
 
     /// How long after its last renewal what this worker holds may be taken over.
     pub(super) fn lease(&self) -> Duration {
-        LEASE.min(self.visibility_timeout)
+        lease(self.visibility_timeout)
     }
 
     pub(super) fn renewal_interval(&self) -> Duration {
