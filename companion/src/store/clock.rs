@@ -54,8 +54,10 @@ impl Link {
         if let Some(reading) = self.clock.last().filter(|reading| reading.taken.elapsed() < FRESH) {
             return Ok((reading.time + reading.taken.elapsed()).trunc_subsecs(6));
         }
+        // A connection that has to be made first is no part of the time that the answer takes.
+        let mut connection = self.hold().await?;
         let asked = Instant::now();
-        let time: DateTime<Utc> = sqlx::query_scalar(NOW).fetch_one(self).await?;
+        let time: DateTime<Utc> = sqlx::query_scalar(NOW).fetch_one(&mut connection).await?;
         // The clock was read somewhere between question and answer.
         let time = time + asked.elapsed() / 2;
         self.clock.note(Reading { taken: Instant::now(), time, skew: time - Utc::now() });

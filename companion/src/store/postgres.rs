@@ -115,7 +115,8 @@ impl Link {
         self.pool.clone()
     }
 
-    async fn hold(&self) -> Result<Held, Error> {
+    /// Takes a connection from the pool.
+    pub(super) async fn hold(&self) -> Result<Held, Error> {
         let connection = Some(self.pool.acquire().await?);
         let watch = Watch { deadline: self.deadline, lost: self.lost.clone(), is_settled: true };
         Ok(Held { connection, watch, in_transaction: false })

@@ -42,7 +42,7 @@ fn a_program_that_is_not_healthy_any_more_is_ended() {
     let healthy = Arc::new(AtomicBool::new(true));
     let port = probe(healthy.clone());
     let mut program =
-        supervised(port, "echo started; trap 'echo asked to end; exit 7' TERM; while :; do sleep 0.1; done");
+        supervised(port, "trap 'echo asked to end; exit 7' TERM; echo started; while :; do sleep 0.1; done");
     program.wait_for_line("started", secs(10));
     healthy.store(false, Ordering::SeqCst);
     program.wait_for_line("livez failed 3 times in a row", secs(20));
@@ -61,7 +61,7 @@ fn one_that_does_not_end_is_killed() {
 fn a_signal_and_a_status_are_passed_on() {
     let port = probe(Arc::new(AtomicBool::new(true)));
     let mut asked =
-        supervised(port, "echo started; trap 'sleep 0.3; exit 5' TERM; while :; do sleep 0.1; done");
+        supervised(port, "trap 'sleep 0.3; exit 5' TERM; echo started; while :; do sleep 0.1; done");
     asked.wait_for_line("started", secs(10));
     assert_eq!(asked.terminate(secs(20)).code(), Some(5), "it has its time to end");
     assert_eq!(supervised(port, "exit 3").wait(secs(20)).code(), Some(3));
