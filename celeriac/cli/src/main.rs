@@ -1,13 +1,14 @@
 //! The command line beside `celery`'s, without Python: `inspect`, `control`, `status`, `call`, `result` and `purge` take
 //! Celery's options, print what Celery prints and end with its exit codes (69 when no worker replies); `dead` looks
-//! after the messages that workers have given up; `recover` brings back what dead workers held; `schema` tells what tasks take and
-//! return; `beat` sends periodic tasks and looks after their schedule.
+//! after the messages that workers have given up; `recover` brings back what dead workers held; `doctor` looks for what is
+//! wrong; `schema` tells what tasks take and return; `beat` sends periodic tasks and looks after their schedule.
 //!
 //! Broker and result backend are those of the settings: `CELERY_BROKER_URL`, `CELERY_RESULT_BACKEND`, a file, `-b`.
 
 mod beat;
 mod commands;
 mod dead;
+mod doctor;
 mod failure;
 mod out;
 mod purge;
@@ -80,6 +81,8 @@ enum Subject {
     Dead(dead::Dead),
     /// Put what dead workers held back into their queues, without a worker
     Recover(recover::Recover),
+    /// Look at broker, results and workers, and say what is wrong and what to do
+    Doctor(doctor::Doctor),
     /// What the tasks of the workers take and return, as JSON schemas
     Schema(schema::Schema),
     /// Send periodic tasks, as `celery beat` does, or look after their schedule
@@ -121,6 +124,7 @@ async fn run(global: &Global, subject: Subject) -> Result<(), Failure> {
         Subject::Purge(purge) => purge.run(&app()?).await,
         Subject::Dead(dead) => dead.run(&app()?).await,
         Subject::Recover(recover) => recover.run(&app()?).await,
+        Subject::Doctor(doctor) => doctor.run(&app()?, global.quiet).await,
         Subject::Schema(schema) => schema.run(&app()?).await,
         Subject::Beat(beat) => beat::run(*beat, app()?, global.config.clone()).await,
     }

@@ -13,6 +13,7 @@ use super::{
 use crate::broker::refusals::Refusals;
 use crate::broker::{Answers, Batch};
 use crate::config::{Config, Url};
+use crate::finding::Finding;
 
 /// The result backend of an application; cheap to clone.
 ///
@@ -318,6 +319,32 @@ impl Backend {
             Kind::Redis(backend) => backend.warn_of_loss().await,
             #[cfg(feature = "testing")]
             Kind::Memory(_) => {}
+        }
+    }
+}
+
+impl Backend {
+    /// Looks at the server.
+    ///
+    /// # Errors
+    /// [`BackendError::Connection`] and [`BackendError::Timeout`].
+    pub(crate) async fn examine(&self) -> Result<Vec<Finding>, BackendError> {
+        match &self.kind {
+            Kind::Redis(backend) => backend.examine_server().await,
+            #[cfg(feature = "testing")]
+            Kind::Memory(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Looks for results that never expire, for as long as `patience` lasts.
+    ///
+    /// # Errors
+    /// [`BackendError::Connection`], [`BackendError::Timeout`] and [`BackendError::Refused`].
+    pub(crate) async fn survey(&self, patience: Duration) -> Result<Vec<Finding>, BackendError> {
+        match &self.kind {
+            Kind::Redis(backend) => backend.survey(patience).await,
+            #[cfg(feature = "testing")]
+            Kind::Memory(_) => Ok(Vec::new()),
         }
     }
 }

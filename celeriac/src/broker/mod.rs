@@ -7,6 +7,7 @@ mod dead_letter;
 mod dead_letters;
 mod delivery;
 mod error;
+mod examine;
 mod handle;
 #[cfg(feature = "testing")]
 pub(crate) mod memory;
@@ -29,6 +30,7 @@ pub use dead_letter::{DeadLetter, DeadReason, Start};
 pub use dead_letters::{DeadLetters, Fate};
 pub(crate) use delivery::{Delivery, Hopeless, Owner, Receiver, Taken};
 pub use error::BrokerError;
+pub(crate) use examine::Survey;
 pub(crate) use handle::{Binding, ConsumerHandle};
 pub(crate) use persistence::Persistence;
 pub(crate) use remote::{

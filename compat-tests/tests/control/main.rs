@@ -5,6 +5,7 @@ mod answers;
 mod browser;
 mod client;
 mod commands;
+mod doctor;
 mod effects;
 mod events;
 mod exporters;

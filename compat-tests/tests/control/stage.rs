@@ -15,10 +15,14 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn new() -> Self {
+        Self::on(RedisServer::start())
+    }
+
+    pub(crate) fn on(redis: RedisServer) -> Self {
         let folder = scratch_dir("control");
         std::fs::write(folder.path().join("tools_app.py"), include_str!("tools_app.py")).unwrap();
         std::fs::write(folder.path().join("tools.py"), include_str!("tools.py")).unwrap();
-        Self { redis: RedisServer::start(), folder }
+        Self { redis, folder }
     }
 
     /// A worker in Rust that is ready; `-n NAME` and more, as `celery worker` takes it.

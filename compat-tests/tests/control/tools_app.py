@@ -15,6 +15,8 @@ app.conf.update(
     worker_pool_restarts=True,
     broker_transport_options=json.loads(os.environ.get("TOOLS_TRANSPORT_OPTIONS", "{}")),
 )
+if "TOOLS_ACKS_LATE" in os.environ:
+    app.conf.task_acks_late = True
 
 
 @app.task(name="tools.add")

@@ -6,6 +6,7 @@
 mod attempt;
 mod chord;
 mod chord_scripts;
+mod examine;
 mod read;
 mod waiters;
 

@@ -63,6 +63,12 @@ impl MemoryBroker {
         self.server.read(|state| state.queues.get(queue).map_or(0, queue::Queue::len))
     }
 
+    /// Returns the queues, and how many messages wait in each.
+    pub(crate) fn lengths(&self) -> std::collections::BTreeMap<String, u64> {
+        self.server
+            .read(|state| state.queues.iter().map(|(name, queue)| (name.to_string(), queue.len())).collect())
+    }
+
     /// Removes what waits in a queue and returns how many messages that were.
     pub(crate) fn purge(&self, queue: &str) -> u64 {
         self.server.change(|state| state.queues.get_mut(queue).map_or(0, queue::Queue::purge))

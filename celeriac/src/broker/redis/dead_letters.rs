@@ -149,6 +149,27 @@ impl Queues {
             None => Ok(None),
         }
     }
+
+    /// Counts the dead letters and drops none; `None` when none are kept.
+    ///
+    /// # Errors
+    /// [`BrokerError`] when the server cannot be reached or refuses to count.
+    pub(crate) async fn count_dead_letters(&self) -> Result<Option<DeadLetterCount>, BrokerError> {
+        let Some(DeadLetterQueue { key, .. }) = self.dead_letters() else { return Ok(None) };
+        let mut ask = Pipeline::new();
+        ask.cmd("LLEN").arg(key);
+        let count = self.link().call(&mut ask).await?;
+        let mut ask = Pipeline::new();
+        ask.cmd("MEMORY").arg("USAGE").arg(key);
+        // A server that does not tell of bytes tells of records.
+        let bytes = self.link().send(&mut ask).await?;
+        let number = |answers: &[Value]| match answers.first() {
+            Some(Value::Int(number)) => u64::try_from(*number).ok(),
+            _ => None,
+        };
+        let (count, bytes) = (number(&count).unwrap_or(0), number(&bytes));
+        Ok(Some(DeadLetterCount { count, bytes, dropped: 0 }))
+    }
 }
 
 /// The messages that the workers of a broker have given up.

@@ -4,6 +4,7 @@
 //! checks the rights of a user when a command is queued (`processCommand` in Redis' `server.c`). So nothing happens, and
 //! no right to `ACL` is needed.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +45,12 @@ pub(crate) struct Missing {
     pub(crate) need: Need,
     consequence: &'static str,
     reason: String,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "no right to {}: {} ({})", self.name, self.consequence, self.reason)
+    }
 }
 
 impl Missing {

@@ -1,0 +1,95 @@
+//! Examining an application: its broker, its result backend, its workers and what lies between them.
+
+mod fleet;
+mod queues;
+mod settings;
+mod visibility;
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use crate::backend::BackendError;
+use crate::broker::BrokerError;
+use crate::finding::Finding;
+use crate::{Celery, Result};
+use fleet::Fleet;
+
+/// How long an examination may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// How long the workers have for their answer to a ping, and to each question after that.
+    pub workers: Duration,
+    /// How long keys are looked through, at the broker and again at the result backend.
+    pub keys: Duration,
+}
+
+impl Default for Patience {
+    /// Returns 2 s for workers and 10 s for keys.
+    fn default() -> Self {
+        Self { workers: Duration::from_secs(2), keys: Duration::from_secs(10) }
+    }
+}
+
+impl Celery {
+    /// Examines the application as `celeriac doctor` does: the servers, what they keep and throw away, their clocks, the
+    /// rights of the user, the settings of all workers, tasks that outlast the visibility timeout, queues without
+    /// workers, dead letters, and keys without an owner. Nothing is changed.
+    ///
+    /// The findings come in the order in which things were looked at.
+    ///
+    /// Cancel safe: it only asks, and removes its reply queues all the same.
+    ///
+    /// # Errors
+    /// [`Error::Broker`](crate::Error::Broker) when the broker or the result backend cannot be reached. A right that is
+    /// missing to look at something is a finding.
+    ///
+    /// ```no_run
+    /// # async fn example() -> celeriac::Result<()> {
+    /// use celeriac::{Celery, Severity};
+    ///
+    /// let findings = Celery::from_env("proj")?.examine(Default::default()).await?;
+    /// for finding in findings.iter().filter(|finding| finding.severity >= Severity::Warning) {
+    ///     println!("{}: {}", finding.subject, finding.text);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn examine(&self, patience: Patience) -> Result<Vec<Finding>> {
+        let (broker, config, backend) = (self.broker(), self.config(), self.result_backend());
+        let mut findings = broker.examine(&config.task_default_queue, backend).await?;
+        if let Some(backend) = backend.filter(|backend| !broker.shares_server(backend)) {
+            findings.extend(backend.examine().await?);
+        }
+        let fleet = Fleet::ask(self, patience.workers).await?;
+        findings.push(fleet.presence());
+        findings.extend(settings::examine(&fleet));
+        findings.extend(settings::foreign(broker, &fleet).await?);
+        findings.extend(visibility::examine(&fleet, self.clock().now()));
+        let visibility = fleet.longest_visibility(config.broker_transport_options.visibility_timeout());
+        match broker.survey(visibility, patience.keys).await {
+            Ok(survey) => {
+                findings.extend(queues::unread(&survey.queues, &fleet));
+                findings.extend(survey.findings);
+            }
+            Err(error @ BrokerError::Refused { .. }) => findings.push(unseen("keys", error)),
+            Err(error) => return Err(error.into()),
+        }
+        match queues::dead_letters(broker, config).await {
+            Ok(found) => findings.extend(found),
+            Err(error @ BrokerError::Refused { .. }) => findings.push(unseen("dead letters", error)),
+            Err(error) => return Err(error.into()),
+        }
+        if let Some(backend) = backend {
+            match backend.survey(patience.keys).await {
+                Ok(found) => findings.extend(found),
+                Err(error @ BackendError::Refused { .. }) => findings.push(unseen("results", error)),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(findings)
+    }
+}
+
+/// The finding that something may not be looked at.
+fn unseen(subject: &'static str, refusal: impl Display) -> Finding {
+    Finding::note(subject, format!("not looked at: {refusal}"))
+}
