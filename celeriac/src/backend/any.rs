@@ -11,7 +11,7 @@ use super::{
     Awaited, BackendError, ChordPart, ExceptionInfo, Freshness, GroupChange, PartAnswer, ResultRef, TaskMeta,
 };
 use crate::broker::refusals::Refusals;
-use crate::broker::{Answers, Batch};
+use crate::broker::{Answers, Batch, Broker};
 use crate::config::{Config, Url};
 use crate::finding::Finding;
 
@@ -324,6 +324,23 @@ impl Backend {
 }
 
 impl Backend {
+    /// Whether results are kept by the server of the broker, maybe in another database.
+    pub(crate) fn shares_server(&self, broker: &Broker) -> bool {
+        match &self.kind {
+            Kind::Redis(_) => {
+                let is_beside = broker.redis().is_some_and(|queues| queues.results().selection().is_some());
+                is_beside || broker.holds_results(self)
+            }
+            #[cfg(feature = "testing")]
+            Kind::Memory(_) => true,
+        }
+    }
+
+    /// Returns the key of a record that nobody stores, if results are kept at the same place as messages and have keys.
+    pub(crate) fn key_at(&self, broker: &Broker) -> Option<String> {
+        self.redis().filter(|_| broker.holds_results(self)).map(|redis| redis.task_key("doctor"))
+    }
+
     /// Looks at the server.
     ///
     /// # Errors

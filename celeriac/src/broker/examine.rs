@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::any::Kind;
 use super::{Broker, BrokerError, DeadLetterCount, redis};
-use crate::backend::Backend;
 use crate::finding::Finding;
 
 /// What lies at a broker.
@@ -18,22 +17,20 @@ pub(crate) struct Survey {
 }
 
 impl Broker {
-    /// Looks at the server, and for commands that a worker of that queue would need and this user may not use.
+    /// Looks at the server, and for commands that a worker of that queue would need and this user may not use;
+    /// `result_key` is the key of a record, if results are kept at the same place.
     ///
     /// # Errors
     /// [`BrokerError::Connection`] and [`BrokerError::Timeout`].
     pub(crate) async fn examine(
         &self,
         queue: &str,
-        backend: Option<&Backend>,
+        result_key: Option<&str>,
     ) -> Result<Vec<Finding>, BrokerError> {
         match &self.kind {
             Kind::Redis(queues) => {
                 let mut findings = redis::examine_server(queues.link()).await?;
-                let results = backend
-                    .filter(|backend| self.holds_results(backend))
-                    .and_then(|backend| Some(backend.redis()?.task_key("doctor")));
-                findings.extend(queues.examine_rights(queue, results.as_deref()).await?);
+                findings.extend(queues.examine_rights(queue, result_key).await?);
                 Ok(findings)
             }
             #[cfg(feature = "testing")]
@@ -67,18 +64,6 @@ impl Broker {
             Kind::Redis(queues) => queues.count_dead_letters().await,
             #[cfg(feature = "testing")]
             Kind::Memory(broker) => Ok(broker.dead_letter_count()),
-        }
-    }
-
-    /// Whether results are kept by the same server, maybe in another database.
-    pub(crate) fn shares_server(&self, backend: &Backend) -> bool {
-        match &self.kind {
-            Kind::Redis(queues) => {
-                let is_beside = queues.results().selection().is_some();
-                backend.redis().is_some() && (is_beside || self.holds_results(backend))
-            }
-            #[cfg(feature = "testing")]
-            Kind::Memory(_) => true,
         }
     }
 }

@@ -55,8 +55,9 @@ impl Celery {
     /// ```
     pub async fn examine(&self, patience: Patience) -> Result<Vec<Finding>> {
         let (broker, config, backend) = (self.broker(), self.config(), self.result_backend());
-        let mut findings = broker.examine(&config.task_default_queue, backend).await?;
-        if let Some(backend) = backend.filter(|backend| !broker.shares_server(backend)) {
+        let result_key = backend.and_then(|backend| backend.key_at(broker));
+        let mut findings = broker.examine(&config.task_default_queue, result_key.as_deref()).await?;
+        if let Some(backend) = backend.filter(|backend| !backend.shares_server(broker)) {
             findings.extend(backend.examine().await?);
         }
         let fleet = Fleet::ask(self, patience.workers).await?;
