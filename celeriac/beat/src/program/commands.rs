@@ -66,7 +66,7 @@ pub enum BeatCommand {
         /// The first time
         #[arg(long, value_name = "TIME")]
         from: String,
-        /// The last time [default: now]
+        /// The last time (now)
         #[arg(long, value_name = "TIME")]
         to: Option<String>,
         /// No more than so many

@@ -66,7 +66,7 @@ pub struct BeatOptions {
     /// Permissions that new files do not get: 022
     #[arg(long, value_name = "MASK")]
     pub umask: Option<String>,
-    /// Node name, for remote control and other beats; %h is the host [default: celerybeat@%h]
+    /// Node name, for remote control and other beats; %h is the host (celerybeat@%h)
     #[arg(short = 'n', long, value_name = "NAME")]
     pub hostname: Option<String>,
     /// Answer `celery inspect ping`; also beat_enable_remote_control
