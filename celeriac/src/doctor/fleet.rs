@@ -15,6 +15,7 @@ use crate::message::Map;
 const ASKED: usize = 200;
 
 /// The workers of an application.
+#[derive(Default)]
 pub(super) struct Fleet {
     pub(super) nodes: IndexMap<String, Node>,
     /// All that answered.

@@ -60,15 +60,28 @@ impl Celery {
         if let Some(backend) = backend.filter(|backend| !backend.shares_server(broker)) {
             findings.extend(backend.examine().await?);
         }
-        let fleet = Fleet::ask(self, patience.workers).await?;
-        findings.push(fleet.presence());
+        let fleet = match Fleet::ask(self, patience.workers).await {
+            Ok(fleet) => {
+                findings.push(fleet.presence());
+                Some(fleet)
+            }
+            Err(error @ BrokerError::Refused { .. }) => {
+                findings.push(unseen("workers", error));
+                None
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let is_known = fleet.is_some();
+        let fleet = fleet.unwrap_or_default();
         findings.extend(settings::examine(&fleet));
         findings.extend(settings::foreign(broker, &fleet).await?);
         findings.extend(visibility::examine(&fleet, self.clock().now()));
         let visibility = fleet.longest_visibility(config.broker_transport_options.visibility_timeout());
         match broker.survey(visibility, patience.keys).await {
             Ok(survey) => {
-                findings.extend(queues::unread(&survey.queues, &fleet));
+                if is_known {
+                    findings.extend(queues::unread(&survey.queues, &fleet));
+                }
                 findings.extend(survey.findings);
             }
             Err(error @ BrokerError::Refused { .. }) => findings.push(unseen("keys", error)),

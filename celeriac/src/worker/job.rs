@@ -102,7 +102,7 @@ impl Job {
         };
         let request = context.request();
         if beat_runs::is_one(request) && Box::pin(runtime.is_second_message(request)).await {
-            completion.finish(Disposition::Ack, Vec::new(), None).await;
+            Box::pin(completion.finish(Disposition::Ack, Vec::new(), None)).await;
             runtime.forget(serial);
             return;
         }

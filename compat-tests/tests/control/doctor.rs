@@ -115,7 +115,7 @@ fn what_may_not_be_looked_at_is_a_note() {
             "note keys not looked at",
             "note results not looked at",
             "warning rights no right to LMOVE",
-            "warning workers no worker answers",
+            "note workers not looked at",
         ],
     );
 }
