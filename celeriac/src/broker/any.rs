@@ -369,11 +369,11 @@ impl Broker {
         }
     }
 
-    /// Returns how long after the last sign of life of a worker another one may take what it holds; `None` at a broker
-    /// that takes it back by itself.
+    /// Returns after how long another worker may have taken a message from one that stands still; `None` at a broker that
+    /// takes it back by itself.
     pub(crate) fn takeover(&self, config: &Config) -> Option<Duration> {
         match &self.kind {
-            Kind::Redis(_) => Some(redis::lease(config.broker_transport_options.visibility_timeout())),
+            Kind::Redis(_) => Some(redis::takeover(config.broker_transport_options.visibility_timeout())),
             #[cfg(feature = "testing")]
             Kind::Memory(_) => None,
         }

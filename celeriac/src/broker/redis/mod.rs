@@ -42,7 +42,7 @@ mod transaction;
 mod url;
 
 pub(crate) use batch::{Commands, Replies, guarded_batch};
-pub(crate) use consumer::{Consumer, ConsumerOptions, lease};
+pub(crate) use consumer::{Consumer, ConsumerOptions, takeover};
 pub(crate) use dead_letters::{DeadLetterQueue, DeadLetters};
 pub use endpoint::Endpoint;
 pub(crate) use eviction::warn_of_eviction;

@@ -34,8 +34,18 @@ pub(super) fn renew_lease(keys: &Keys, worker: &str, lease: Duration) -> Cmd {
 }
 
 /// Returns how long after its last renewal what a worker holds may be taken over.
-pub(crate) fn lease(visibility_timeout: Duration) -> Duration {
+fn lease(visibility_timeout: Duration) -> Duration {
     LEASE.min(visibility_timeout)
+}
+
+fn renewal_interval(visibility_timeout: Duration) -> Duration {
+    RENEW_EVERY.min(visibility_timeout / 4)
+}
+
+/// Returns how long a worker that stands still may hold a message before it can be taken over: the last renewal may have
+/// been an interval before the message came.
+pub(crate) fn takeover(visibility_timeout: Duration) -> Duration {
+    lease(visibility_timeout) - renewal_interval(visibility_timeout)
 }
 
 impl<R: Receiver> Consumer<R> {
@@ -56,7 +66,7 @@ impl<R: Receiver> Consumer<R> {
     }
 
     pub(super) fn renewal_interval(&self) -> Duration {
-        RENEW_EVERY.min(self.visibility_timeout / 4)
+        renewal_interval(self.visibility_timeout)
     }
 
     /// Renews with the next round trip.

@@ -50,7 +50,7 @@ use bindings::Bindings;
 use full::Full;
 pub(crate) use held::Entry;
 use held::Held;
-pub(crate) use lease::lease;
+pub(crate) use lease::takeover;
 pub(crate) use parked::MARK;
 use parked::Parked;
 use sources::Sources;
