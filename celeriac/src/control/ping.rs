@@ -30,7 +30,7 @@ impl Control {
         let shared = &self.shared;
         let sent_at = message.headers.extra.get("clock").and_then(Value::as_i64).unwrap_or(0);
         shared.clock.adjust(u64::try_from(sent_at).unwrap_or(0));
-        // What is wrong with a command, the workers say.
+        // The workers say what is wrong with a command.
         let Ok(request) = Request::decode(message, &shared.accept) else { return Ok(()) };
         if request.method != "ping" || !request.is_for(hostname).unwrap_or(false) {
             return Ok(());

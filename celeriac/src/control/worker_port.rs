@@ -91,7 +91,7 @@ pub(crate) struct Condition {
     pub(crate) consumes: bool,
     /// Whether it is shutting down.
     pub(crate) is_draining: bool,
-    /// Whether it wants more messages.
+    /// Returns whether it wants more messages.
     pub(crate) has_room: bool,
     /// How many more tasks it could run.
     pub(crate) free_slots: usize,

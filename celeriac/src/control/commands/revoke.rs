@@ -5,10 +5,11 @@ use std::collections::{HashMap, HashSet};
 use super::{Answer, Arguments, Failed, Panel, ok};
 use crate::control::python;
 use crate::control::signal::signum;
+use crate::heavy::aside;
 use crate::message::{Map, Value, repr};
 use crate::node::{Known, Stage, lock};
 
-/// How many ids are taken in before others have their turn on the thread.
+/// Most ids in one write to the broker, and most that are added without leaving the runtime's thread to others.
 const AT_A_TIME: usize = 1000;
 /// How many ids a line of the log names.
 const SHOWN: usize = 100;
@@ -25,11 +26,17 @@ pub(super) async fn terminate(panel: Panel, arguments: Arguments) -> Answer {
 
 async fn revoke_ids(panel: Panel, arguments: &Arguments, terminate: bool) -> Answer {
     let ids = arguments.texts("task_id");
+    // All of them at once, and before the first is written to the broker: a task that arrives meanwhile is dropped.
+    let add = || {
+        let mut revoked = lock(&panel.state().revoked);
+        ids.iter().for_each(|id| revoked.add(id.as_str()));
+    };
+    if ids.len() > AT_A_TIME {
+        aside(add)
+    } else {
+        add()
+    }
     for some in ids.chunks(AT_A_TIME) {
-        {
-            let mut revoked = lock(&panel.state().revoked);
-            some.iter().for_each(|id| revoked.add(id.as_str()));
-        }
         if let Err(error) = panel.revocations().add(some).await {
             log::warn!(error:% = error, count = some.len(); "Only this worker's memory keeps what was revoked: {error}");
         }
