@@ -1,10 +1,10 @@
-//! What an examination of an application comes upon.
+//! The findings of an examination.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// How much a finding matters.
+/// The weight of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -34,13 +34,13 @@ impl fmt::Display for Severity {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Finding {
-    /// How much it matters.
+    /// Its weight.
     pub severity: Severity,
-    /// What was looked at, in one word: `server`, `persistence`, `settings`, ...
+    /// The subject, in one or two words: `server`, `persistence`, `settings`, ...
     pub subject: &'static str,
-    /// What was seen.
+    /// The observation.
     pub text: String,
-    /// What to do.
+    /// Advice.
     pub advice: Option<String>,
 }
 

@@ -9,7 +9,7 @@ use crate::redis_link::{RedisLink, RedisLinkError};
 
 const KEY: &str = "metrics:beat";
 const EXPIRES: Duration = Duration::from_secs(5);
-/// How often a beat leaves its sign; two may get lost.
+/// The time between two signs of a beat; two may get lost.
 pub const EVERY: Duration = Duration::from_millis(1500);
 
 /// Says that a beat sends what is due.

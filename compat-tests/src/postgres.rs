@@ -102,7 +102,7 @@ impl PostgresServer {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port.number())
     }
 
-    /// What the server has taken of the machine.
+    /// Returns the resources that the server has used.
     pub fn usage(&self) -> Usage {
         Usage::of(self.process.id())
     }

@@ -52,7 +52,7 @@ impl Process {
         self.child.id()
     }
 
-    /// What the program and its children have taken of the machine.
+    /// Returns the resources that the program and its children have used.
     pub fn usage(&self) -> Usage {
         Usage::of(self.id())
     }

@@ -53,7 +53,7 @@ impl RedisServer {
         format!("redis://{password}127.0.0.1:{}/{db}", self.port())
     }
 
-    /// What the server has taken of the machine.
+    /// Returns the resources that the server has used.
     pub fn usage(&self) -> Usage {
         Usage::of(self.process.id())
     }

@@ -1,9 +1,9 @@
-//! What a process takes of the machine.
+//! The resources that a process uses.
 
 use std::fs;
 use std::time::Duration;
 
-/// What a process and its children, also those that have ended, have taken so far.
+/// The resources that a process and its children, ended ones included, have used so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
     /// Time on processors.

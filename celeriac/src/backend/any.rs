@@ -263,7 +263,7 @@ impl Backend {
     /// that is away meanwhile is waited for.
     ///
     /// # Errors
-    /// Why the server could not be asked when `timeout` was over, and [`BackendError::Unreadable`] when a record cannot be
+    /// The reason why the server could not be asked when `timeout` was over, and [`BackendError::Unreadable`] when a record cannot be
     /// read.
     pub(crate) async fn wait_all(
         &self,
@@ -324,7 +324,7 @@ impl Backend {
 }
 
 impl Backend {
-    /// Whether results are kept by the server of the broker, maybe in another database.
+    /// Returns whether the broker's server keeps the results too, maybe in another database.
     pub(crate) fn shares_server(&self, broker: &Broker) -> bool {
         match &self.kind {
             Kind::Redis(_) => {

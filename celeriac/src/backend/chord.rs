@@ -1,4 +1,4 @@
-//! What a result backend is asked about chords, and what it answers.
+//! Questions about chords to a result backend, and its answers.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::any::{Kind, of_each_kind};
 use super::{Backend, BackendError, ResultRef, TaskMeta, TaskState};
 use crate::message::Value;
 
-/// How sure it is that a part was not counted before.
+/// The certainty that a part was not counted before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Freshness {
     /// Nobody else can have run it.

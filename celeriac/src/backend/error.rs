@@ -18,7 +18,7 @@ pub enum BackendError {
         setting: &'static str,
         /// The URL without its password.
         url: String,
-        /// What is wrong with it.
+        /// The fault in it.
         reason: String,
     },
     /// An option of TLS, or a file that it names, cannot be used.
@@ -32,7 +32,7 @@ pub enum BackendError {
         option: String,
         /// The file that the option names.
         file: Option<PathBuf>,
-        /// What is wrong.
+        /// The fault.
         reason: String,
     },
     /// The server was reached, but the two sides do not agree on TLS.
@@ -40,9 +40,9 @@ pub enum BackendError {
     Tls {
         /// The URL without its password.
         url: String,
-        /// What is wrong.
+        /// The fault.
         reason: String,
-        /// What to do.
+        /// Advice.
         hint: &'static str,
     },
     /// The server cannot be reached, or the connection broke.
@@ -50,7 +50,7 @@ pub enum BackendError {
     Connection {
         /// The URL without its password.
         url: String,
-        /// What happened to it.
+        /// The reason.
         reason: String,
     },
     /// The server did not answer in time, or a result was not ready in time.
@@ -76,19 +76,19 @@ pub enum BackendError {
     Unsupported {
         /// The URL without its password.
         url: String,
-        /// What was asked for, as a verb phrase.
+        /// The request, as a verb phrase.
         what: &'static str,
-        /// What to do instead.
+        /// Advice on an alternative.
         hint: &'static str,
     },
-    /// What is stored under an id is no record of a task, a group or a chord that can be read here.
+    /// The record that is stored under an id cannot be read here as that of a task, a group or a chord.
     #[error(
         "the result {id} cannot be read: {reason}\nhint: see result_serializer and result_accept_content"
     )]
     Unreadable {
         /// The id of the task, group or chord.
         id: String,
-        /// What is wrong with the record.
+        /// The fault in the record.
         reason: Box<ProtocolError>,
     },
 }

@@ -4,7 +4,7 @@
 use super::memory::MemoryBroker;
 use super::{BrokerError, DeadLetter, redis};
 
-/// What becomes of a dead letter.
+/// The fate of a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It stays.

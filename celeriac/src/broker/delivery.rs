@@ -18,7 +18,7 @@ pub(crate) struct Delivery {
     pub(crate) message: Result<Parts, Box<(ProtocolError, Parts)>>,
     /// Whether it was put aside before and is due now.
     pub(crate) was_parked: bool,
-    /// When it was taken.
+    /// The time at which it was taken.
     pub(crate) taken: Instant,
 }
 
@@ -33,7 +33,7 @@ pub(crate) enum Taken {
 
 /// Receives deliveries; called from the consumer's loop, so it must return quickly.
 pub(crate) trait Receiver: Send + Sync + 'static {
-    /// How much more is wanted now.
+    /// Returns how much more is wanted now.
     fn capacity(&self) -> Room;
     /// Takes one message.
     fn receive(self: &Arc<Self>, delivery: Delivery) -> Taken;

@@ -96,9 +96,9 @@ pub enum BrokerError {
     Unsupported {
         /// The URL without its password.
         url: String,
-        /// What was asked for, as a verb phrase.
+        /// The request, as a verb phrase.
         what: &'static str,
-        /// What to do instead.
+        /// Advice on an alternative.
         hint: &'static str,
     },
     /// A message that cannot be decoded.

@@ -1,4 +1,4 @@
-//! What a broker says about itself, and about what lies in it.
+//! Examining a broker: its server, and the queues and keys that lie there.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::any::Kind;
 use super::{Broker, BrokerError, DeadLetterCount, redis};
 use crate::finding::Finding;
 
-/// What lies at a broker.
+/// The contents of a broker.
 #[derive(Debug, Default)]
 pub(crate) struct Survey {
     /// Messages and other things that have no owner.

@@ -1,4 +1,4 @@
-//! How much more a worker takes in.
+//! The room that a worker has for more messages.
 
 /// Room for so many messages, and for about so many bytes of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,12 +13,12 @@ impl Room {
         Self { messages, bytes }
     }
 
-    /// Whether there is room for none.
+    /// Returns whether there is room for none.
     pub(crate) fn is_empty(self) -> bool {
         self.messages == 0 || self.bytes == 0
     }
 
-    /// How many messages of that size there is room for: at least one while there is any room.
+    /// Returns the number of messages of that size for which there is room: at least one while there is any room.
     pub(crate) fn count(self, size: usize) -> usize {
         if self.is_empty() { 0 } else { self.messages.min((self.bytes / size.max(1)).max(1)) }
     }
@@ -28,7 +28,7 @@ impl Room {
         Self { messages: self.messages.min(other.messages), bytes: self.bytes.min(other.bytes) }
     }
 
-    /// What is left when so much of it is taken.
+    /// Returns the rest when so much of it is taken.
     pub(crate) fn without(self, taken: Self) -> Self {
         Self {
             messages: self.messages.saturating_sub(taken.messages),

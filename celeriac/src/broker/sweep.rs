@@ -6,12 +6,12 @@ use super::any::Kind;
 use super::{Broker, BrokerError};
 use crate::config::Config;
 
-/// What one sweep brought back, and what it left alone as somebody may still hold it.
+/// The messages that one sweep brought back, and those that it left alone as somebody may still hold them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Swept {
     /// Messages that went back to their queues.
     pub(crate) restored: u64,
-    /// What could not go back, and why: one sentence for each queue or key.
+    /// The queues or keys whose messages could not go back: one sentence with the reason for each.
     pub(crate) refused: Vec<String>,
     /// Workers whose lease has not ended.
     pub(crate) workers: u64,
@@ -29,7 +29,7 @@ impl Broker {
     pub(crate) async fn sweep(&self, config: &Config) -> Result<Swept, BrokerError> {
         match &self.kind {
             Kind::Redis(queues) => queues.sweep(config).await,
-            // What a consumer held comes back when it ends.
+            // The messages that a consumer held come back when it ends.
             #[cfg(feature = "testing")]
             Kind::Memory(_) => Ok(Swept::default()),
         }

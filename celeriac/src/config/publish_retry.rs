@@ -1,4 +1,4 @@
-//! How often and when a publish is tried again (`task_publish_retry_policy`).
+//! Trying a publish again (`task_publish_retry_policy`).
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 
 use super::value::SettingValue;
 
-/// How often a publish is tried again; times as in kombu's `retry_over_time`.
+/// The policy for trying a publish again; times are those of kombu's `retry_over_time`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PublishRetryPolicy {
     /// Tries after the first; `None` goes on for ever.
     pub max_retries: Option<u32>,
     /// Pause before the first retry.
     pub interval_start: Duration,
-    /// What each further pause adds.
+    /// The seconds that each further pause adds.
     pub interval_step: Duration,
     /// The longest pause.
     pub interval_max: Duration,

@@ -1,4 +1,4 @@
-//! The workers, and what they say about themselves.
+//! Asking the workers about themselves.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::control::{Answers, ScheduledTask, TaskInfo};
 use crate::finding::Finding;
 use crate::message::Map;
 
-/// How many workers are asked for everything; the others are like some of these.
+/// Most workers that are asked for everything; the others are like some of these.
 const ASKED: usize = 200;
 
 /// The workers of an application.
@@ -25,7 +25,7 @@ pub(super) struct Fleet {
 /// One worker.
 #[derive(Default)]
 pub(super) struct Node {
-    /// Whether it is a worker of celeriac, which renews what it holds.
+    /// True for a worker of celeriac, which renews what it holds.
     pub(super) renews: bool,
     /// Its settings as far as they could be read.
     pub(super) config: Config,
@@ -82,7 +82,7 @@ impl Fleet {
         Ok(Self { nodes, count })
     }
 
-    /// How many workers there are.
+    /// Returns how many workers there are.
     pub(super) fn presence(&self) -> Finding {
         const SUBJECT: &str = "workers";
         let ours = self.nodes.values().filter(|node| node.renews).count();
@@ -102,14 +102,14 @@ impl Fleet {
         }
     }
 
-    /// The longest visibility timeout among the workers and the one given.
+    /// Returns the longest visibility timeout among the workers and the one given.
     pub(super) fn longest_visibility(&self, own: Duration) -> Duration {
         self.nodes.values().map(Node::visibility).fold(own, Duration::max)
     }
 }
 
 impl Node {
-    /// After how long others take what it holds.
+    /// Returns the time after which others take what it holds.
     pub(super) fn visibility(&self) -> Duration {
         self.config.broker_transport_options.visibility_timeout()
     }

@@ -14,12 +14,12 @@ use crate::finding::Finding;
 use crate::{Celery, Result};
 use fleet::Fleet;
 
-/// How long an examination may take.
+/// The time that an examination may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
-    /// How long the workers have for their answer to a ping, and to each question after that.
+    /// The time that workers have to answer a ping, and each question after it.
     pub workers: Duration,
-    /// How long keys are looked through, at the broker and again at the result backend.
+    /// The time for looking through keys, at the broker and again at the result backend.
     pub keys: Duration,
 }
 

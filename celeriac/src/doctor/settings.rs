@@ -7,15 +7,15 @@ use crate::broker::{Broker, BrokerError};
 use crate::finding::Finding;
 
 const SUBJECT: &str = "settings";
-/// How many nodes a finding names for each value.
+/// Most nodes that a finding names for each value.
 const SHOWN: usize = 3;
 
 /// A setting that all workers should share.
 struct Shared {
     name: &'static str,
-    /// Which option of it, for a setting that holds several.
+    /// The option that is compared, for a setting that holds several.
     option: Option<&'static str>,
-    /// Whether tasks are lost, repeated or not understood where it differs.
+    /// True where a difference loses tasks, repeats them or makes them unreadable.
     is_needed: bool,
     consequence: &'static str,
 }

@@ -57,7 +57,7 @@ impl EncodedBody {
         self.encoded().task_body(accept)?.into_body()
     }
 
-    /// How many bytes it has as it came.
+    /// Returns its size as it came, in bytes.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }

@@ -24,9 +24,9 @@ pub(crate) struct Known {
     pub(crate) properties: Arc<Properties>,
     /// Its message's body, still encoded.
     pub(crate) body: Arc<EncodedBody>,
-    /// How far it is.
+    /// Its stage.
     pub(crate) stage: Stage,
-    /// Whether its message is acknowledged.
+    /// True once its message is acknowledged.
     pub(crate) acknowledged: bool,
     /// Ends the run of this request.
     pub(crate) terminate: tokio_util::sync::CancellationToken,
@@ -34,7 +34,7 @@ pub(crate) struct Known {
     pub(crate) signum: Option<i32>,
 }
 
-/// How far a request is.
+/// The stage of a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Stage {
     /// Waits for its eta.

@@ -22,7 +22,7 @@ pub struct Request {
     pub body: Body,
     /// Node name of the worker.
     pub hostname: String,
-    /// When its message was taken, unless that is not known any more.
+    /// The time at which its message was taken, unless that is not known any more.
     pub(crate) taken: Option<Instant>,
 }
 

@@ -15,7 +15,7 @@ use crate::task::Request;
 const HEADER: &str = "celery_beat_task";
 
 impl Runtime {
-    /// Whether another message brought the same run of beat before. A message that comes again is no other one.
+    /// Returns whether another message brought the same run of beat before. A message that comes again is no other one.
     pub(super) async fn is_second_message(&self, request: &Request) -> bool {
         let (id, tag) = (request.id.as_str(), &request.properties.delivery_tag);
         match self.app.broker().claim_run(id, tag).await {
@@ -33,7 +33,7 @@ impl Runtime {
     }
 }
 
-/// Whether a message is a run of beat with an id of its own time, delivered for the first time or again, but no retry.
+/// Returns whether a message is a run of beat with an id of its own time, delivered for the first time or again, but no retry.
 pub(super) fn is_one(request: &Request) -> bool {
     let headers = &request.headers;
     headers.extra.get(HEADER) == Some(&Value::Bool(true))

@@ -106,7 +106,7 @@ impl Attempts {
     /// There is to be none.
     async fn refused(&mut self, runtime: &Runtime, error: &Error) -> Result<(), Uncommitted> {
         let refusal = refusal_of(error);
-        // What cannot be read now will not be readable later.
+        // A record that cannot be read now will not be readable later.
         if matches!(
             error,
             Error::Broker(BrokerError::Protocol(_)) | Error::Backend(BackendError::Unreadable { .. })

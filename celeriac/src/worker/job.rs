@@ -32,7 +32,7 @@ pub(crate) struct Job {
     pub(crate) properties: Arc<Properties>,
     pub(crate) body: Arc<EncodedBody>,
     pub(crate) serial: u64,
-    /// When the message was taken.
+    /// The time at which the message was taken.
     pub(crate) taken: Instant,
     pub(crate) acknowledged: bool,
     pub(crate) terminate: CancellationToken,

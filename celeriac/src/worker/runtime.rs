@@ -119,12 +119,12 @@ impl Runtime {
         }
     }
 
-    /// How much more is wanted now.
+    /// Returns how much more is wanted now.
     pub(crate) fn vacancy(&self) -> Room {
         if self.life.stopping.is_cancelled() { Room::default() } else { self.room() }
     }
 
-    /// How much more may be held.
+    /// Returns how much more may be held.
     pub(crate) fn room(&self) -> Room {
         if self.is_short() {
             return Room::default();

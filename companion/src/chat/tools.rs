@@ -42,7 +42,7 @@ pub(super) struct Workbench<'a> {
     pub(super) user: &'a User,
     pub(super) message: &'a str,
     pub(super) correlation_id: &'a str,
-    /// When the message was said.
+    /// The time at which the message was said.
     pub(super) now: DateTime<Timezone>,
     pub(super) ids: Ids<'a>,
 }

@@ -72,7 +72,7 @@ pub async fn create(companion: &Companion, new: &NewReminder) -> Result<Uuid, St
 /// As [`create`], with an id that the caller has chosen.
 ///
 /// # Errors
-/// When the database is not available, or the id is taken.
+/// [`StoreError`] if the database is not available, or the id is taken.
 pub async fn create_as(companion: &Companion, id: Uuid, new: &NewReminder) -> Result<(), StoreError> {
     let due = DueReminder { id, correlation_id: new.correlation_id.clone(), utc_ts: new.due };
     companion.store.insert_reminder(id, new, delivery(&due, None)).await?;

@@ -31,7 +31,7 @@ pub struct Once {
     pub key: OnceKey,
     /// From which the ids of what it makes follow.
     pub seed: Uuid,
-    /// When it was first made.
+    /// The time at which it was first made.
     pub asked_at: DateTime<Utc>,
     /// Nobody has worked on it before.
     pub is_first: bool,

@@ -1,4 +1,4 @@
-//! `celeriac doctor`: what it finds at a broker and workers that are well, and at those that are not.
+//! `celeriac doctor` at a broker and workers that are well, and at others that are not.
 
 use std::process::Command;
 
@@ -14,7 +14,7 @@ fn doctor(stage: &Stage, arguments: &[&str]) -> Finished {
     run(&command, secs(60))
 }
 
-/// What it finds, as `severity subject text`.
+/// Returns its findings, as `severity subject text`.
 fn findings(stage: &Stage) -> Vec<String> {
     let finished = doctor(stage, &["--json"]);
     let found: Vec<Json> =

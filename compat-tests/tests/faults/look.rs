@@ -34,8 +34,7 @@ impl Stage {
     /// Waits until the broker holds nothing that is to be run.
     #[track_caller]
     pub(crate) fn await_empty(&self) {
-        // A chord that looks unfinished is looked at twice, half a minute apart.
-        eventually("nothing is left in the broker", 2 * REPAIRED, || match self.held() {
+        eventually("nothing is left in the broker", REPAIRED, || match self.held() {
             held if held.is_empty() => Ok(()),
             held => Err(held),
         });

@@ -119,7 +119,7 @@ async fn a_consumer_is_handed_no_more_bytes_than_it_has_room_for(place: Place) {
     let messages: Vec<_> = (0..40).map(|number| large(&number.to_string())).collect();
     place.app.broker().publish(&messages).await.unwrap();
     let consumer = TestConsumer::open_within(&place.app, &["q"], 1000, 10 * SIZE);
-    // How large the next ones are a broker may only guess from those before.
+    // A broker may only guess the size of the next ones from the ones before.
     assert_eq!(ids(&consumer, 10).await.last().unwrap(), "9");
     assert!(consumer.next(NEVER).await.is_none());
     assert_eq!(length(&place).await, 30, "they wait for whoever has room");

@@ -1,4 +1,4 @@
-//! How fast the api answers, and whether clients that say nothing slow it down. `scripts/bench-service http` runs this in full size
+//! The speed of the api's answers, also beside clients that say nothing. `scripts/bench-service http` runs this in full size
 //! with a release build; `LOAD_HTTP_SECONDS` and `LOAD_HALF_OPEN` are the sizes.
 
 use std::io::{ErrorKind, Read, Write};
@@ -14,7 +14,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::stack::{API_KEY, On, SOON, Stack};
 
-/// What `wrk` says of a route.
+/// The figures of `wrk` for a route.
 struct Answers {
     a_second: f64,
     half: String,

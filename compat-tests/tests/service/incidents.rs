@@ -83,7 +83,7 @@ async fn check_all_sent_once(stack: &Stack, count: usize) {
     let different: HashSet<&str> =
         deliveries.iter().filter_map(|delivery| delivery["reminder_id"].as_str()).collect();
     assert_eq!((deliveries.len(), different.len()), (count, count), "all of them, each once");
-    // What a killed worker had sent and not recorded is counted when its lease has ended and another one has it.
+    // The lease of a killed worker ends before another one records what it had sent.
     eventually_async("the counts add up", secs(90), async || {
         let sent = stack.counter("reminder_sent").await;
         if sent == count as f64 { Ok(()) } else { Err(format!("reminder_sent is {sent}")) }

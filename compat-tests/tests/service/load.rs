@@ -13,7 +13,7 @@ use crate::stack::Stack;
 
 const SCAN: &str = "python -m app.tasks.reminders.send_due_reminders";
 
-/// What each program has taken.
+/// The resources that each program has used.
 struct Takers {
     names: Vec<&'static str>,
     before: Vec<Usage>,
@@ -37,7 +37,7 @@ impl Takers {
     }
 }
 
-/// How often workers ran a delivery. A message that comes back to a worker is counted each time.
+/// Returns how often workers ran a delivery. A message that comes back to a worker is counted each time.
 fn runs(workers: &[&Process]) -> usize {
     workers.iter().map(|worker| worker.lines_with("Delivery of reminder").len()).sum()
 }

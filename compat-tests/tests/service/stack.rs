@@ -172,7 +172,7 @@ impl Stack {
         self.folder.path().join("outbox.jsonl")
     }
 
-    /// How many deliveries there have been so far, which is told without reading what they are.
+    /// Returns the number of deliveries so far, without reading them.
     pub(crate) fn delivered(&self) -> usize {
         fs::read(self.outbox()).unwrap_or_default().iter().filter(|byte| **byte == b'\n').count()
     }

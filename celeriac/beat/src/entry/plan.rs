@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use super::{Calendar, Entry, MissedRuns};
 use crate::schedule::{Schedule, Terms, delta};
 
-/// How many missed runs are counted one by one; further ones by their mean distance.
+/// Most missed runs that are counted one by one; further ones are counted by their mean distance.
 const COUNTED: usize = 1000;
 
 /// How many days or times in a row a calendar may exclude.

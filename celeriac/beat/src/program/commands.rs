@@ -171,7 +171,7 @@ fn zone(listed: &Listed, app: &Celery) -> Timezone {
     listed.entry.timezone.unwrap_or_else(|| terms(app).timezone)
 }
 
-/// When an entry last ran: one that never did remembers when it was made.
+/// The time at which an entry last ran; an entry that never did remembers when it was made.
 fn last_run(listed: &Listed) -> Option<DateTime<Utc>> {
     let has_run = listed.entry.total_run_count > 0 || !listed.history.runs.is_empty();
     listed.entry.last_run_at.filter(|_| has_run)

@@ -100,7 +100,7 @@ pub(super) fn node_name(options: &BeatOptions) -> String {
     NodeName::expand(Some(&name)).to_string()
 }
 
-/// How other beats see this one: with the process id, since several may share a host.
+/// The name under which other beats see this one: with the process id, since several may share a host.
 fn node(options: &BeatOptions) -> String {
     let name = node_name(options);
     if options.hostname.is_some() { name } else { format!("{name} (process {})", std::process::id()) }

@@ -241,7 +241,7 @@ fn calendars_of(text: &str, path: &Path) -> Result<Map<String, Value>, BeatError
     Ok(calendars)
 }
 
-/// Whether a value is a table of calendars, rather than an entry of that name.
+/// Returns whether a value is a table of calendars, rather than an entry of that name.
 fn is_calendars(value: &Value) -> bool {
     value.as_object().is_some_and(|calendars| calendars.values().all(Value::is_array))
 }

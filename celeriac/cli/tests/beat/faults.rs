@@ -24,7 +24,7 @@ const FAULTS_A_TRIAL: u64 = 250;
 
 const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 
-/// How far clocks jump.
+/// The distances by which clocks jump.
 const JUMPS: [&str; 6] = ["+1h", "-1h", "+2d", "-2d", "+5s", "-5s"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,7 +37,7 @@ enum Fault {
     DeleteLock,
     Flush,
     Restart,
-    /// The clock of the beat that leads, or those of all, go wrong and right again.
+    /// The clock of the beat that leads, or every clock, goes wrong and right again.
     Clock,
 }
 
@@ -52,7 +52,7 @@ const FAULTS: [Fault; 8] = [
     Fault::Clock,
 ];
 
-/// What stands in the schedule about an entry.
+/// The counts of an entry in the schedule.
 #[derive(Clone, Copy, Debug, Default)]
 struct Reading {
     /// The second of its last run.
@@ -68,7 +68,7 @@ struct Trial {
     /// Where each beat has its clock from.
     clocks: Vec<PathBuf>,
     seed: u64,
-    /// What stood in the schedule since when no clock has jumped and nothing was flushed.
+    /// The counts in the schedule since no clock has jumped and nothing was flushed.
     readings: HashMap<String, Reading>,
     /// Times at which an entry was due that are neither runs nor counted as missed.
     lost: u64,
@@ -291,7 +291,7 @@ impl Trial {
         }
     }
 
-    /// Sets the clock of the beat that leads, or those of all.
+    /// Sets the clock of the beat that leads, or every clock.
     fn jump(&mut self, leader: usize) {
         let readings = self.read(false);
         self.account(&readings);

@@ -1,4 +1,4 @@
-//! What is asked about chords: parts that returned, claims, chords that are overdue.
+//! Questions about chords: parts that returned, claims, chords that are overdue.
 
 use super::{MemoryBackend, PUT_OFF_SECONDS};
 use crate::backend::{BackendError, Reclaimed, Returned, TaskState};

@@ -58,7 +58,8 @@ impl RedisBackend {
     /// Cancel safe: the result stays, and can be waited for again.
     ///
     /// # Errors
-    /// [`BackendError::Timeout`] after `deadline`, or why the server could not be asked then; and those of the server.
+    /// [`BackendError::Timeout`] after `deadline`, or the reason why the server could not be asked then, and
+    /// [`BackendError::Unreadable`] when a record cannot be read.
     pub async fn wait(&self, task_id: &str, deadline: Duration) -> Result<TaskMeta, BackendError> {
         let late = || BackendError::Timeout { url: self.endpoint().to_string(), deadline };
         match self.wait_all(&[task_id], deadline).await {

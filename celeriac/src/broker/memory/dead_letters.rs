@@ -9,7 +9,7 @@ use crate::broker::{DeadLetter, DeadLetterCount, DeadReason, Fate};
 use crate::message::{Message, envelope};
 
 impl MemoryBroker {
-    /// Whether messages that are given up are kept.
+    /// Returns whether messages that are given up are kept.
     pub(crate) fn keeps_dead_letters(&self) -> bool {
         self.dead_letters.is_some()
     }

@@ -1,4 +1,4 @@
-//! What a server says about itself: `INFO` and `CONFIG GET`.
+//! Reading what a server says about itself: `INFO` and `CONFIG GET`.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! What a worker keeps at the broker besides messages: starts of messages that came back, runs of beat, and bodies of
+//! Notes that a worker keeps at the broker besides messages: starts of messages that came back, runs of beat, and bodies of
 //! chords sent.
 
 use redis::{Cmd, Pipeline, cmd};
@@ -10,7 +10,7 @@ use crate::message::{Message, envelope};
 
 /// How long the starts of a message are remembered, in seconds: a week.
 const STARTS_SECONDS: u64 = 7 * 86_400;
-/// How long it is remembered which message brought a run of beat, in seconds: a day.
+/// The time for which it is remembered which message brought a run of beat, in seconds: a day.
 const RUN_SECONDS: u64 = 86_400;
 /// How long it is remembered that the body of a chord was sent, in seconds.
 const SENT_SECONDS: u64 = 3600;

@@ -12,11 +12,11 @@ use crate::broker::{BrokerError, Survey};
 use crate::finding::Finding;
 
 const SUBJECT: &str = "keys";
-/// How long after the end of a lease celeriac's workers have surely looked for it.
+/// The time after the end of a lease within which celeriac's workers have surely looked for it.
 const SWEPT: Duration = Duration::from_secs(60);
-/// How much longer than the visibility timeout a message may be held before it counts as forgotten.
+/// The time beyond the visibility timeout for which a message may be held before it counts as forgotten.
 const OVERDUE: Duration = Duration::from_secs(600);
-/// How many keys are looked at in one step.
+/// Most keys that are looked at in one step.
 const STEP: usize = 1000;
 /// Replies to clients that are gone.
 const REPLIES: &str = ".reply.celery.pidbox";
@@ -120,7 +120,7 @@ impl Queues {
         Ok(Survey { findings, queues })
     }
 
-    /// What workers held whose lease ended a good while ago, without anybody who swept it.
+    /// Looks for messages of workers whose lease ended a good while ago, and that nobody has swept.
     async fn dead_workers(
         &self,
         inflight: &BTreeMap<String, Vec<String>>,
@@ -153,7 +153,7 @@ impl Queues {
         })
     }
 
-    /// Messages that kombu's bookkeeping has lost, or that nobody has brought back though their time is over.
+    /// Looks for messages that kombu's bookkeeping has lost, or that nobody has brought back though their time is over.
     async fn unacked(&self, visibility: Duration, now: f64) -> Result<Vec<Finding>, BrokerError> {
         let keys = self.keys();
         let overdue = now - visibility.as_secs_f64() - OVERDUE.as_secs_f64();
@@ -186,7 +186,7 @@ impl Queues {
         Ok(findings)
     }
 
-    /// The server's time in Unix seconds; this machine's if it does not tell.
+    /// Returns the server's time in Unix seconds; this machine's if it does not tell.
     async fn server_time(&self) -> Result<f64, BrokerError> {
         let mut ask = Pipeline::new();
         ask.cmd("TIME");
@@ -196,7 +196,7 @@ impl Queues {
         Ok(clock.now())
     }
 
-    /// Replies that nobody has read and that never expire.
+    /// Looks for replies that nobody has read and that never expire.
     async fn stale_replies(&self, keys: &[String]) -> Result<Vec<Finding>, BrokerError> {
         let mut stale = 0;
         for keys in keys.chunks(STEP) {
@@ -217,7 +217,7 @@ impl Queues {
         })
     }
 
-    /// The queues that tasks are sent to, and how many messages wait in each.
+    /// Returns the queues that tasks are sent to, and how many messages wait in each.
     async fn bound_queues(
         &self,
         bindings: &[String],

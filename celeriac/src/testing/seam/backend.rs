@@ -18,19 +18,19 @@ pub struct BackendSeam {
     broker: Broker,
 }
 
-/// How a returned part was taken.
+/// The answer to a part that was returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartTaken {
-    /// Whether it completed the chord, which is claimed now.
+    /// True if it completed the chord, which is claimed now.
     pub claimed: bool,
-    /// Whether the number of parts is known.
+    /// True if the number of parts is known.
     pub has_size: bool,
 }
 
-/// How waiting for some tasks ended.
+/// The outcome of waiting for some tasks.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Waited {
-    /// What they returned.
+    /// Their results.
     Ready(Vec<Value>),
     /// The id of the one that failed.
     Failed(String),
@@ -42,7 +42,7 @@ impl BackendSeam {
     /// That of an application.
     ///
     /// # Panics
-    /// When it has none.
+    /// It has none.
     pub fn of(app: &Celery) -> Self {
         let Some(backend) = app.result_backend().cloned() else { panic!("no result backend") };
         Self { backend, broker: app.broker().clone() }

@@ -77,7 +77,7 @@ pub struct RedisStore {
     /// Entries that cannot be read and were already said to be so.
     unreadable: HashSet<String>,
     watch: watching::Watch,
-    /// When the lock was last taken or kept.
+    /// The time at which the lock was last taken or kept.
     kept_at: Instant,
 }
 

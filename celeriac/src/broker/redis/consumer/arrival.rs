@@ -11,7 +11,7 @@ use crate::failpoints::fail_point;
 use crate::heavy::{LARGE, aside};
 use crate::message::{Parts, envelope};
 
-/// How long an acknowledgement waits for a task that is just beginning.
+/// The time for which an acknowledgement waits for a task that is just beginning.
 const MOMENT: Duration = Duration::from_millis(1);
 
 /// A message that has come to this worker.

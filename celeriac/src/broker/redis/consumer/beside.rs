@@ -1,4 +1,4 @@
-//! What the server refuses beside which the rest of the consumer goes on.
+//! Refusals of the server beside which the rest of the consumer goes on.
 
 use redis::Value;
 
@@ -10,7 +10,7 @@ use crate::broker::redis::refusal::is_passing;
 use crate::broker::refusals::{Refusal, Work};
 
 impl<R: Receiver> Consumer<R> {
-    /// Why the server refused something, unless it only has no memory for it.
+    /// Returns the reason why the server refused something, unless it only has no memory for it.
     pub(super) fn refused(&mut self, reply: &Value) -> Option<String> {
         let reason = server_error(reply)?;
         if !is_full(&reason) {

@@ -9,10 +9,10 @@ use crate::broker::refusals::Work;
 use crate::broker::{Receiver, Room};
 use crate::failpoints::fail_point;
 
-/// What one round trip asks, in the order of the replies.
+/// The questions of one round trip, in the order of the replies.
 pub(super) struct RoundTrip {
     pub(super) commands: Pipeline,
-    /// How many replies belong to the transaction.
+    /// The number of replies that belong to the transaction.
     pub(super) committing: Option<usize>,
     /// From which set messages are asked for that are due.
     pub(super) claim: Option<usize>,
@@ -45,7 +45,7 @@ impl<R: Receiver> Consumer<R> {
                 self.parked.set_queues(self.sources.queues(), &self.keys);
                 self.forgive_other_queues();
             }
-            // What this worker itself pushes is not announced to it.
+            // The server does not announce to this worker what it pushes itself.
             let pushing = match wrote {
                 true if full => {
                     self.sources.note_changes(None);
@@ -135,7 +135,7 @@ impl<R: Receiver> Consumer<R> {
         }
     }
 
-    /// How much more is wanted now.
+    /// Returns how much more is wanted now.
     fn room(&self) -> Room {
         let bytes = self.arrived.iter().map(|arrival| arrival.raw.len()).sum();
         let arrived = Room::new(self.arrived.len(), bytes);

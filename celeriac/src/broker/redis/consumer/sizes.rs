@@ -3,7 +3,7 @@
 /// The size of a message before any has come, in bytes: the first round trip asks for few.
 const UNKNOWN: usize = 256 << 10;
 
-/// What size the next message of a list is expected to have: about that of the largest of the last ones.
+/// The size that the next message of a list is expected to have: about that of the largest of the last ones.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Size(Option<usize>);
 

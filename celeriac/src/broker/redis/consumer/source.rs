@@ -25,7 +25,7 @@ pub(super) struct Source {
     /// Whether the last look asked about it.
     pub(super) is_asked: bool,
     pub(super) asks: Asks,
-    /// How large its messages are.
+    /// The sizes of its messages.
     pub(super) size: Size,
     /// When the server last refused to move a message from it, if it still does.
     pub(super) refused: Option<Instant>,

@@ -42,7 +42,7 @@ pub(super) struct Sources {
     poll: Option<Duration>,
     /// Whether messages are moved by a script, as `LMOVE` is refused.
     moves_by_script: bool,
-    /// How large the messages of all lists are.
+    /// The sizes of the messages of all lists.
     size: Size,
 }
 
@@ -155,7 +155,7 @@ impl Sources {
         self.size.note(size);
     }
 
-    /// How large a message is expected to be, in bytes, whichever list it comes from.
+    /// Returns the size that a message is expected to have, in bytes, whichever list it comes from.
     pub(super) fn expected_size(&self) -> usize {
         self.size.expected(Size::default())
     }

@@ -72,7 +72,7 @@ impl Transaction {
         !written && self.delete.is_empty() && self.records.is_empty() && self.recording.is_empty()
     }
 
-    /// Whether more than bookkeeping was written for the broker: messages perhaps, which those for results never are.
+    /// Returns whether more than bookkeeping was written for the broker: messages perhaps, which are never written for results.
     pub(crate) fn wrote_for_broker(&self) -> bool {
         match &self.written {
             Written::Nothing => false,

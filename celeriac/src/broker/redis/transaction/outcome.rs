@@ -1,4 +1,4 @@
-//! What became of a transaction: the replies, or which commands the server refused.
+//! The outcome of a transaction: the replies, or which commands the server refused.
 
 use redis::Value;
 
@@ -24,7 +24,7 @@ pub(crate) enum Place {
     Bookkeeping(usize),
 }
 
-/// Why nothing of a transaction was carried out.
+/// The reason why nothing of a transaction was carried out.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
     /// For these commands of its parts.
@@ -35,13 +35,13 @@ pub(crate) enum Refused {
     Selecting(String),
 }
 
-/// What became of a transaction that was carried out.
+/// The outcome of a transaction that was carried out.
 pub(crate) struct Done {
     /// The replies to the commands, some of which may be errors.
     pub(crate) replies: Vec<Value>,
-    /// Why the database was not changed, so that commands for results went to that of the broker, in the server's words.
+    /// The reason why the database was not changed, so that commands for results went to that of the broker, in the server's words.
     pub(crate) misled: Option<String>,
-    /// Why the connection was left in the database of the results, in the server's words.
+    /// The reason why the connection was left in the database of the results, in the server's words.
     pub(crate) stranded: Option<String>,
 }
 
@@ -156,7 +156,7 @@ impl Transaction {
         Place::Bookkeeping(recording + closing + left)
     }
 
-    /// How many commands record, how many close it, and how many each part has for the broker and for the results.
+    /// The numbers of commands: those that record, those that close it, and each part's for broker and results.
     fn counts(&self) -> (usize, usize, impl Iterator<Item = (usize, usize)>) {
         let (recording, closing, taken) = match &self.written {
             Written::Taken { parts, recording, closing, .. } => (*recording, *closing, Some(parts)),
