@@ -104,6 +104,23 @@ print("null")"#,
 }
 
 #[test]
+fn what_nobody_brings_back_or_takes_away_is_named() {
+    let stage = Stage::new();
+    // Kombu's bookkeeping without its index, and a message that was taken in 1970.
+    tell(&stage, &["HSET", "unacked", "lost", "message", "old", "message"]);
+    tell(&stage, &["ZADD", "unacked_index", "1", "old"]);
+    tell(&stage, &["LPUSH", "gone.reply.celery.pidbox", "reply"]);
+    assert_found(
+        &findings(&stage),
+        &[
+            "problem keys 1 message(s) of unacked are not in unacked_index",
+            "problem keys 1 message(s) were held for longer than the visibility timeout",
+            "warning keys 1 list(s) of replies",
+        ],
+    );
+}
+
+#[test]
 fn what_may_not_be_looked_at_is_a_note() {
     let stage = Stage::new();
     tell(&stage, &["ACL", "SETUSER", "default", "-info", "-scan", "-config", "-time", "-lmove"]);
